@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML files to frozen dataclasses: a field of the class is a key of the file, and an unknown key is an error."""
+
+import dataclasses
+import typing
+from pathlib import Path
+
+import yaml
+
+from yoso_ros.errors import InputError
+
+
+def read_yaml(path):
+    """Read a YAML mapping.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or does not hold a mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"expected a YAML file at {path}, found none")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
+    return content
+
+
+def dataclass_from_mapping(cls, mapping, source):
+    """Build the frozen dataclass `cls` from a mapping, strictly; nested dataclasses and tuples are built too.
+
+    Args:
+        cls: a dataclass whose fields are int, float, str, bool, tuple, another dataclass, or `X | None` of these.
+        mapping: dict of field name to plain value.
+        source: file name for the messages.
+
+    Raises:
+        InputError: unknown or missing key, or a value of the wrong type; names key, file and what is allowed.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    unknown = sorted(set(mapping) - set(fields))
+    if unknown:
+        raise InputError(f"{source}: unknown key {', '.join(unknown)}; allowed: {', '.join(fields)}")
+    required = [n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    missing = sorted(set(required) - set(mapping))
+    if missing:
+        raise InputError(f"{source}: missing key {', '.join(missing)}")
+    types = typing.get_type_hints(cls)
+    return cls(**{name: _value(types[name], value, f"{source}: {name}") for name, value in mapping.items()})
+
+
+def _value(kind, value, where):
+    options = [o for o in typing.get_args(kind) if o is not type(None)] if _is_union(kind) else [kind]
+    if value is None and len(options) < len(typing.get_args(kind) or (kind,)):
+        return None
+    kind = options[0]
+    if dataclasses.is_dataclass(kind):
+        return value if isinstance(value, kind) else dataclass_from_mapping(kind, _expect(dict, value, where), where)
+    origin = typing.get_origin(kind) or kind
+    if origin is typing.Literal:
+        allowed = typing.get_args(kind)
+        if value not in allowed:
+            raise InputError(f"{where}: expected one of {', '.join(map(str, allowed))}, found {value!r}")
+        return value
+    if origin is tuple:
+        inner = (typing.get_args(kind) or (object,))[0]
+        return tuple(_value(inner, v, where) for v in _expect((list, tuple), value, where))
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is object:
+        return value
+    return _expect(origin, value, where)
+
+
+def _is_union(kind):
+    return type(None) in typing.get_args(kind)
+
+
+def _expect(kinds, value, where):
+    names = "/".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+        raise InputError(f"{where}: expected {names}, found {value!r}")
+    return value
