@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `yoso-ros` command: one module per subcommand, imported only when it is called.
+
+Each module has SUMMARY (one line), EXAMPLE (a command line), `add_arguments(parser)` and `run(arguments)`; bad input
+raises `InputError`, which becomes one line and exit code 2.
+"""
+
+import argparse
+import importlib
+import sys
+
+from yoso_ros.errors import InputError
+
+# Subcommand to the module that holds it; `--help` of the main command imports them all.
+SUBCOMMANDS = {
+    "segment": "yoso_ros.cli.segment",
+    "train": "yoso_ros.cli.train",
+    "convert": "yoso_ros.cli.convert",
+    "benchmark": "yoso_ros.cli.benchmark",
+    "synthesize": "yoso_ros.cli.synthesize",
+    "demo": "yoso_ros.cli.demo",
+}
+
+
+def build_parser(only=None):
+    """The argument parser; with `only`, the modules of the other subcommands are not imported."""
+    parser = argparse.ArgumentParser(prog="yoso-ros", description="Real-time panoptic segmentation for robots.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module_name in SUBCOMMANDS.items():
+        if only in SUBCOMMANDS and name != only:
+            continue
+        module = importlib.import_module(module_name)
+        command = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.SUMMARY,
+            epilog=f"example: {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv=None):
+    """Run one subcommand; returns the exit code (2 on bad input)."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(argv[0] if argv else None).parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except InputError as error:
+        print(f"yoso-ros {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
