@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Normalisation layers shared by the networks."""
+
+import torch
+from torch import nn
+
+BATCH_NORM_EPS = 1e-5  # facts: detectron2 and torchvision use the same
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch normalisation whose statistics and affine are fixed buffers (no num_batches_tracked in the state dict).
+
+    Args:
+        num_features: channels `C` of the (B, C, H, W) input.
+    """
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.register_buffer("weight", torch.ones(num_features))
+        self.register_buffer("bias", torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+
+    def forward(self, x):
+        return nn.functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=BATCH_NORM_EPS
+        )
+
+
+# Under torchrun the trainer turns "batch_norm" into SyncBatchNorm; the keys are the same.
+NORMS = {"batch_norm": nn.BatchNorm2d, "frozen_batch_norm": FrozenBatchNorm2d}
