@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Camera messages to RGB frames: sensor_msgs/Image and CompressedImage to uint8 (H, W, 3), or an error that says why not.
+
+Works on anything that has the fields of the message, so it needs no ROS. Encodings are those of
+sensor_msgs/image_encodings.hpp, read as cv_bridge reads them.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from yoso_ros.errors import InputError
+
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+SMALLEST_BAYER = 3  # pixels a side; OpenCV paints anything smaller black
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How an encoding lies in memory. `to_rgb` is an OpenCV conversion code, None where the bytes are RGB already."""
+
+    channels: int = 1
+    bits: int = 8
+    to_rgb: int | None = None
+    even_width: bool = False
+    planes: bool = False  # nv12, nv21: a half-height plane of colour pairs follows the plane of brightness
+
+    @property
+    def is_bayer(self):
+        return self.channels == 1 and not self.planes and self.to_rgb != cv2.COLOR_GRAY2RGB
+
+
+def _layouts():
+    gray = {"mono": cv2.COLOR_GRAY2RGB}
+    # OpenCV names Bayer patterns by the pixels in the second row and column; these names are those of the ROS encodings.
+    gray |= {f"bayer_{p}": getattr(cv2, f"COLOR_Bayer{p.upper()}2RGB") for p in ("rggb", "bggr", "gbrg", "grbg")}
+    layouts = {f"{name}{bits}": _Layout(1, bits, code) for name, code in gray.items() for bits in (8, 16)}
+    for bits in (8, 16):
+        layouts[f"rgb{bits}"] = _Layout(3, bits)
+        layouts[f"bgr{bits}"] = _Layout(3, bits, cv2.COLOR_BGR2RGB)
+        layouts[f"rgba{bits}"] = _Layout(4, bits, cv2.COLOR_RGBA2RGB)
+        layouts[f"bgra{bits}"] = _Layout(4, bits, cv2.COLOR_BGRA2RGB)
+    # OpenCV's own type names carry no colour order; by its habit it is blue first.
+    layouts["8UC1"], layouts["8UC3"], layouts["8UC4"] = layouts["mono8"], layouts["bgr8"], layouts["bgra8"]
+    layouts["yuv422"] = layouts["uyvy"] = _Layout(2, 8, cv2.COLOR_YUV2RGB_UYVY, even_width=True)
+    layouts["yuv422_yuy2"] = layouts["yuyv"] = _Layout(2, 8, cv2.COLOR_YUV2RGB_YUY2, even_width=True)
+    layouts["nv12"] = _Layout(1, 8, cv2.COLOR_YUV2RGB_NV12, even_width=True, planes=True)
+    layouts["nv21"] = _Layout(1, 8, cv2.COLOR_YUV2RGB_NV21, even_width=True, planes=True)
+    return layouts
+
+
+LAYOUTS = _layouts()
+
+
+def decode_image(message):
+    """Read a sensor_msgs/Image.
+
+    Rows may be padded (`step` larger than a row). 16-bit values keep their upper 8 bits.
+
+    Args:
+        message: has height, width, encoding, is_bigendian, step, data (a buffer of bytes).
+
+    Returns:
+        uint8 (H, W, 3), RGB. For rgb8 a view of the message's data, padding left out, else a new array.
+
+    Raises:
+        InputError: unknown encoding, zero size, wrong step, or data of the wrong length.
+    """
+    layout = LAYOUTS.get(message.encoding)
+    if layout is None:
+        raise InputError(f"expected an encoding of {', '.join(LAYOUTS)}; found {message.encoding!r}")
+    pixels = _pixels(message, layout)
+    if layout.bits == 16:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return pixels if layout.to_rgb is None else cv2.cvtColor(pixels, layout.to_rgb)
+
+
+def _pixels(message, layout):
+    height, width, step = message.height, message.width, message.step
+    name = f"{message.encoding} image of {width}x{height} pixels"
+    if height == 0 or width == 0:
+        raise InputError(f"expected at least one pixel, found an {name}")
+    if (layout.even_width and width % 2) or (layout.planes and height % 2):
+        raise InputError(f"expected an even {'width and height' if layout.planes else 'width'}, found an {name}")
+    if layout.is_bayer and min(height, width) < SMALLEST_BAYER:
+        raise InputError(
+            f"expected at least {SMALLEST_BAYER}x{SMALLEST_BAYER} pixels of Bayer pattern, found an {name}"
+        )
+    pixel_bytes = layout.channels * layout.bits // 8
+    row_bytes = width * pixel_bytes
+    if step < row_bytes:
+        raise InputError(f"expected a step of at least {row_bytes} bytes for an {name}, found {step}")
+    rows = height * 3 // 2 if layout.planes else height
+    data = np.frombuffer(message.data, np.uint8)
+    if data.size != rows * step:
+        raise InputError(f"expected {rows * step} bytes ({rows} rows of step {step}) for an {name}, found {data.size}")
+    data = data.reshape(rows, step)[:, :row_bytes]
+    if layout.bits == 16:
+        # A padded row may end at an odd byte, which numpy cannot view as 16-bit values; then the rows are copied.
+        dtype = np.dtype(">u2" if message.is_bigendian else "<u2")
+        data = np.ascontiguousarray(data).view(dtype)
+    return data if layout.channels == 1 else data.reshape(rows, width, layout.channels)
+
+
+def decode_compressed(message):
+    """Read a sensor_msgs/CompressedImage that holds a JPEG or PNG picture.
+
+    Args:
+        message: has format and data (a buffer of bytes). The format may be plain ("jpeg") or the long form of
+            image_transport ("bgr8; jpeg compressed bgr8"); the bytes decide which of the two it is.
+
+    Returns:
+        uint8 (H, W, 3), RGB, a new array. The orientation mark of a camera is not followed: the output keeps the
+        geometry of camera_info.
+
+    Raises:
+        InputError: no data, another format, or data that is cut off or broken.
+    """
+    data = message.data.tobytes() if hasattr(message.data, "tobytes") else bytes(message.data)
+    found = f"format {message.format!r} with {len(data)} bytes"
+    if "compressedDepth" in message.format:
+        raise InputError(f"expected a colour picture, found {found}")
+    if not data:
+        raise InputError(f"expected a JPEG or PNG picture, found {found}")
+    # Some versions of OpenCV fill the missing part of a cut-off JPEG with grey and say nothing.
+    if data.startswith(JPEG_START) and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
+        raise InputError(f"expected a whole JPEG picture, found {found} and no end mark")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise InputError(f"expected a JPEG or PNG picture, found {found} that cannot be decoded")
+    # image_transport stores the channels swapped where it says "compressed rgb".
+    return picture if "compressed rgb" in message.format else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
