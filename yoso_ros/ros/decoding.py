@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera messages to RGB frames: sensor_msgs/Image and CompressedImage to uint8 (H, W, 3), or an error that says why not.
+"""Camera messages to RGB frames: sensor_msgs/Image and CompressedImage to uint8 (H, W, 3), or an error that says why.
 
 Works on anything that has the fields of the message, so it needs no ROS. Encodings are those of
 sensor_msgs/image_encodings.hpp, read as cv_bridge reads them.
@@ -33,8 +33,9 @@ class _Layout:
 
 def _layouts():
     gray = {"mono": cv2.COLOR_GRAY2RGB}
-    # OpenCV names Bayer patterns by the pixels in the second row and column; these names are those of the ROS encodings.
-    gray |= {f"bayer_{p}": getattr(cv2, f"COLOR_Bayer{p.upper()}2RGB") for p in ("rggb", "bggr", "gbrg", "grbg")}
+    # ROS names a Bayer pattern by its first two rows, OpenCV by the second and third pixel of its second row.
+    gray |= {"bayer_rggb": cv2.COLOR_BayerBG2RGB, "bayer_bggr": cv2.COLOR_BayerRG2RGB}
+    gray |= {"bayer_gbrg": cv2.COLOR_BayerGR2RGB, "bayer_grbg": cv2.COLOR_BayerGB2RGB}
     layouts = {f"{name}{bits}": _Layout(1, bits, code) for name, code in gray.items() for bits in (8, 16)}
     for bits in (8, 16):
         layouts[f"rgb{bits}"] = _Layout(3, bits)
