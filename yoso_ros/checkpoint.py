@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints on disk: safetensors with the model configuration and the story of the weights in the metadata."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from yoso_ros.errors import InputError
+from yoso_ros.models.factory import config_from_mapping
+from yoso_ros.models.yoso.aggregator import convert_aggregation
+from yoso_ros.models.yoso.official_checkpoint import CRITERION_KEY, check_state_dict, load_official_state_dict
+from yoso_ros.resources import checkpoint_path
+
+
+def save_checkpoint(path, state_dict, config, story):
+    """Write weights with their configuration, atomically.
+
+    Args:
+        path: `.safetensors` file.
+        state_dict: key to tensor.
+        config: model configuration.
+        story: dict of plain values: command, data, metrics, versions.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"config": json.dumps(dataclasses.asdict(config)), "story": json.dumps(story)}
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file({k: v.detach().cpu().contiguous() for k, v in state_dict.items()}, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def read_metadata(path):
+    """The configuration and the story of a checkpoint, without its weights.
+
+    Returns:
+        (model configuration, story dict).
+
+    Raises:
+        InputError: no such file, not safetensors, or not written by this package.
+    """
+    with _open(path) as file:
+        metadata = file.metadata() or {}
+    if "config" not in metadata:
+        raise InputError(f"{path}: expected a yoso_ros checkpoint with its configuration, found none in the metadata")
+    return config_from_mapping(json.loads(metadata["config"]), str(path)), json.loads(metadata.get("story", "{}"))
+
+
+def load_weights(model, path):
+    """Load weights of any kind that the package knows into a model, strictly.
+
+    `.safetensors` written by this package (IFA or CFA weights, re-parameterised to the model's form), or a `.pth` of
+    the authors (read with weights_only: no code of the file is executed).
+
+    Raises:
+        InputError: the file is missing or unreadable, or names every key that does not fit.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        with _open(path) as file:
+            state_dict = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    else:
+        state_dict = _read_pth(path)
+    if CRITERION_KEY in state_dict:
+        load_official_state_dict(model, state_dict)
+        return
+    state_dict = convert_aggregation(state_dict, model.config.aggregation)
+    try:
+        check_state_dict(model, state_dict)
+    except InputError as error:
+        raise InputError(f"{path} does not fit the model {model.config.name}: {error}") from error
+    model.load_state_dict(state_dict)
+
+
+def shipped_weights(config):
+    """The checkpoint that comes with the package for a model configuration.
+
+    Raises:
+        InputError: there is none; says what to do.
+    """
+    path = checkpoint_path(config.name)
+    if not path.is_file():
+        raise InputError(
+            f"no weights come with the model {config.name}: give weights=FILE (.safetensors, or the authors' .pth; "
+            f"README, 'Bring the released checkpoints')"
+        )
+    return path
+
+
+def _open(path):
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"expected a weights file at {path}, found none")
+    try:
+        return safe_open(str(path), framework="pt")
+    except SafetensorError as error:
+        raise InputError(f"{path}: expected a safetensors file, found something else ({error})") from error
+
+
+def _read_pth(path):
+    if not path.is_file():
+        raise InputError(f"expected a weights file at {path}, found none")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: expected a PyTorch weights file without code, cannot read it ({reason})") from error
+    content = content.get("model", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise InputError(f"{path}: expected a state dict of tensors (or one under the key 'model')")
+    return content

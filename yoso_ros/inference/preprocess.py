@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames to network input: the authors' resize rule and padding (facts/yoso.md, Input / padding).
+
+Legend: `B` batch, frames uint8 (h, w, 3) RGB, network input float32 (B, 3, H, W) RGB 0..255.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+
+STRIDE = 32  # of the deepest backbone map: the padded size is a multiple of it
+
+
+def network_size(height, width, shortest_edge, longest_edge):
+    """Size after resizing: the shortest edge becomes `shortest_edge` unless the longest would pass `longest_edge`.
+
+    Returns:
+        (height, width), each at least 1.
+    """
+    scale = shortest_edge / min(height, width)
+    if max(height, width) * scale > longest_edge:
+        scale = longest_edge / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def check_frame(frame):
+    """Raise `TypeError` or `ValueError` naming what came, unless the frame is uint8 (H, W, 3) with H, W >= 1."""
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
+        kind = getattr(frame, "dtype", type(frame).__name__)
+        raise TypeError(f"expected a frame of numpy uint8 (H, W, 3) RGB, found {kind}")
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        raise ValueError(f"expected a frame (H, W, 3) with H and W at least 1, found shape {frame.shape}")
+
+
+def resize_frame(frame, size):
+    """Resize a uint8 frame to (height, width), bilinear with antialiasing as the authors do; the frame itself if equal."""
+    if frame.shape[:2] == tuple(size):
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def batch_frames(frames, pixel_mean):
+    """Stack frames of any sizes, padded right and bottom with the pixel mean (zero after normalisation).
+
+    Args:
+        frames: list of uint8 (h, w, 3).
+        pixel_mean: RGB 0..255.
+
+    Returns:
+        float32 (B, 3, H, W) with H and W the smallest common multiples of 32, channels-last in memory.
+    """
+    height, width = (-(-max(f.shape[axis] for f in frames) // STRIDE) * STRIDE for axis in (0, 1))
+    batch = torch.tensor(pixel_mean, dtype=torch.float32).repeat(len(frames), height, width, 1)
+    for image, frame in zip(batch, frames, strict=True):
+        # ROS messages and decoders hand out read-only arrays; torch only reads here.
+        image[: frame.shape[0], : frame.shape[1]] = torch.from_numpy(np.require(frame, requirements="CW"))
+    return batch.permute(0, 3, 1, 2)

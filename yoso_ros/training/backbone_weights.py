@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ImageNet weights into a backbone: torchvision's key names, the classifier left out."""
+
+from pathlib import Path
+
+import torch
+
+from yoso_ros.errors import InputError
+
+
+def load_backbone_weights(backbone, path):
+    """Load a torchvision ResNet or MobileNetV2 state dict into a backbone.
+
+    Keys of the classifier and of layers that the trunk does not have are ignored; every key of the trunk must be there.
+
+    Args:
+        backbone: from `yoso_ros.models.backbone.create_backbone`.
+        path: `.pth` file, read with weights_only (no code of the file is executed).
+
+    Raises:
+        InputError: the file cannot be read, or names the keys that are missing or of another shape.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"expected a weights file at {path}, found none")
+    state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    own = backbone.state_dict()
+    faults = [
+        f"{key} (expected {tuple(value.shape)}, found {tuple(state_dict[key].shape) if key in state_dict else 'none'})"
+        for key, value in own.items()
+        if not key.endswith("num_batches_tracked") and (key not in state_dict or state_dict[key].shape != value.shape)
+    ]
+    if faults:
+        raise InputError(f"{path} does not fit the backbone: {', '.join(faults[:5])} and {max(0, len(faults) - 5)} more")
+    backbone.load_state_dict({key: state_dict.get(key, value) for key, value in own.items()})

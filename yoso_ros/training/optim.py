@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameter groups, learning-rate schedules and weight averaging (facts/yoso.md, Training recipe)."""
+
+import copy
+
+import torch
+from torch import nn
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+def create_optimizer(model, config):
+    """AdamW with the paper's groups: no weight decay in norm layers (biases elsewhere do decay), backbone slower.
+
+    Args:
+        model: has a `backbone`.
+        config: a `TrainingConfig`.
+    """
+    norms = {id(p) for m in model.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)}
+    groups = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = config.learning_rate * (config.backbone_multiplier if name.startswith("backbone.") else 1.0)
+        decay = 0.0 if id(parameter) in norms else config.weight_decay
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW([{"params": p, "lr": rate, "weight_decay": d} for (rate, d), p in groups.items()])
+
+
+def learning_rate_factor(iteration, config):
+    """Factor of the learning rate at an iteration (0-based): linear warm-up, then poly or steps."""
+    if iteration < config.warmup_iterations:
+        return (iteration + 1) / config.warmup_iterations
+    if config.schedule == "poly":
+        return (1 - iteration / config.iterations) ** config.poly_power
+    return config.step_factor ** sum(iteration >= step for step in config.steps)
+
+
+class WeightAverage:
+    """Exponential moving average of a model's weights, with the usual warm-up of the decay.
+
+    Args:
+        model: the model in training.
+        decay: share of the old average that is kept each step.
+    """
+
+    def __init__(self, model, decay):
+        self.decay = decay
+        self.updates = 0
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model):
+        """Move the average towards the model's weights; integer buffers are copied."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for average, value in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)
