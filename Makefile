@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything from a fresh machine: `make demo`, `make test`. The first call sets up .venv, later ones find it ready.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+STAMPS := $(VENV)/stamps
+
+.PHONY: setup demo test bench lint clean
+
+setup: $(STAMPS)/messages
+
+$(STAMPS)/packages: pyproject.toml setup.py constraints.txt .ci/install_packages
+	@.ci/install_packages $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/messages: $(STAMPS)/packages CMakeLists.txt package.xml $(wildcard msg/*.msg) .ci/build_messages .ci/wheels_fix.cmake
+	@.ci/build_messages $(VENV)
+	@touch $@
+
+demo: setup ## SOURCE=path of a bag, a video or a folder of images; without it the project's own rendered scene
+	@$(VENV)/bin/yoso-ros demo $(if $(SOURCE),--source "$(SOURCE)") --output out/demo
+
+test: setup ## ARGS="-k words" or other pytest options
+	@$(PYTHON) -m pytest test $(ARGS)
+
+bench: setup
+	@$(VENV)/bin/yoso-ros benchmark $(or $(ARGS),merge)
+
+lint: setup
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+
+clean: ## what was built or written here; .venv stays
+	rm -rf build install log out *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find yoso_ros test launch -name __pycache__ -type d -prune -exec rm -rf {} +
