@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO panoptic format: one JSON with segments, one RGB PNG of segment ids per image. Also the layout for own data."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from yoso_ros.data.samples import VOID_ID, PanopticSample, ids_from_rgb, read_image
+from yoso_ros.errors import InputError
+from yoso_ros.label_sets import LabelClass, LabelSet
+
+SEGMENT_KEYS = ("id", "category_id", "iscrowd", "area", "bbox")
+
+
+class CocoPanoptic:
+    """A split in COCO panoptic format; `len()` and `[i]`, which gives a `PanopticSample`.
+
+    Args:
+        annotations_json: the panoptic JSON (images, annotations, categories).
+        images_folder: folder of the image files.
+        panoptic_folder: folder of the PNG files; by default the path of the JSON without `.json`.
+        label_set: LabelSet whose dataset ids are the JSON's category ids; by default made from the JSON's categories.
+
+    Raises:
+        InputError: the JSON is missing or malformed, or the label set calls one of its categories something else.
+    """
+
+    def __init__(self, annotations_json, images_folder, panoptic_folder=None, label_set=None):
+        self.annotations_json = Path(annotations_json)
+        self.images_folder = Path(images_folder)
+        self.panoptic_folder = Path(panoptic_folder or self.annotations_json.with_suffix(""))
+        content = _read_json(self.annotations_json)
+        self.label_set = label_set or _label_set_from_categories(content["categories"], self.annotations_json)
+        self._check_categories(content["categories"])
+        self._images = {image["id"]: image for image in content["images"]}
+        self._annotations = content["annotations"]
+
+    @classmethod
+    def from_root(cls, root, split, label_set=None):
+        """Find a split below the root folder of a data set.
+
+        Layouts: `panoptic_SPLIT.json`, `panoptic_SPLIT/`, `images/SPLIT/` (own data); `annotations/panoptic_SPLIT.json`,
+        `annotations/panoptic_SPLIT/` or `panoptic_SPLIT/`, `SPLIT/` (COCO as downloaded, where SPLIT may be given as
+        `val` for `val2017`).
+
+        Raises:
+            InputError: neither is there; the message lists the places.
+        """
+        root = Path(root)
+        tried = []
+        for name in (split, f"{split}2017"):
+            for json_path, images in (
+                (root / f"panoptic_{name}.json", root / "images" / name),
+                (root / "annotations" / f"panoptic_{name}.json", root / name),
+            ):
+                tried.append(json_path)
+                if json_path.is_file():
+                    png_folders = (json_path.with_suffix(""), root / f"panoptic_{name}")
+                    return cls(json_path, images, next((p for p in png_folders if p.is_dir()), None), label_set)
+        raise InputError(f"expected a COCO panoptic JSON at one of: {', '.join(map(str, tried))}; found none")
+
+    def __len__(self):
+        return len(self._annotations)
+
+    def __getitem__(self, index):
+        """Read one sample.
+
+        Raises:
+            InputError: names the file at fault and the reason.
+        """
+        sample, faults = self._read(index)
+        if faults:
+            raise InputError(faults[0])
+        return sample
+
+    def find_faults(self):
+        """Read everything and yield each fault as one line that names the file and the reason.
+
+        Beyond what `[i]` raises it reports segments without a pixel, wrong areas and images without an annotation.
+        """
+        annotated = set()
+        for index, annotation in enumerate(self._annotations):
+            annotated.add(annotation.get("image_id"))
+            try:
+                sample, faults = self._read(index)
+            except InputError as error:
+                yield str(error)
+                continue
+            yield from faults
+            yield from self._area_faults(sample, self.panoptic_folder / annotation["file_name"])
+        for image_id, image in self._images.items():
+            if image_id not in annotated:
+                yield f"{self.annotations_json}: image {image_id} ({image['file_name']}) has no annotation"
+
+    def _read(self, index):
+        """The sample and the faults in its segments; raises where there is no sample to give."""
+        annotation = self._annotations[index]
+        where = f"{self.annotations_json}: annotation {index}"
+        missing = [key for key in ("image_id", "file_name", "segments_info") if key not in annotation]
+        if missing:
+            raise InputError(f"{where} lacks {', '.join(missing)}")
+        if annotation["image_id"] not in self._images:
+            raise InputError(f"{where} is of image {annotation['image_id']}, which is not in the list of images")
+        image_path = self._image_path(self._images[annotation["image_id"]])
+        png_path = self.panoptic_folder / annotation["file_name"]
+        image, rgb = read_image(image_path), read_image(png_path)
+        if image.shape != rgb.shape:
+            raise InputError(f"{png_path}: expected the size of {image_path}, {_size(image)}, found {_size(rgb)}")
+        segments = annotation["segments_info"]
+        for segment in segments:
+            missing = [key for key in SEGMENT_KEYS if key not in segment]
+            if missing:
+                raise InputError(f"{where}, segment {segment.get('id')} lacks {', '.join(missing)}")
+        ids = ids_from_rgb(rgb)
+        sample = PanopticSample(image, ids, segments, annotation["image_id"], str(image_path))
+        return sample, list(self._segment_faults(sample, png_path))
+
+    def _image_path(self, image):
+        return self.images_folder / image["file_name"]
+
+    def _segment_faults(self, sample, png_path):
+        named = [segment["id"] for segment in sample.segments]
+        for segment_id in sorted({i for i in named if named.count(i) > 1}):
+            yield f"{self.annotations_json}: segment {segment_id} of {png_path.name} is listed twice"
+        for segment_id in sorted({int(i) for i in np.unique(sample.ids)} - {VOID_ID, *named}):
+            yield f"{png_path}: segment {segment_id} is in the PNG and not in {self.annotations_json.name}"
+        for segment in sample.segments:
+            if segment["category_id"] not in self.label_set.contiguous_id:
+                yield (
+                    f"{self.annotations_json}: segment {segment['id']} of {png_path.name} has category "
+                    f"{segment['category_id']}, which label set {self.label_set.name} lacks"
+                )
+
+    def _area_faults(self, sample, png_path):
+        areas = dict(zip(*map(np.ndarray.tolist, np.unique(sample.ids, return_counts=True)), strict=True))
+        for segment in sample.segments:
+            found = areas.get(segment["id"], 0)
+            if not found:
+                yield f"{png_path}: segment {segment['id']} is in {self.annotations_json.name} and not in the PNG"
+            elif found != segment["area"]:
+                yield (
+                    f"{self.annotations_json}: segment {segment['id']} of {png_path.name} has area {segment['area']}, "
+                    f"the PNG has {found} pixels"
+                )
+
+    def _check_categories(self, categories):
+        for category in categories:
+            class_id = self.label_set.contiguous_id.get(category["id"])
+            if class_id is None:
+                continue  # only an error if a segment uses it
+            known = self.label_set.classes[class_id]
+            if (known.name, known.is_thing) != (category["name"], bool(category["isthing"])):
+                raise InputError(
+                    f"{self.annotations_json}: category {category['id']} is {category['name']!r} "
+                    f"({'thing' if category['isthing'] else 'stuff'}), but {known.name!r} "
+                    f"({'thing' if known.is_thing else 'stuff'}) in label set {self.label_set.name}"
+                )
+
+
+def _read_json(path):
+    if not path.is_file():
+        raise InputError(f"expected a COCO panoptic JSON at {path}, found none")
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from error
+    for key, required in (
+        ("images", ("id", "file_name")),
+        ("annotations", ()),
+        ("categories", ("id", "name", "isthing")),
+    ):
+        entries = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise InputError(f"{path}: expected a list of objects under {key!r} (COCO panoptic format)")
+        for index, entry in enumerate(entries):
+            if lacking := [name for name in required if name not in entry]:
+                raise InputError(f"{path}: {key}[{index}] lacks {', '.join(lacking)}")
+    return content
+
+
+def _label_set_from_categories(categories, path):
+    classes = tuple(
+        LabelClass(
+            name=c["name"],
+            is_thing=bool(c["isthing"]),
+            dataset_id=c["id"],
+            color=tuple(c.get("color", (128, 128, 128))),
+        )
+        for c in categories
+    )
+    return LabelSet(name=path.stem, source=str(path), classes=classes)
+
+
+def _size(array):
+    return f"{array.shape[1]}x{array.shape[0]}"

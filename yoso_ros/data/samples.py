@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The panoptic sample that every reader gives, and the training targets made of it.
+
+Legend: `H W` size of the image in pixels, `n` targets.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from yoso_ros.errors import InputError
+
+VOID_ID = 0  # COCO panoptic format: black pixels belong to no segment
+
+
+@dataclass(frozen=True, slots=True)
+class PanopticSample:
+    """One image with its panoptic ground truth.
+
+    Attributes:
+        image: uint8 (H, W, 3), RGB.
+        ids: int32 (H, W), segment id of each pixel, 0 = void.
+        segments: list of dict in the form of COCO's `segments_info`: id, category_id (the data set's own category id),
+            iscrowd, area (pixels), bbox (x, y, width, height). A transform changes the pixels and not this list.
+        image_id: the data set's name of the image, int or str.
+        file_name: path of the image file.
+    """
+
+    image: np.ndarray
+    ids: np.ndarray
+    segments: list[dict]
+    image_id: int | str
+    file_name: str
+
+
+def ids_from_rgb(rgb):
+    """Segment ids of a COCO panoptic PNG: uint8 (H, W, 3) RGB to int32 (H, W), R + 256 G + 65536 B."""
+    channels = rgb.astype(np.int32)
+    return channels[..., 0] + (channels[..., 1] << 8) + (channels[..., 2] << 16)
+
+
+def rgb_from_ids(ids):
+    """Inverse of `ids_from_rgb`: int (H, W) below 2**24 to uint8 (H, W, 3) RGB."""
+    return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
+
+
+def read_image(path, flags=cv2.IMREAD_COLOR_RGB):
+    """Read an image file; by default uint8 (H, W, 3) RGB with the file's EXIF rotation left alone.
+
+    COCO's annotations are drawn on the stored pixels, so a rotation tag must not turn them.
+
+    Raises:
+        InputError: the file is missing or is not an image.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: expected an image file, found none")
+    image = cv2.imread(str(path), flags if flags == cv2.IMREAD_UNCHANGED else flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise InputError(f"{path}: expected an image file, found something that does not decode")
+    return image
+
+
+def training_targets(ids, segments, label_set):
+    """The targets of one image for the criterion: one mask per thing instance and one per stuff class.
+
+    Crowd segments, void and segments without a pixel (cut away by a crop) are left out; stuff segments of one class
+    are one target.
+
+    Args:
+        ids: int (H, W), segment id of each pixel.
+        segments: COCO `segments_info` list with the data set's own category ids.
+        label_set: LabelSet that maps those to contiguous class ids.
+
+    Returns:
+        (labels int64 (n,) contiguous class ids, masks bool (n, H, W)), in the order of `segments`.
+
+    Raises:
+        InputError: a segment has a category that is not in the label set.
+    """
+    present = {int(i) for i in np.unique(ids)}
+    groups = {}
+    for segment in segments:
+        if segment["iscrowd"] or segment["id"] not in present:
+            continue
+        class_id = label_set.contiguous_id.get(segment["category_id"])
+        if class_id is None:
+            raise InputError(
+                f"segment {segment['id']} has category {segment['category_id']}, which label set {label_set.name} lacks"
+            )
+        key = segment["id"] if label_set.classes[class_id].is_thing else ("stuff", class_id)
+        groups.setdefault(key, (class_id, []))[1].append(segment["id"])
+    labels = np.array([class_id for class_id, _ in groups.values()], dtype=np.int64)
+    masks = np.zeros((len(groups), *ids.shape), dtype=bool)
+    for mask, (_, members) in zip(masks, groups.values(), strict=True):
+        for member in members:
+            mask |= ids == member
+    return labels, masks
