@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scene: a walled yard with boxes, cylinders and people, and a camera that drives through; all from one seed."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from yoso_ros.data.synthetic.camera import look_along
+from yoso_ros.data.synthetic.people import Person
+from yoso_ros.data.synthetic.shapes import BOX, CYLINDER, Solids, concatenate, upright
+from yoso_ros.data.synthetic.textures import FLOOR_STYLES, WALL_STYLES
+
+LABEL_SET = "synthetic"
+FLOOR, WALL, SKY, BOX_CLASS, CYLINDER_CLASS, PERSON_CLASS = range(6)  # order of config/label_sets/synthetic.yaml
+CAMERA_CLEARANCE = 0.55  # metres between the camera's path and the surface of any object
+CAMERA_SPEED = 0.8  # m/s, a walking robot
+
+_SKIN = np.array([[0.78, 0.53, 0.40], [0.62, 0.38, 0.25], [0.30, 0.17, 0.11], [0.88, 0.66, 0.52]]) ** 2
+_HAIR = np.array([[0.10, 0.08, 0.07], [0.35, 0.22, 0.12], [0.70, 0.58, 0.35], [0.5, 0.5, 0.5]]) ** 2
+_CLOTHES = (
+    np.array(
+        [[0.7, 0.15, 0.15], [0.15, 0.3, 0.65], [0.85, 0.8, 0.7], [0.2, 0.5, 0.3], [0.9, 0.7, 0.2], [0.25, 0.25, 0.3]]
+    )
+    ** 2
+)
+_BOXES = (
+    np.array([[0.72, 0.55, 0.36], [0.62, 0.46, 0.30], [0.30, 0.42, 0.60], [0.65, 0.25, 0.2], [0.75, 0.75, 0.7]]) ** 2
+)
+_CYLINDERS = np.array([[0.2, 0.45, 0.7], [0.85, 0.45, 0.1], [0.25, 0.55, 0.3], [0.6, 0.6, 0.62], [0.75, 0.2, 0.2]]) ** 2
+_GROUND = np.array([[0.72, 0.66, 0.58], [0.62, 0.60, 0.58], [0.70, 0.52, 0.36], [0.55, 0.58, 0.55]]) ** 2
+_MASONRY = np.array([[0.72, 0.45, 0.36], [0.85, 0.80, 0.70], [0.66, 0.70, 0.72], [0.80, 0.70, 0.52]]) ** 2
+
+
+@dataclass(frozen=True)
+class Item:
+    """A thing that stands still. `color` linear light (3,); `style` picks the pattern of its material."""
+
+    object_id: int
+    class_id: int
+    solids: Solids
+    color: np.ndarray
+    style: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that the renderer needs, in metres and linear light.
+
+    Attributes:
+        half_size: (x, y), the yard reaches from -half to half; wall_height: metres.
+        sun: unit vector towards the sun; sun_color, ambient_color: (3,).
+        path: camera ellipse (radius x, radius y, phase, direction +-1, height, pitch, look-in angle).
+        items, people: the things; object ids are unique in the scene and kept over its frames.
+    """
+
+    half_size: tuple[float, float]
+    wall_height: float
+    floor_style: str
+    wall_style: str
+    floor_color: np.ndarray
+    wall_color: np.ndarray
+    sun: np.ndarray
+    sun_color: np.ndarray
+    ambient_color: np.ndarray
+    path: tuple[float, ...]
+    items: tuple[Item, ...]
+    people: tuple[Person, ...]
+
+    def camera_pose(self, time):
+        """Pose of the camera at `time` seconds."""
+        rx, ry, phase, direction, height, pitch, look_in = self.path
+        angle = phase + direction * CAMERA_SPEED / np.sqrt(rx * ry) * time
+        tangent = np.arctan2(direction * ry * np.cos(angle), -direction * rx * np.sin(angle))
+        yaw = tangent + direction * look_in + 0.35 * np.sin(0.31 * time + phase)
+        bob = 0.012 * np.sin(5.1 * time)
+        position = [rx * np.cos(angle), ry * np.sin(angle), height + bob]
+        return look_along(position, yaw, pitch + 0.02 * np.sin(0.9 * time), 0.012 * np.sin(1.3 * time))
+
+    def solids(self, time):
+        """All solids at `time` seconds."""
+        return concatenate([item.solids for item in self.items] + [person.solids(time) for person in self.people])
+
+    @functools.cached_property
+    def class_of_object(self):
+        """uint8 (objects + 1,): class id by object id; entry 0 has no meaning."""
+        classes = np.full(len(self.items) + len(self.people) + 1, 255, np.uint8)
+        classes[[item.object_id for item in self.items]] = [item.class_id for item in self.items]
+        classes[[person.object_id for person in self.people]] = PERSON_CLASS
+        return classes
+
+
+def random_scene(seed):
+    """A scene drawn from `seed` (int or sequence of int); the same seed gives the same scene."""
+    rng = np.random.default_rng(seed)
+    half = (rng.uniform(4.5, 7.5), rng.uniform(4.5, 7.5))
+    radii = (rng.uniform(0.5, 0.68) * half[0], rng.uniform(0.5, 0.68) * half[1])
+    direction = rng.choice([-1.0, 1.0])
+    height, pitch = rng.uniform(0.7, 1.5), rng.uniform(-0.22, 0.0)
+    path = (*radii, rng.uniform(0, 2 * np.pi), direction, height, pitch, rng.uniform(0.1, 0.9))
+    elevation, azimuth = np.radians(rng.uniform(30, 65)), rng.uniform(0, 2 * np.pi)
+    sun = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
+    warm = rng.uniform(0, 1)
+    items, people = _furnish(rng, half, radii)
+    return Scene(
+        half_size=half,
+        wall_height=rng.uniform(2.0, 3.2),
+        floor_style=str(rng.choice(FLOOR_STYLES)),
+        wall_style=str(rng.choice(WALL_STYLES)),
+        floor_color=rng.choice(_GROUND) * rng.uniform(0.85, 1.15, 3),
+        wall_color=rng.choice(_MASONRY) * rng.uniform(0.85, 1.15, 3),
+        sun=sun,
+        sun_color=np.array([1.0, 0.95 - 0.1 * warm, 0.85 - 0.25 * warm]) * rng.uniform(0.8, 1.1),
+        ambient_color=np.array([0.85, 0.95, 1.1]) * rng.uniform(0.4, 0.55),
+        path=path,
+        items=items,
+        people=people,
+    )
+
+
+def _furnish(rng, half, radii):
+    """Draw the things; a place is taken only where it is clear of walls, of the camera's path and of earlier things."""
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    path = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
+    taken = []  # x, y, radius
+
+    def place(radius):
+        for _ in range(60):
+            x, y = (rng.uniform(-h + radius + 0.2, h - radius - 0.2) for h in half)
+            clear_of_path = np.hypot(*(path - (x, y)).T).min() > radius + CAMERA_CLEARANCE
+            if clear_of_path and all(np.hypot(x - a, y - b) > radius + r + 0.1 for a, b, r in taken):
+                taken.append((x, y, radius))
+                return x, y
+        return None
+
+    items, people = [], []
+    for _ in range(rng.integers(4, 8)):
+        radius = float(rng.choice([0.45, 0.5, 0.8, 1.3]))
+        if (spot := place(radius)) is not None:
+            people.append(_person(rng, spot, radius))
+    for _ in range(rng.integers(6, 12)):
+        half_size = rng.uniform([0.15, 0.15, 0.12], [0.65, 0.65, 0.7])
+        if (spot := place(float(np.hypot(*half_size[:2])))) is not None:
+            yaw, color = rng.uniform(0, np.pi), rng.choice(_BOXES) * rng.uniform(0.8, 1.2)
+            items.append((BOX_CLASS, upright(BOX, *spot, 0.0, half_size, yaw, 0), color))
+            if half_size[:2].min() > 0.3 and rng.random() < 0.6:
+                upper = np.append(rng.uniform(0.45, 0.7, 2) * half_size[:2].min(), rng.uniform(0.12, 0.3))
+                stacked = upright(BOX, *spot, 2 * half_size[2], upper, yaw + rng.uniform(-0.4, 0.4), 0)
+                items.append((BOX_CLASS, stacked, rng.choice(_BOXES)))
+    for _ in range(rng.integers(5, 11)):
+        radius, half_height = rng.uniform(0.12, 0.4), rng.uniform(0.25, 0.65)
+        if (spot := place(float(radius))) is not None:
+            solids = upright(CYLINDER, *spot, 0.0, (radius, radius, half_height), rng.uniform(0, np.pi), 0)
+            items.append((CYLINDER_CLASS, solids, rng.choice(_CYLINDERS) * rng.uniform(0.8, 1.2)))
+    numbered = []
+    for number, (class_id, solids, color) in enumerate(items, start=1):
+        solids.object_id[:] = number
+        numbered.append(Item(number, class_id, solids, color, int(rng.integers(3))))
+    people = [Person(len(items) + i, *person) for i, person in enumerate(people, start=1)]
+    return tuple(numbered), tuple(people)
+
+
+def _person(rng, spot, radius):
+    height = rng.uniform(1.5, 1.9)
+    speed = rng.choice([-1.0, 1.0]) * rng.uniform(0.6, 1.1) if radius > 0.5 else rng.choice([-1.0, 1.0]) * 1e-6
+    colors = np.stack([rng.choice(_SKIN), rng.choice(_HAIR), rng.choice(_CLOTHES), rng.choice(_CLOTHES) * 0.7])
+    return spot, max(radius - 0.35, 0.05), rng.uniform(0, 2 * np.pi), speed, height, colors

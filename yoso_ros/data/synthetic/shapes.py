@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Solids that a ray meets: every solid is an affine image of the unit cube, the unit cylinder or the unit ball.
+
+Legend: `P` solids, `n` pixels that are hit; a ray is origin + depth * direction with direction z = 1 in the camera
+frame, so the ray parameter is the optical depth in metres. Local coordinates: the solid is within -1..1 on each axis.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BOX, CYLINDER, BALL = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Solids:
+    """Solids of one moment, `P` of them.
+
+    Attributes:
+        kind: int (P,), BOX, CYLINDER (axis along local z) or BALL.
+        centre: float64 (P, 3), world metres.
+        axes: float64 (P, 3, 3), rows are the half axes in world metres, orthogonal.
+        object_id: int (P,), 1.. ; the solids of one object share it.
+        part: int (P,), index of the part in its object, for materials.
+    """
+
+    kind: np.ndarray
+    centre: np.ndarray
+    axes: np.ndarray
+    object_id: np.ndarray
+    part: np.ndarray
+
+    def to_local(self):
+        """Matrices (P, 3, 3) from world offsets to local coordinates."""
+        return self.axes / np.square(self.axes).sum(axis=2, keepdims=True)
+
+    def corners(self):
+        """The eight corners of each solid's oriented bounding box: float64 (P, 8, 3), world metres."""
+        signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
+        return self.centre[:, None] + signs @ self.axes
+
+
+def concatenate(parts):
+    """Join a list of `Solids`."""
+    names = ("kind", "centre", "axes", "object_id", "part")
+    return Solids(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def upright(kind, x, y, bottom, half_size, yaw, object_id, part=0):
+    """One solid that stands upright: `half_size` (3,) metres, turned by `yaw` radians about the vertical."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    axes = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) * np.asarray(half_size)[:, None]
+    centre = [[x, y, bottom + half_size[2]]]
+    return Solids(np.array([kind]), np.array(centre), axes[None], np.array([object_id]), np.array([part]))
+
+
+def limbs(start, end, side, width, thickness, overlap):
+    """Half axes (P, 3, 3) and centres (P, 3) of stretched balls from `start` to `end` (P, 3).
+
+    `side` (3,) is the direction of `width` (P,); `thickness` (P,) is across it; `overlap` (P,) lengthens both ends;
+    all in metres.
+    """
+    along = end - start
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    w = along / length
+    u = side - (w @ side)[:, None] * w
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    v = np.cross(w, u)
+    axes = np.stack([u * width[:, None], v * thickness[:, None], w * (length / 2 + overlap[:, None])], axis=1)
+    return axes, (start + end) / 2
+
+
+def intersect(kind, origin, direction):
+    """First meeting of rays with a unit solid.
+
+    Args:
+        kind: BOX, CYLINDER or BALL.
+        origin: three floats, the camera in local coordinates.
+        direction: three float32 (h, w) arrays, ray directions in local coordinates.
+
+    Returns:
+        float32 (h, w) depth in metres, inf where the ray misses or the solid is behind the camera.
+    """
+    if kind == BALL:
+        depth = _quadric(origin, direction, 3)[0]
+    elif kind == CYLINDER:
+        near, far = _quadric(origin, direction, 2)
+        bottom, top = _slab(origin[2], direction[2])
+        depth = np.maximum(near, bottom)
+        depth[~(depth <= np.minimum(far, top))] = np.inf
+    else:
+        slabs = [_slab(o, e) for o, e in zip(origin, direction, strict=True)]
+        depth = np.maximum(np.maximum(slabs[0][0], slabs[1][0]), slabs[2][0])
+        depth[depth > np.minimum(np.minimum(slabs[0][1], slabs[1][1]), slabs[2][1])] = np.inf
+    depth[~(depth > 0)] = np.inf
+    return depth
+
+
+def _quadric(origin, direction, dimensions):
+    o, e = origin[:dimensions], direction[:dimensions]
+    a, b = e[0] * e[0], o[0] * e[0]
+    for i in range(1, dimensions):
+        a += e[i] * e[i]
+        b += o[i] * e[i]
+    discriminant = b * b - a * np.float32(np.dot(o, o) - 1)
+    root = np.sqrt(discriminant, where=discriminant >= 0, out=np.full_like(discriminant, np.nan))
+    missed = np.isnan(root)
+    near, far = (-b - root) / a, (root - b) / a
+    near[missed], far[missed] = np.inf, -np.inf
+    return near, far
+
+
+def _slab(origin, direction):
+    inverse = 1 / direction
+    one, two = (np.float32(-1 - origin)) * inverse, (np.float32(1 - origin)) * inverse
+    return np.minimum(one, two), np.maximum(one, two)
+
+
+def local_normal(kind, local):
+    """Outward normal in local coordinates at surface points `local` float32 (n, 3), before the affine map: (n, 3)."""
+    if kind == BALL:
+        return local
+    if kind == CYLINDER:
+        cap = np.abs(local[:, 2]) > np.hypot(local[:, 0], local[:, 1])
+        side = local * np.array([1, 1, 0], np.float32)
+        return np.where(cap[:, None], np.sign(local) * np.array([0, 0, 1], np.float32), side)
+    magnitude = np.abs(local)
+    return np.sign(local) * (magnitude == magnitude.max(axis=1, keepdims=True))
