@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe's augmentation as one callable: sample in, fixed-size image with labels and masks out."""
+
+from yoso_ros.data.samples import training_targets
+from yoso_ros.data.transforms import ColorDistortion, LargeScaleJitter, RandomFlip, apply_transforms
+
+FLIP_PROBABILITY = 0.5
+
+
+class Augmentation:
+    """Augments samples as a recipe says.
+
+    Args:
+        config: an `AugmentationConfig`.
+        label_set: maps the data set's category ids to class ids.
+    """
+
+    def __init__(self, config, label_set):
+        self.label_set = label_set
+        self.transforms = [
+            LargeScaleJitter(
+                height=config.crop_height, width=config.crop_width, min_scale=config.scale_min, max_scale=config.scale_max
+            )
+        ]
+        if config.flip:
+            self.transforms.append(RandomFlip(probability=FLIP_PROBABILITY))
+        if config.color:
+            self.transforms.append(ColorDistortion())
+
+    def __call__(self, sample, generator):
+        """`PanopticSample`, numpy Generator -> image uint8 (h, w, 3), labels int64 (n,), masks bool (n, h, w)."""
+        sample = apply_transforms(self.transforms, sample, generator)
+        return sample.image, *training_targets(sample.ids, sample.segments, self.label_set)
