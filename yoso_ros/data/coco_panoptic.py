@@ -40,9 +40,9 @@ class CocoPanoptic:
     def from_root(cls, root, split, label_set=None):
         """Find a split below the root folder of a data set.
 
-        Layouts: `panoptic_SPLIT.json`, `panoptic_SPLIT/`, `images/SPLIT/` (own data); `annotations/panoptic_SPLIT.json`,
-        `annotations/panoptic_SPLIT/` or `panoptic_SPLIT/`, `SPLIT/` (COCO as downloaded, where SPLIT may be given as
-        `val` for `val2017`).
+        Layouts: `panoptic_SPLIT.json`, `panoptic_SPLIT/`, `images/SPLIT/` (own data); or COCO as downloaded, with
+        `annotations/panoptic_SPLIT.json`, `annotations/panoptic_SPLIT/` or `panoptic_SPLIT/`, and `SPLIT/`, where
+        `val` also finds `val2017`.
 
         Raises:
             InputError: neither is there; the message lists the places.

@@ -34,10 +34,8 @@ def resize_image(image, height, width):
 
 
 def resize_ids(ids, height, width):
-    """Nearest pixel centre, exact in integers, so that ids above 2**16 survive: int (H, W) to (height, width)."""
-    rows = (2 * np.arange(height) + 1) * ids.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * ids.shape[1] // (2 * width)
-    return ids[rows[:, None], columns]
+    """Nearest pixel centre, the convention of the bilinear images: int32 (H, W) to (height, width)."""
+    return cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def shortest_edge_size(height, width, shortest, longest):
