@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: two threads per process at most, and the way to the data that is kept outside the project."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_THREADS = 2
+
+# Before any test imports torch, and inherited by the processes that tests start.
+os.environ["OMP_WAIT_POLICY"] = "passive"
+os.environ["OMP_NUM_THREADS"] = str(min(MAX_THREADS, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Path of the folder with golden numbers, images and recordings: $YOSO_SHARED, or `shared` beside the project."""
+    folder = Path(os.environ.get("YOSO_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared data: no folder {folder}; set YOSO_SHARED to where it is")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared_data):
+    """Path of the golden numbers of the authors' network, in the shared data."""
+    folder = shared_data / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"needs the golden numbers: no folder {folder}")
+    return folder
