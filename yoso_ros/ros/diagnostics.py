@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The health of the node: one DiagnosticStatus a second with rate, drops, failures and their last cause."""
+
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from yoso_ros.ros.worker import Counts
+
+SILENCE_S = 2.0  # an enabled node without a frame for so long warns
+
+
+class HealthReport:
+    """Remembers what happened since the last report and turns it into a status.
+
+    Args:
+        name: name of the node, the first part of the status' name.
+    """
+
+    def __init__(self, name):
+        self._name = name
+        self._last_counts, self._last_time = Counts(), time.monotonic()
+        self._last_frame = None
+        self._last_failure = ""
+        self._causes = set()
+
+    def frame_arrived(self):
+        """Note that an image came in."""
+        self._last_frame = time.monotonic()
+
+    def failure(self, cause, kind):
+        """Note a failure.
+
+        Args:
+            cause: one line for people.
+            kind: the part of the cause that does not change from frame to frame.
+
+        Returns:
+            True when this kind of failure is a new one, which should be logged.
+        """
+        self._last_failure = cause
+        new = kind not in self._causes
+        self._causes.add(kind)
+        return new
+
+    def message(self, stamp, phase, enabled, counts, backend, model):
+        """The report since the last call.
+
+        Args:
+            stamp: builtin_interfaces/Time of now.
+            phase: state of the lifecycle, in words.
+            enabled: value of the parameter `enable`.
+            counts: `Counts` of the worker.
+            backend: engine, device and precision; empty while no model is loaded.
+            model: name of the model.
+
+        Returns:
+            diagnostic_msgs/DiagnosticArray with one status.
+        """
+        now = time.monotonic()
+        before, seconds = self._last_counts, max(now - self._last_time, 1e-3)
+        self._last_counts, self._last_time = counts, now
+        fps = (counts.processed - before.processed) / seconds
+        failures = counts.failed - before.failed
+        age = None if self._last_frame is None else now - self._last_frame
+        level, text = _judge(phase, enabled, age, failures, counts.processed - before.processed, self._last_failure)
+        values = {
+            "state": phase,
+            "enabled": str(enabled).lower(),
+            "model": model,
+            "engine": backend,
+            "frames per second": f"{fps:.1f}",
+            "dropped per second": f"{(counts.dropped - before.dropped) / seconds:.1f}",
+            "received": counts.received,
+            "processed": counts.processed,
+            "dropped": counts.dropped,
+            "failed": counts.failed,
+            "last failure": self._last_failure or "none",
+            "seconds since last frame": "no frame yet" if age is None else f"{age:.1f}",
+        }
+        status = DiagnosticStatus(level=level, name=f"{self._name}: segmentation", message=text, hardware_id=backend)
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = stamp
+        return array
+
+
+def _judge(phase, enabled, age, failures, processed, last_failure):
+    if phase != "active":
+        return DiagnosticStatus.WARN, f"{phase}: no images are read"
+    if not enabled:
+        return DiagnosticStatus.OK, "disabled"
+    if failures:
+        level = DiagnosticStatus.WARN if processed else DiagnosticStatus.ERROR
+        return level, f"{failures} frames failed: {last_failure}"
+    if age is None or age > SILENCE_S:
+        return DiagnosticStatus.WARN, "no images arrive"
+    return DiagnosticStatus.OK, "running"

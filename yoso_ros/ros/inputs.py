@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The input topics of one camera: image_raw or image_raw/compressed, and the camera_info beside it."""
+
+import copy
+from collections import OrderedDict
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from yoso_ros.ros.decoding import decode_compressed, decode_image
+
+KEPT_CAMERA_INFOS = 8  # enough for frames that are still in work when newer infos arrive
+
+
+def image_topic(node, base, transport):
+    """Resolved image topic: like image_transport, `<base>/compressed` follows a remapping of `<base>`."""
+    if transport == "raw":
+        return node.resolve_topic_name(base)
+    own = f"{base}/compressed"
+    remapped = node.resolve_topic_name(own)
+    return f"{node.resolve_topic_name(base)}/compressed" if remapped == _unremapped(node, own) else remapped
+
+
+def camera_info_topic(node, base):
+    """Resolved camera_info topic: beside the resolved image topic `base`, unless it is remapped itself."""
+    own = "camera_info".join(base.rsplit("image_raw", 1))
+    remapped = node.resolve_topic_name(own)
+    if remapped != _unremapped(node, own):
+        return remapped
+    return node.resolve_topic_name(base).rsplit("/", 1)[0] + "/camera_info"
+
+
+def _unremapped(node, topic):
+    return node.resolve_topic_name(topic, only_expand=True)
+
+
+class CameraInput:
+    """Subscriptions of one camera, which exist between `subscribe` and `unsubscribe`.
+
+    Args:
+        node: rclpy node.
+        prefix: "" or the camera's name with a slash behind it.
+        transport: "raw" or "compressed".
+        reliability: "best_effort" or "reliable".
+        deliver: called with each image message.
+    """
+
+    def __init__(self, node, prefix, transport, reliability, deliver):
+        self._node, self._deliver = node, deliver
+        base = f"{prefix}image_raw"
+        self.topic = image_topic(node, base, transport)
+        self.info_topic = camera_info_topic(node, base)
+        self._type, self.decode = {"raw": (Image, decode_image), "compressed": (CompressedImage, decode_compressed)}[
+            transport
+        ]
+        self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
+        self._subscriptions = []
+        self._infos = OrderedDict()
+
+    def subscribe(self):
+        """Begin to listen; nothing happens when it does already."""
+        if not self._subscriptions:
+            self._subscriptions = [
+                self._node.create_subscription(self._type, self.topic, self._deliver, self._qos),
+                self._node.create_subscription(CameraInfo, self.info_topic, self._keep_info, self._qos),
+            ]
+
+    def unsubscribe(self):
+        """Stop listening, so that a disabled node costs nothing."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
+
+    def _keep_info(self, info):
+        self._infos[_stamp(info.header)] = info
+        while len(self._infos) > KEPT_CAMERA_INFOS:
+            self._infos.popitem(last=False)
+
+    def camera_info(self, header):
+        """The camera_info of the frame with this header, else the latest one with this header, else None."""
+        infos = list(self._infos.values())  # a copy: the worker asks while the executor adds
+        if not infos:
+            return None
+        info = next((i for i in infos if i.header.stamp == header.stamp), infos[-1])
+        if info.header != header:
+            info = copy.copy(info)
+            info.header = header
+        return info
+
+
+def _stamp(header):
+    return header.stamp.sec, header.stamp.nanosec

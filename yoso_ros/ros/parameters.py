@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of the node: names, defaults, ranges and texts in one table, and the checks of values."""
+
+from dataclasses import dataclass, fields
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+
+from yoso_ros.errors import InputError
+
+MODEL_VALUE = -1.0  # threshold that stands for the one in the model's configuration
+NO_NAMES = ("",)  # ROS cannot tell the type of an empty list, so a list of one empty string is the empty list
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One parameter. With `low` and `high` it is a number; `runtime` ones may change while the node runs."""
+
+    name: str
+    default: object
+    text: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    runtime: bool = False
+    model_value: bool = False  # MODEL_VALUE is allowed beside the range
+
+    @property
+    def allowed(self):
+        """The allowed values, in words."""
+        if self.low is not None:
+            return f"{self.low:g} to {self.high:g}" + (f", or {MODEL_VALUE:g} for the model's own" * self.model_value)
+        return ", ".join(self.choices)
+
+    def fault(self, value):
+        """None when the value is allowed, else one line that says what is."""
+        if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, list if isinstance(self.default, tuple) else type(self.default)):
+            return f"{self.name}: expected a {_type_name(self.default)}, found {value!r}"
+        if self.model_value and value == MODEL_VALUE:
+            return None
+        inside = self.low is None or self.low <= value <= self.high
+        if not inside or (self.choices and value not in self.choices):
+            return f"{self.name}: expected {self.allowed}; found {value!r}"
+        return None
+
+    @property
+    def descriptor(self):
+        """rcl_interfaces/ParameterDescriptor."""
+        when = "at any time" if self.runtime else "while the node is unconfigured"
+        descriptor = ParameterDescriptor(name=self.name, description=f"{self.text} Can be set {when}.")
+        descriptor.additional_constraints = self.allowed
+        if isinstance(self.default, float):
+            descriptor.dynamic_typing = True  # lets people write 10 for 10.0; `fault` checks the type
+            low = MODEL_VALUE if self.model_value else self.low
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=self.high)]
+        elif self.low is not None:
+            descriptor.integer_range = [IntegerRange(from_value=self.low, to_value=self.high, step=1)]
+        return descriptor
+
+
+def _type_name(default):
+    names = {bool: "truth value", int: "whole number", float: "number", str: "string", tuple: "list of strings"}
+    return names[type(default)]
+
+
+PARAMETERS = (
+    Parameter(name="model", default="yoso_mobilenetv2_camvid", text="Model configuration: a name or a YAML file."),
+    Parameter(name="weights", default="", text="Weights file (safetensors); empty for the model's shipped checkpoint."),
+    Parameter(name="device", default="auto", text="Where the network runs: auto, cpu, cuda, cuda:1, ..."),
+    Parameter(
+        name="engine",
+        default="auto",
+        choices=("auto", "torch", "openvino", "onnxruntime", "tensorrt"),
+        text="What runs the network.",
+    ),
+    Parameter(name="precision", default="auto", choices=("auto", "fp32", "fp16"), text="Number format of the network."),
+    Parameter(
+        name="image_transport",
+        default="raw",
+        choices=("raw", "compressed"),
+        text="Input topic: image_raw or image_raw/compressed.",
+    ),
+    Parameter(
+        name="cameras",
+        default=NO_NAMES,
+        text="Names of cameras; [front] reads front/image_raw and publishes ~/front/...; [''] reads image_raw.",
+    ),
+    Parameter(
+        name="input_reliability",
+        default="best_effort",
+        choices=("best_effort", "reliable"),
+        text="Reliability of the image subscription; reliable for replay only.",
+    ),
+    Parameter(
+        name="score_threshold",
+        default=MODEL_VALUE,
+        low=0.0,
+        high=1.0,
+        model_value=True,
+        runtime=True,
+        text="Smallest class probability of a segment.",
+    ),
+    Parameter(
+        name="overlap_threshold",
+        default=MODEL_VALUE,
+        low=0.0,
+        high=1.0,
+        model_value=True,
+        runtime=True,
+        text="Smallest part of a mask that must stay visible.",
+    ),
+    Parameter(
+        name="overlay_alpha", default=0.5, low=0.0, high=1.0, runtime=True, text="Weight of the colours in ~/overlay."
+    ),
+    Parameter(
+        name="mask_classes",
+        default=NO_NAMES,
+        runtime=True,
+        text="Names of the classes that are 255 in ~/mask/image_raw.",
+    ),
+    Parameter(
+        name="enable", default=True, runtime=True, text="False stops reading images; kept in step with ~/enable."
+    ),
+    Parameter(
+        name="max_rate_hz",
+        default=0.0,
+        low=0.0,
+        high=1000.0,
+        runtime=True,
+        text="Most frames per second by the steady clock, 0 for no limit; frames between count as dropped.",
+    ),
+    Parameter(name="engine_path", default="", text="TensorRT engine file; not served by this version."),
+    Parameter(name="force_rebuild", default=False, text="Rebuild the TensorRT engine; not served by this version."),
+    Parameter(name="build_only", default=False, text="Build the TensorRT engine and end; not served by this version."),
+    Parameter(name="warmup_iterations", default=2, low=0, high=100, text="Runs of the network before the first frame."),
+    Parameter(
+        name="label_info_period_s",
+        default=1.0,
+        low=0.0,
+        high=3600.0,
+        text="Seconds between repetitions of ~/semantic/label_info, 0 for none.",
+    ),
+    Parameter(name="autostart", default=True, text="Configure and activate at the start, without a lifecycle manager."),
+)
+BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Checked values of the parameters: one field per entry of `PARAMETERS`, lists of names without empty ones."""
+
+    model: str
+    weights: str
+    device: str
+    engine: str
+    precision: str
+    image_transport: str
+    cameras: tuple[str, ...]
+    input_reliability: str
+    score_threshold: float
+    overlap_threshold: float
+    overlay_alpha: float
+    mask_classes: tuple[str, ...]
+    enable: bool
+    max_rate_hz: float
+    engine_path: str
+    force_rebuild: bool
+    build_only: bool
+    warmup_iterations: int
+    label_info_period_s: float
+    autostart: bool
+
+    def refuse_what_is_not_served(self):
+        """Raise an InputError for settings that exist but have nothing behind them in this version."""
+        if len(self.cameras) > 1:
+            found = ", ".join(self.cameras)
+            raise InputError(f"cameras: expected at most one in this version, found {found}; start a node for each")
+        unserved = [name for name in ("engine_path", "force_rebuild", "build_only") if getattr(self, name)]
+        if unserved:
+            raise InputError(f"{', '.join(unserved)}: expected the default, for this version has no TensorRT engine")
+
+
+def declare_parameters(node):
+    """Declare all parameters on a node, with the overrides of the command line and of parameter files.
+
+    Raises:
+        InputError: an override is not allowed.
+    """
+    for parameter in PARAMETERS:
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        # The range of the descriptor is added after the check, for its refusal would not tell the whole range.
+        value = node.declare_parameter(parameter.name, default, ParameterDescriptor(dynamic_typing=True)).value
+        fault = parameter.fault(value)
+        if fault:
+            raise InputError(fault)
+        node.set_descriptor(parameter.name, parameter.descriptor)
+
+
+def read_settings(node, changes=()):
+    """The values of the declared parameters as `Settings`, with `changes` (dict of name to value) that are to come."""
+    values = {field.name: node.get_parameter(field.name).value for field in fields(Settings)}
+    values |= {name: value for name, value in dict(changes).items() if name in values}
+    return Settings(**{name: _plain(name, value) for name, value in values.items()})
+
+
+def _plain(name, value):
+    default = BY_NAME[name].default
+    if isinstance(default, tuple):
+        return tuple(item for item in value if item)
+    return float(value) if isinstance(default, float) else value
+
+
+def check_change(changes, unconfigured, class_names=None):
+    """Judge a change of parameters before it is made.
+
+    Args:
+        changes: list of rclpy parameters (`name`, `value`); names that are not in the table pass.
+        unconfigured: True while the node is unconfigured, when every parameter may change.
+        class_names: names of the model's classes, None while no model is loaded.
+
+    Returns:
+        rcl_interfaces/SetParametersResult with the first fault as its reason.
+    """
+    for change in changes:
+        parameter = BY_NAME.get(change.name)
+        if parameter is None:
+            continue
+        fault = parameter.fault(change.value)
+        if not fault and not parameter.runtime and not unconfigured:
+            fault = f"{change.name}: can be set while the node is unconfigured only; deactivate and clean up first"
+        if not fault and change.name == "mask_classes" and class_names is not None:
+            fault = unknown_classes(change.value, class_names)
+        if fault:
+            return SetParametersResult(successful=False, reason=fault)
+    return SetParametersResult(successful=True)
+
+
+def unknown_classes(names, class_names):
+    """None when all names (empty ones aside) are classes, else one line that lists the classes."""
+    unknown = [name for name in names if name and name not in class_names]
+    return f"mask_classes: expected {', '.join(class_names)}; found {', '.join(unknown)}" if unknown else None

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outputs of the types of vision_msgs, on machines that have that package: label info and detections."""
+
+import importlib.util
+
+from rclpy.clock import Clock, ClockType
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+# Late subscribers get the last label info at once; the repetitions are for recordings that are played from the middle.
+LABEL_INFO_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def vision_messages_installed():
+    """True where vision_msgs can be imported."""
+    return importlib.util.find_spec("vision_msgs") is not None
+
+
+def label_info_message(label_set, stamp):
+    """vision_msgs/LabelInfo: class ids and names of a `LabelSet`; `stamp` is builtin_interfaces/Time."""
+    from vision_msgs.msg import LabelInfo, VisionClass
+
+    message = LabelInfo()
+    message.header.stamp = stamp
+    message.class_map = [VisionClass(class_id=i, class_name=c.name) for i, c in enumerate(label_set.classes)]
+    return message
+
+
+def detections_message(result, header):
+    """vision_msgs/Detection2DArray: one detection per thing of a `PanopticResult`, box in pixels of the input image.
+
+    The id of a detection is the segment's id in the panoptic image; its class id is the number in the label info.
+    """
+    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+
+    message = Detection2DArray(header=header)
+    for segment in result.segments:
+        if not segment.is_thing:
+            continue
+        detection = Detection2D(header=header, id=str(segment.id))
+        hypothesis = ObjectHypothesisWithPose()
+        hypothesis.hypothesis.class_id = str(segment.class_id)
+        hypothesis.hypothesis.score = float(segment.score)
+        detection.results = [hypothesis]
+        x, y, width, height = segment.box_xywh
+        detection.bbox.center.position.x = x + width / 2
+        detection.bbox.center.position.y = y + height / 2
+        detection.bbox.size_x, detection.bbox.size_y = float(width), float(height)
+        message.detections.append(detection)
+    return message
+
+
+class VisionOutputs:
+    """Publishers of one camera; made only where `vision_messages_installed()`.
+
+    Args:
+        node: rclpy node.
+        prefix: "" or the camera's name with a slash behind it.
+    """
+
+    def __init__(self, node, prefix):
+        from vision_msgs.msg import Detection2DArray, LabelInfo
+
+        self._node = node
+        self._label_info = node.create_publisher(LabelInfo, f"~/{prefix}semantic/label_info", LABEL_INFO_QOS)
+        self._detections = node.create_publisher(Detection2DArray, f"~/{prefix}detections", 1)
+        self._timer = None
+
+    def announce(self, label_set, period_s):
+        """Publish the label info now and again every `period_s` seconds (0: once)."""
+        self._stop_timer()
+
+        def publish():
+            self._label_info.publish(label_info_message(label_set, self._node.get_clock().now().to_msg()))
+
+        publish()
+        if period_s > 0:
+            self._timer = self._node.create_timer(period_s, publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def publish_detections(self, result, header):
+        """Publish the things of a frame while somebody listens."""
+        if self._detections.get_subscription_count() > 0:
+            self._detections.publish(detections_message(result, header))
+
+    def destroy(self):
+        """Take the publishers and the timer away."""
+        self._stop_timer()
+        self._node.destroy_publisher(self._label_info)
+        self._node.destroy_publisher(self._detections)
+
+    def _stop_timer(self):
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+            self._timer = None
