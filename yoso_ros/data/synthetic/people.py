@@ -12,9 +12,9 @@ HEAD, CHEST, HIPS, THIGH, SHIN, FOOT, UPPER_ARM, FOREARM, NECK = range(9)
 PARTS = np.array([HEAD, NECK, CHEST, HIPS, *([THIGH, SHIN, FOOT, UPPER_ARM, FOREARM] * 2)])
 
 # Half width, half thickness and overlap of each part in parts of the body height; about the proportions of an adult.
-_WIDTH = np.array([0.045, 0.030, 0.105, 0.090, *([0.046, 0.034, 0.026, 0.030, 0.024] * 2)])
-_THICKNESS = np.array([0.055, 0.030, 0.066, 0.070, *([0.050, 0.036, 0.022, 0.032, 0.025] * 2)])
-_OVERLAP = np.array([0.035, 0.020, 0.050, 0.040, *([0.025, 0.020, 0.020, 0.020, 0.030] * 2)])
+_WIDTH = np.array([0.045, 0.030, 0.108, 0.092, *([0.046, 0.032, 0.026, 0.029, 0.023] * 2)])
+_THICKNESS = np.array([0.055, 0.030, 0.066, 0.066, *([0.050, 0.034, 0.022, 0.031, 0.024] * 2)])
+_OVERLAP = np.array([0.035, 0.020, 0.085, 0.060, *([0.055, 0.045, 0.020, 0.035, 0.040] * 2)])
 _STRIDE_RADIANS = 0.5  # swing of the thigh at normal walking speed
 _STEPS_PER_METRE = 0.75  # full cycles of two steps, of a body 1 m tall times its height
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera for tests and demonstrations: plays the rendered scene, a bag, images or a video on image_raw."""
+
+import os
+import sys
+import time
+
+import rclpy
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.executors import ExternalShutdownException
+
+from yoso_ros.bags import open_source
+from yoso_ros.errors import InputError
+from yoso_ros.resources import share_path
+from yoso_ros.ros.playback import FramePublisher, Pacer
+
+HIGHEST_RATE = 1000.0  # frames/s
+
+# Name: default, description. The type follows from the default.
+PARAMETERS = {
+    "source": ("synthetic", "synthetic, or the path of a bag, a folder of images, a video or an image"),
+    "topic": ("", "image topic of a bag; empty takes the only camera topic"),
+    "rate_hz": (0.0, "frames per second; 0 is the recorded rate"),
+    "loop": (False, "begin again at the end"),
+    "reliability": ("reliable", "reliable or best_effort"),
+    "stamps": ("now", "now: stamped when published, like a camera; recorded: as stored"),
+    "wait_for_subscriber": (True, "publish nothing until somebody listens"),
+}
+CHOICES = {"reliability": ("reliable", "best_effort"), "stamps": ("now", "recorded")}
+
+
+def declare_parameters(node):
+    """Declare and read the parameters: dict of name to value.
+
+    Raises:
+        InputError: a value outside its range; the message says what is allowed.
+    """
+    values = {}
+    for name, (default, description) in PARAMETERS.items():
+        descriptor = ParameterDescriptor(description=description, read_only=True)
+        if name == "rate_hz":
+            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=HIGHEST_RATE)]
+        try:
+            values[name] = node.declare_parameter(name, default, descriptor).value
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise InputError(f"parameter {name}: expected {description} (0 to {HIGHEST_RATE:g}); {error}") from error
+        if values[name] not in CHOICES.get(name, (values[name],)):
+            raise InputError(f"parameter {name}: expected {' or '.join(CHOICES[name])}, found {values[name]!r}")
+    return values
+
+
+def play(node, values):
+    """Publish the source until its end, or for ever with `loop`; returns the number of frames published."""
+    source = open_source(values["source"], values["topic"] or None)
+    if len(source) == 0:
+        raise InputError(f"{values['source']}: expected frames, found none")
+    publisher, pacer, count = None, Pacer(values["rate_hz"]), 0
+    last_stamp, shift = None, 0
+    while publisher is None or values["loop"]:
+        for frame in source:
+            if publisher is None:
+                publisher = FramePublisher(node, frame.kind, values["reliability"])
+                node.get_logger().info(f"{len(source)} frames of {source.name} on {publisher.topic}")
+                if values["wait_for_subscriber"]:
+                    _wait_for_subscriber(node, publisher)
+            if last_stamp is not None and frame.stamp_ns + shift <= last_stamp:
+                # A new round: the stamps go on, one frame after the last.
+                step = round(1e9 / (values["rate_hz"] or source.rate_hz))
+                shift = last_stamp + step - frame.stamp_ns
+            last_stamp = frame.stamp_ns + shift
+            _spin_for(node, pacer.seconds_until(last_stamp))
+            publisher.publish(frame, time.time_ns() if values["stamps"] == "now" else last_stamp)
+            count += 1
+    return count
+
+
+def _wait_for_subscriber(node, publisher):
+    while publisher.subscription_count == 0:
+        _spin_for(node, 0.1)
+
+
+def _spin_for(node, seconds):
+    """Serve the node (parameters, shutdown) for a time."""
+    end = time.monotonic() + seconds
+    while True:
+        rclpy.spin_once(node, timeout_sec=max(0.0, end - time.monotonic()))
+        if time.monotonic() >= end:
+            return
+
+
+def main():
+    """Console script `source_node`; exit status 2 on bad input."""
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
+    rclpy.init()
+    node = rclpy.create_node("source")
+    try:
+        values = declare_parameters(node)
+        count = play(node, values)
+        node.get_logger().info(f"{count} frames published")
+        time.sleep(0.5)  # a reliable publisher that is gone cannot repeat its last frame
+        return 0
+    except InputError as error:
+        print(f"source_node: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
