@@ -3,11 +3,18 @@
 
 from dataclasses import dataclass, fields
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType, SetParametersResult
 
 from yoso_ros.errors import InputError
 
 MODEL_VALUE = -1.0  # threshold that stands for the one in the model's configuration
+TYPES = {
+    bool: ParameterType.PARAMETER_BOOL,
+    int: ParameterType.PARAMETER_INTEGER,
+    float: ParameterType.PARAMETER_DOUBLE,
+    str: ParameterType.PARAMETER_STRING,
+    tuple: ParameterType.PARAMETER_STRING_ARRAY,
+}
 NO_NAMES = ("",)  # ROS cannot tell the type of an empty list, so a list of one empty string is the empty list
 
 
@@ -49,6 +56,7 @@ class Parameter:
         """rcl_interfaces/ParameterDescriptor."""
         when = "at any time" if self.runtime else "while the node is unconfigured"
         descriptor = ParameterDescriptor(name=self.name, description=f"{self.text} Can be set {when}.")
+        descriptor.type = TYPES[type(self.default)]
         descriptor.additional_constraints = self.allowed
         if isinstance(self.default, float):
             descriptor.dynamic_typing = True  # lets people write 10 for 10.0; `fault` checks the type
