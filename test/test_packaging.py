@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package as a whole: one version, every dependency declared once, the walls between the rooms, file rules."""
+
+import ast
+import functools
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 or newer (tomllib)")
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
+MODULES = sorted((ROOT / "yoso_ros").rglob("*.py"))
+LAUNCH_FILES = sorted((ROOT / "launch").rglob("*.py"))
+SOURCES = [*MODULES, *LAUNCH_FILES, *sorted((ROOT / "test").rglob("*.py")), ROOT / "setup.py"]
+
+MAX_LINES = 400
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+# rosdep keys of Python distributions that the ROS way takes from the system.
+ROSDEP_KEYS = {
+    "numpy": "python3-numpy",
+    "opencv-python-headless": "python3-opencv",
+    "pillow": "python3-pil",
+    "pyyaml": "python3-yaml",
+    "scipy": "python3-scipy",
+    "torch": "python3-pytorch-pip",
+    "tqdm": "python3-tqdm",
+}
+# Extras that the modules of a room may need as soon as they are imported; the others make do with the dependencies.
+ROOM_EXTRAS = {"training": {"train"}, "evaluation": {"train"}, "inference": {"cpu", "onnx", "tensorrt"}}
+
+
+def requirements(*extras):
+    """Canonical distribution name to `Requirement`, of the dependencies and the given extras."""
+    lines = list(PYPROJECT["project"]["dependencies"])
+    for extra in extras:
+        lines += PYPROJECT["project"]["optional-dependencies"][extra]
+    return {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+
+
+ALL_EXTRAS = tuple(PYPROJECT["project"]["optional-dependencies"])
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path, module_level_only=False):
+    """Dotted names that a file imports, those inside functions too unless `module_level_only`: set of str."""
+    found = set()
+
+    def visit(node):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                package = path.relative_to(ROOT).parts[: -child.level] if child.level else ()
+                base = ".".join((*package, *filter(None, [child.module])))
+                found.add(base)
+                found.update(f"{base}.{alias.name}" for alias in child.names)
+            elif not (module_level_only and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
+                visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found
+
+
+def third_party(path, **kwargs):
+    """Top-level names of imported packages outside the standard library and this package: set of str."""
+    tops = {name.split(".")[0] for name in imports(path, **kwargs)}
+    return tops - set(sys.stdlib_module_names) - {"yoso_ros", "__future__"}
+
+
+def own(path):
+    """Dotted names below `yoso_ros` that a file imports, without the leading `yoso_ros.`: set of str."""
+    return {name.removeprefix("yoso_ros.") for name in imports(path) if name.startswith("yoso_ros.")}
+
+
+@functools.cache
+def installed_packages():
+    return importlib.metadata.packages_distributions()
+
+
+def distribution(import_name):
+    """Canonical names of the installed distributions that provide an import name, else the name itself: set of str."""
+    provided = installed_packages().get(import_name, [import_name])
+    return {canonicalize_name(name) for name in provided}
+
+
+def manifest_names(*tags):
+    return {element.text.strip() for tag in tags for element in MANIFEST.findall(tag)}
+
+
+def room(path):
+    """First folder or module below yoso_ros."""
+    return path.relative_to(ROOT / "yoso_ros").parts[0].removesuffix(".py")
+
+
+def within(name, allowed):
+    return any(name == a or name.startswith(a + ".") for a in allowed)
+
+
+# --- one version, one declaration ---
+
+
+def test_one_version():
+    version = PYPROJECT["tool"]["setuptools"]["dynamic"]["version"]
+    assert version == {"attr": "yoso_ros.__version__"} and "version" in PYPROJECT["project"]["dynamic"]
+    tree = ast.parse((ROOT / "yoso_ros/__init__.py").read_text())
+    literals = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["__version__"]
+    ]
+    assert literals == [MANIFEST.findtext("version")]
+
+
+def test_dependencies_are_declared_in_pyproject_alone():
+    calls = [n for n in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(n, ast.Call)]
+    setup = [call for call in calls if ast.unparse(call.func) == "setup"]
+    assert [keyword.arg for call in setup for keyword in call.keywords] == ["data_files"]
+    assert not list(ROOT.glob("requirements*.txt")) and not (ROOT / "setup.cfg").exists()
+
+
+def test_every_dependency_has_a_pin_that_fits():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+    pins = {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+    assert len(pins) == len(lines), "a package is pinned twice"
+    for name, requirement in requirements(*(set(ALL_EXTRAS) - {"tensorrt"})).items():
+        assert name in pins, f"{name} is not pinned in constraints.txt"
+        (pin,) = pins[name].specifier
+        assert pin.operator == "==" and requirement.specifier.contains(pin.version), f"{requirement} against {pin}"
+    assert str(pins["torch"].specifier) == "==2.13.0"
+    assert not pins.keys() & {"torchvision", "opencv-python"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_imports_are_declared_for_pip(path):
+    declared = set(requirements(*ALL_EXTRAS))
+    if room(path) == "ros":
+        ros_packages = manifest_names("depend", "exec_depend")
+        unknown = {n for n in third_party(path) if n not in ros_packages and not distribution(n) & declared}
+    else:
+        unknown = {n for n in third_party(path) if not distribution(n) & declared}
+        at_once = set(requirements(*ROOM_EXTRAS.get(room(path), ())))
+        late = {n for n in third_party(path, module_level_only=True) if not distribution(n) & at_once}
+        assert not late, f"imported at once, but declared in an extra only: {late}"
+    assert not unknown, f"not declared in pyproject.toml: {unknown}"
+
+
+@pytest.mark.parametrize("path", [*MODULES, *LAUNCH_FILES], ids=relative)
+def test_imports_are_declared_for_ros(path):
+    keys = manifest_names("depend", "exec_depend", "test_depend")
+    by_pip = set(
+        re.findall(r"[\w-]+", " ".join(re.findall(r"pip install ([^\n]*)", (ROOT / "package.xml").read_text())))
+    )
+    pip_names = set(requirements(*ALL_EXTRAS))
+    for name in third_party(path):
+        known = distribution(name) & pip_names if name not in keys else set()
+        assert name in keys or any(ROSDEP_KEYS.get(d) in keys or d in by_pip | {"tensorrt"} for d in known), (
+            f"{name} is neither a dependency in package.xml nor in its list for pip"
+        )
+
+
+def test_manifest():
+    assert MANIFEST.get("format") == "3"
+    assert MANIFEST.findtext("name") == "yoso_ros"
+    assert MANIFEST.findtext("license") == "Apache-2.0" == PYPROJECT["project"]["license"]
+    assert MANIFEST.findtext("export/build_type") == "ament_cmake"
+    assert MANIFEST.findtext("member_of_group") == "rosidl_interface_packages"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+    dependencies = [e.text for e in MANIFEST if e.tag.endswith("depend")]
+    assert len(dependencies) == len(set(dependencies))
+    message_packages = {line.split("/")[0] for p in (ROOT / "msg").glob("*.msg") for line in fields_of_packages(p)}
+    assert message_packages <= manifest_names("depend")
+
+
+def fields_of_packages(path):
+    return [line for line in path.read_text().splitlines() if re.match(r"\w+/\w+", line)]
+
+
+def test_every_message_is_generated():
+    listed = re.findall(r"msg/\w+\.msg", (ROOT / "CMakeLists.txt").read_text())
+    assert sorted(listed) == sorted(f"msg/{p.name}" for p in (ROOT / "msg").iterdir())
+
+
+def test_executables_are_the_same_for_pip_and_ros():
+    scripts = PYPROJECT["project"]["scripts"]
+    in_cmake = re.findall(
+        r"^  install_python_executable\(([\w-]+) ([\w.]+)\)", (ROOT / "CMakeLists.txt").read_text(), re.M
+    )
+    assert dict(in_cmake) == {name: target.removesuffix(":main") for name, target in scripts.items()}
+    for target in scripts.values():
+        module, function = target.split(":")
+        path = ROOT / module.replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        defined = {n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)}
+        assert function in defined, f"{target} does not exist"
+
+
+def test_wheel_carries_modules_and_data_files(tmp_path):
+    """A normal `pip install .`: everything under yoso_ros/ with its data, config/ and launch/ in share/yoso_ros."""
+    source = tmp_path / "source"
+    source.mkdir()
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("pyproject.toml", "setup.py", "LICENSE", "README.md", "yoso_ros", "config", "launch"):
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, source / name, ignore=ignore)
+        elif path.exists():
+            shutil.copy(path, source)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        tmp_path,
+        source,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("yoso_ros-*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    prefix = wheel.name.split("-py3")[0] + ".data/data/share/yoso_ros/"
+    expected = {relative(p) for p in MODULES}
+    expected |= {relative(p) for p in (ROOT / "yoso_ros").rglob("*.safetensors")}
+    data = [p for top in ("config", "launch") for p in (source / top).rglob("*") if p.is_file()]
+    expected |= {prefix + p.relative_to(source).as_posix() for p in data}
+    assert not expected - inside
+    strangers = {n for n in inside if n.startswith(("test/", "docs/", "build/")) or n.endswith(".pyc")}
+    assert not strangers
+
+
+# --- the walls ---
+
+ROS_PACKAGES = {n for n in manifest_names("depend", "exec_depend") if not n.startswith("python3-")}
+
+
+def needs_ros(name):
+    """Whether the module `ros.x` or `ros.x.member`, or a module of this package that it imports, imports ROS."""
+    candidates = [ROOT / "yoso_ros" / Path(*name.split(".")[:depth]).with_suffix(".py") for depth in (2, 3)]
+    path = next((p for p in candidates if p.is_file()), None)
+    if path is None:
+        return True
+    return bool(third_party(path) & ROS_PACKAGES) or any(within(n, ("ros", "msg")) for n in own(path))
+
+
+def test_import_needs_neither_ros_nor_torch(tmp_path):
+    code = "import sys, yoso_ros; print(sorted({'rclpy', 'torch', 'cv2', 'numpy'} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_walls(path):
+    here, outside, inside = room(path), third_party(path), own(path)
+    if here != "ros":
+        assert not outside & ROS_PACKAGES, "only ros/ imports ROS packages"
+        crossing = {n for n in inside if within(n, ("ros", "msg"))}
+        if here == "cli":  # an executable: it may draw with what of ros/ knows no ROS
+            crossing -= {n for n in crossing if not needs_ros(n)}
+        assert not crossing, "only executables, launch files and tests import ros/ and the messages"
+    if here == "models":
+        assert outside <= {"torch"}
+        allowed = ["models", "errors", "label_sets"]
+        if path.name == "factory.py":
+            allowed += ["configuration", "resources"]
+        assert not {n for n in inside if not within(n, allowed)}
+    if here == "fusion":
+        assert outside <= {"torch", "numpy"}
+        assert not {n for n in inside if not within(n, ("fusion", "results"))}
+    if here in ("training", "data", "evaluation"):
+        assert not {n for n in inside if within(n, ("inference.engines",))}
+    if here == "inference":
+        assert not {n for n in inside if within(n, ("training", "data"))}
+
+
+# --- file rules ---
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_source_file(path):
+    text = path.read_text()
+    assert text.splitlines()[0] == "# SPDX-License-Identifier: Apache-2.0"
+    assert ast.get_docstring(ast.parse(text)), "expected a module docstring"
+    assert len(text.splitlines()) <= MAX_LINES
+    assert not BANNED_NAMES & {part.removesuffix(".py") for part in path.relative_to(ROOT).parts}
+
+
+def test_ci_calls_make_test():
+    run = ROOT / ".ci/run"
+    assert os.access(run, os.X_OK)
+    assert [line for line in run.read_text().splitlines() if "make" in line and line[0] != "#"] == ["exec make test"]
