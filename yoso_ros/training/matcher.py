@@ -37,5 +37,6 @@ def match(class_logits, mask_logits, labels, masks, *, num_points, class_weight,
     cost = cost + dice_weight * (1 - overlap / sizes)
     if class_logits is not None:
         cost = cost - class_weight * class_logits.float().softmax(-1)[:, labels]
-    proposals, chosen = linear_sum_assignment(cost.cpu().numpy())
+    # A network that has diverged must fail in the loss, where the trainer says why, not here.
+    proposals, chosen = linear_sum_assignment(cost.nan_to_num().cpu().numpy())
     return torch.from_numpy(proposals), torch.from_numpy(chosen)

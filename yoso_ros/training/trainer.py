@@ -121,8 +121,10 @@ class Trainer:
         done = self.iteration * config.batch_size
         samples = TrainingSet(self.dataset, self.augment, config.iterations * config.batch_size, config.seed)
         remaining = torch.utils.data.Subset(samples, range(done, len(samples)))
+        # Its own generator: the loader draws a seed when it starts, which a resumed run would draw once more.
+        generator = torch.Generator().manual_seed(config.seed)
         return torch.utils.data.DataLoader(
-            remaining, config.batch_size, num_workers=self.workers, collate_fn=collate, persistent_workers=False
+            remaining, config.batch_size, num_workers=self.workers, collate_fn=collate, generator=generator
         )
 
     def _validate(self, bar):

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resize rule, padding and frame checks of the network input."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from yoso_ros.inference.preprocess import batch_frames, check_frame, network_size, resize_frame
+
+MEAN = (123.675, 116.28, 103.53)
+
+
+@pytest.mark.parametrize(
+    ("size", "edges", "expected"),
+    [
+        ((480, 640), (800, 1333), (800, 1067)),  # COCO's usual frame
+        ((427, 640), (800, 1333), (800, 1199)),
+        ((720, 1280), (800, 1333), (750, 1333)),  # the longest edge decides
+        ((1024, 2048), (512, 1024), (512, 1024)),
+        ((360, 480), (360, 640), (360, 480)),
+        ((1, 5000), (800, 1333), (1, 1333)),
+    ],
+)
+def test_resize_rule(size, edges, expected):
+    assert network_size(*size, *edges) == expected
+
+
+def test_resize_is_pillows_antialiased_bilinear():
+    frame = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(frame).resize((31, 20), Image.Resampling.BILINEAR))
+    assert np.array_equal(resize_frame(frame, (20, 31)), expected)
+    assert resize_frame(frame, (60, 90)) is frame
+
+
+def test_batch_is_padded_with_the_mean_to_multiples_of_32():
+    generator = np.random.default_rng(1)
+    frames = [generator.integers(0, 256, s, np.uint8) for s in ((33, 20, 3), (10, 64, 3), (1, 1, 3))]
+    batch = batch_frames(frames, MEAN)
+    assert batch.shape == (3, 3, 64, 64)
+    for image, frame in zip(batch, frames, strict=True):
+        height, width = frame.shape[:2]
+        assert np.array_equal(image[:, :height, :width].permute(1, 2, 0).numpy(), frame)
+        outside = torch.ones(64, 64, dtype=torch.bool)
+        outside[:height, :width] = False
+        assert torch.equal(image[:, outside], torch.tensor(MEAN).view(3, 1).expand(3, int(outside.sum())))
+
+
+def test_read_only_and_strided_frames_are_taken_as_they_are():
+    frame = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    frame.setflags(write=False)
+    flipped = frame[:, ::-1]
+    batch = batch_frames([frame, flipped], MEAN)
+    assert np.array_equal(batch[1, :, :4, :6].permute(1, 2, 0).numpy(), flipped)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        ([[1]], "list"),
+        (np.zeros((4, 4), np.uint8), r"\(4, 4\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"\(4, 4, 4\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"\(0, 4, 3\)"),
+    ],
+)
+def test_what_is_no_frame_is_named(frame, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        check_frame(frame)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros segment`: image files in, panoptic PNGs, overlays and segment lists out."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+SUMMARY = "Segment image files."
+EXAMPLE = "yoso-ros segment street.jpg more/*.png --output out/segment"
+
+
+def add_arguments(parser):
+    """Add this subcommand's arguments."""
+    parser.add_argument("images", nargs="+", help="image files")
+    parser.add_argument("--output", default="out/segment", help="folder for the results (default: %(default)s)")
+    add_model_arguments(parser)
+
+
+def add_model_arguments(parser):
+    """The arguments of `load_segmenter`, for every subcommand that runs a model."""
+    parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
+    parser.add_argument("--weights", help="checkpoint (default: the one that comes with the model)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
+    parser.add_argument("--engine", default="auto", help="auto or torch (default: %(default)s)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16 (default: %(default)s)")
+
+
+def load_from_arguments(arguments):
+    """The Segmenter that the arguments of `add_model_arguments` describe."""
+    from yoso_ros import load_segmenter
+
+    return load_segmenter(
+        arguments.model, arguments.weights, arguments.device, arguments.engine, arguments.precision
+    )
+
+
+def run(arguments):
+    """Segment the files; writes NAME_panoptic.png (16 bit), NAME_overlay.png and NAME_segments.json for each."""
+    import cv2
+    from tqdm import tqdm
+
+    from yoso_ros.data.samples import read_image
+    from yoso_ros.ros.overlay import build_palette, overlay_image
+
+    segmenter = load_from_arguments(arguments)
+    palette = build_palette(segmenter.label_set)
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    for path in tqdm([Path(p) for p in arguments.images], unit="image", disable=len(arguments.images) < 3):
+        frame = read_image(path)
+        result = segmenter(frame)
+        overlay = overlay_image(frame, result.panoptic, palette, segments=result.segments)
+        _write(output / f"{path.stem}_panoptic.png", cv2.imencode(".png", result.panoptic)[1].tobytes())
+        _write(output / f"{path.stem}_overlay.png", cv2.imencode(".png", overlay[..., ::-1])[1].tobytes())
+        segments = [dataclasses.asdict(segment) for segment in result.segments]
+        _write(output / f"{path.stem}_segments.json", json.dumps(segments, indent=1).encode())
+    print(f"{len(arguments.images)} images with {segmenter.backend}: {output}")
+    return 0
+
+
+def _write(path, content):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
