@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration: the node as its own process, a recording played at it over DDS, its answers recorded."""
+
+import itertools
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from tqdm import tqdm
+
+from yoso_ros.demo.answers import Answer
+from yoso_ros.demo.report import Report
+from yoso_ros.errors import InputError
+from yoso_ros.ros.decoding import decode_compressed, decode_image
+from yoso_ros.ros.node_process import NodeProcess, dds_environment, free_domain
+from yoso_ros.ros.playback import FramePublisher, Pacer
+from yoso_ros.ros.recorder import Recorder, pixels, segment
+
+PREFIX = "/demo/"
+NODE_NAME = "/yoso"
+START_S = 180.0  # to load the model, on a slow machine, and to find each other
+ANSWER_S = 60.0  # for one frame
+QUIET_S = 3.0  # for what is still on its way at the end
+POLL_S = 0.25  # between looks at the node's process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What to run.
+
+    Attributes:
+        source: opened source (`yoso_ros.bags.open_source`). count: frames to play.
+        model, weights: for the node; weights None for the shipped checkpoint.
+        label_set: `LabelSet` of the model.
+        output: folder. rate_hz: 0 for the recorded rate.
+        every_frame: wait for each answer before the next frame goes out; else play in real time.
+        command: list of str, what to start instead of this package's node.
+    """
+
+    source: object
+    count: int
+    model: str
+    weights: str | None
+    label_set: object
+    output: Path
+    rate_hz: float = 0.0
+    every_frame: bool = True
+    command: tuple[str, ...] | None = None
+
+
+def run(options):
+    """Run the demonstration; returns the summary, which is also in `output`/summary.json.
+
+    Raises:
+        InputError: the source is damaged, or the node ended or did not come up; the message has its last lines.
+    """
+    output = Path(options.output)
+    output.mkdir(parents=True, exist_ok=True)
+    frames = itertools.islice(options.source, options.count)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{options.source.name}: expected frames, found none")
+    domain = free_domain()
+    # rmw reads these when the first node of the process is made.
+    os.environ.update(dds_environment(domain))
+    parameters = {"model": options.model, "image_transport": first.kind, "input_reliability": "reliable"}
+    if options.weights:
+        parameters["weights"] = str(options.weights)
+    remappings = {"image_raw": f"{PREFIX}image_raw", "camera_info": f"{PREFIX}camera_info"}
+    process = NodeProcess(parameters, remappings, domain, output / "node.log", options.command)
+    try:
+        with _ros(domain) as node:
+            player = _Player(options, node, process, first.kind)
+            return player.play(itertools.chain([first], frames))
+    finally:
+        process.stop()
+
+
+class _ros:
+    """A node of this process in `domain`, spun in a thread for the length of a with block."""
+
+    def __init__(self, domain):
+        self._domain, self._context = domain, rclpy.Context()
+
+    def __enter__(self):
+        rclpy.init(
+            context=self._context, domain_id=self._domain, signal_handler_options=SignalHandlerOptions.NO, args=[]
+        )
+        self._node = rclpy.create_node("yoso_demo", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name="demo spin", daemon=True)
+        self._thread.start()
+        return self._node
+
+    def _spin(self):
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def __exit__(self, *_):
+        self._executor.shutdown(timeout_sec=1.0)
+        self._context.try_shutdown()
+        self._thread.join(2.0)
+        self._node.destroy_node()
+
+
+class _Player:
+    def __init__(self, options, node, process, kind):
+        self._options, self._process = options, process
+        self._publisher = FramePublisher(node, kind, prefix=PREFIX)
+        self._recorder = Recorder(node, NODE_NAME)
+        rate = options.rate_hz or options.source.rate_hz
+        self._report = Report(options.output, options.label_set, options.count, rate, _picture)
+        self._sent = {}  # stamp to (index, frame, time), until answered
+        self._sent_count = 0
+
+    def play(self, frames):
+        self._wait_for_node()
+        pacer = Pacer(self._options.rate_hz)
+        with tqdm(total=self._options.count, desc="demo", unit="frame") as bar:
+            for index, frame in enumerate(frames):
+                self._until(lambda: False, pacer.seconds_until(frame.stamp_ns))
+                self._sent[frame.stamp_ns] = (index, frame, time.monotonic())
+                self._publisher.publish(frame)
+                self._sent_count += 1
+                if self._options.every_frame and not self._until(self._is_answered, ANSWER_S):
+                    raise InputError(f"the node gave no answer to frame {index} within {ANSWER_S:g} s")
+                self._collect(bar)
+            # In real time some frames are still in work.
+            self._until(lambda: self._recorder.finished >= self._sent_count, ANSWER_S)
+            self._until(lambda: False if self._collect(bar) else self._is_complete(), QUIET_S)
+            self._collect(bar)
+        return self._report.finish(self._facts(), self._counts())
+
+    def _wait_for_node(self):
+        with tqdm(desc="waiting for the node to load its model", bar_format="{desc}: {elapsed}", leave=False) as bar:
+            deadline = time.monotonic() + START_S
+            while not (self._publisher.subscription_count and self._recorder.is_connected):
+                self._process.check()
+                if time.monotonic() > deadline:
+                    raise InputError(f"the node did not subscribe to {self._publisher.topic} within {START_S:g} s")
+                time.sleep(POLL_S)
+                bar.refresh()
+
+    def _until(self, condition, seconds):
+        """Wait for a condition while the node lives; returns whether it holds."""
+        deadline = time.monotonic() + seconds
+        while not self._recorder.wait_for(condition, max(0.0, min(POLL_S, deadline - time.monotonic()))):
+            self._process.check()
+            if time.monotonic() >= deadline:
+                return False
+        return True
+
+    def _is_answered(self):
+        """Whether the node is done with all frames sent, and its answers are here or one was a failure."""
+        done = self._recorder.finished >= self._sent_count
+        return self._recorder.has_complete or (done and self._recorder.stats.failed + self._recorder.stats.dropped > 0)
+
+    def _is_complete(self):
+        return self._report.count >= self._recorder.stats.processed
+
+    def _collect(self, bar):
+        """Hand complete answers to the report; returns whether there were any."""
+        complete = self._recorder.take()
+        for stamp, parts in complete:
+            if stamp not in self._sent:
+                continue
+            index, frame, sent_s = self._sent[stamp]
+            self._report.add(_answer(index, frame, sent_s, parts))
+            bar.update(index + 1 - bar.n)
+            # Answers come in order: what is older was dropped or has failed.
+            self._sent = {s: value for s, value in self._sent.items() if value[0] > index}
+        stats = self._recorder.stats
+        bar.set_postfix(answered=self._report.count, dropped=stats.dropped, failed=stats.failed, refresh=False)
+        return bool(complete)
+
+    def _facts(self):
+        mode = "every frame: each answer was awaited before the next frame was sent"
+        if not self._options.every_frame:
+            mode = "real time: frames were sent at the source's rate, whether or not the node kept up"
+        return {
+            "source": self._options.source.name,
+            "model": self._options.model,
+            "weights": str(self._options.weights or "shipped checkpoint"),
+            "backend": self._recorder.stats.backend,
+            "mode": mode,
+            "rate_hz": self._options.rate_hz or self._options.source.rate_hz,
+        }
+
+    def _counts(self):
+        stats = self._recorder.stats
+        counts = {name: getattr(stats, name) for name in ("received", "processed", "dropped", "failed")}
+        return {"in_source": len(self._options.source), "sent": self._sent_count, **counts}
+
+
+def _picture(frame):
+    return (decode_image if frame.kind == "raw" else decode_compressed)(frame.image)
+
+
+def _answer(index, frame, sent_s, parts):
+    messages, received_s = parts.messages, parts.labels_received_s
+    stats = messages["stats"]
+    return Answer(
+        index=index,
+        frame=frame,
+        panoptic=pixels(messages["panoptic"]),
+        semantic=pixels(messages["semantic"]),
+        overlay=pixels(messages["overlay"]),
+        segments=[segment(s) for s in messages["segments"].segments],
+        stages_ms={n: getattr(stats, n) for n in stats.get_fields_and_field_types() if n.endswith("_ms")},
+        latency_ms=1e3 * (received_s - sent_s),
+        sent_s=sent_s,
+        received_s=received_s,
+    )

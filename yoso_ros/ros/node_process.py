@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""panoptic_node as a process of its own: started in a ROS domain that nobody uses, watched, and ended."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from yoso_ros.errors import InputError
+from yoso_ros.resources import share_path
+
+DOMAINS = range(1, 102)  # higher ones reach into the ports that Linux hands out to clients
+# DDS ports of a domain (RTPS 2.2, section 9.6.1.1).
+PORT_BASE, DOMAIN_GAIN, UNICAST_OFFSET = 7400, 250, 10
+STOP_S = 5.0  # between asking the node to stop and killing it
+LAST_LINES = 8
+
+
+def free_domain():
+    """A ROS domain id whose DDS ports nobody holds on this machine; drawn, so that two callers seldom meet.
+
+    Raises:
+        InputError: all are in use.
+    """
+    for domain in random.sample(DOMAINS, len(DOMAINS)):
+        first = PORT_BASE + DOMAIN_GAIN * domain
+        if all(_is_free(port) for port in (first, first + UNICAST_OFFSET)):
+            return domain
+    raise InputError(f"every ROS domain from {DOMAINS[0]} to {DOMAINS[-1]} is in use on this machine")
+
+
+def _is_free(port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def dds_environment(domain):
+    """Environment variables for talk within this machine with images: dict of str."""
+    profile = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or str(share_path("config/dds/large_images.xml"))
+    return {
+        "ROS_DOMAIN_ID": str(domain),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+    }
+
+
+class NodeProcess:
+    """A running node.
+
+    Args:
+        parameters: dict of ROS parameter name to str. remappings: dict of topic to topic.
+        domain: ROS domain id.
+        log_path: file for its output.
+        command: list of str, what to start instead of this package's node.
+    """
+
+    def __init__(self, parameters, remappings, domain, log_path, command=None):
+        self._log_path = Path(log_path)
+        command = list(command or (sys.executable, "-m", "yoso_ros.ros.node")) + ["--ros-args"]
+        for name, value in parameters.items():
+            command += ["-p", f"{name}:={value}"]
+        for name, topic in remappings.items():
+            command += ["-r", f"{name}:={topic}"]
+        with open(self._log_path, "wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A session of its own: Ctrl-C ends the demonstration, which then ends the node.
+                start_new_session=True,
+                env={**os.environ, **dds_environment(domain), "PYTHONUNBUFFERED": "1"},
+            )
+
+    def check(self):
+        """Raise InputError with its last lines when the node has ended."""
+        status = self._process.poll()
+        if status is not None:
+            lines = self._log_path.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
+            reason = "\n  ".join(lines) or "it printed nothing"
+            raise InputError(f"the node ended with status {status}; its last lines ({self._log_path}):\n  {reason}")
+
+    def stop(self):
+        """Ask the node to end, wait, and kill it if it does not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listens to a panoptic node and puts together what belongs to one frame by its stamp."""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from yoso_ros.msg import InferenceStats, PanopticSegmentArray
+from yoso_ros.results import Segment
+
+TOPICS = {
+    "panoptic": (Image, "panoptic/image_raw"),
+    "segments": (PanopticSegmentArray, "panoptic/segments"),
+    "semantic": (Image, "semantic/image_raw"),
+    "overlay": (Image, "overlay/image_raw"),
+    "stats": (InferenceStats, "stats"),
+}
+LABEL_TOPICS = ("panoptic", "segments", "semantic")
+QUEUE_DEPTH = 20
+PIXELS = {"mono16": (np.uint16, 1), "mono8": (np.uint8, 1), "rgb8": (np.uint8, 3)}
+
+
+@dataclass
+class Parts:
+    """What has come for one frame: messages and times of arrival (`time.monotonic()` seconds) by name in `TOPICS`."""
+
+    messages: dict = field(default_factory=dict)
+    arrived: dict = field(default_factory=dict)
+
+    @property
+    def labels_received_s(self):
+        """When the last of the label topics arrived."""
+        return max(self.arrived[name] for name in LABEL_TOPICS)
+
+
+class Recorder:
+    """Subscribes to the node's topics; callbacks may run in another thread than the caller's.
+
+    Args:
+        node: rclpy node. name: full name of the panoptic node.
+    """
+
+    def __init__(self, node, name="/yoso"):
+        self._changed = threading.Condition()
+        self._parts, self._complete = {}, []
+        self._stats = InferenceStats()
+        qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+        self._node, self._topics = node, [f"{name}/{topic}" for _, topic in TOPICS.values()]
+        for part, (message_type, topic) in TOPICS.items():
+            node.create_subscription(message_type, f"{name}/{topic}", self._callback(part), qos)
+
+    def _callback(self, part):
+        def receive(message):
+            now = time.monotonic()
+            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            with self._changed:
+                if part == "stats":
+                    self._stats = message
+                parts = self._parts.setdefault(stamp, Parts())
+                parts.messages[part], parts.arrived[part] = message, now
+                if len(parts.messages) == len(TOPICS):
+                    self._complete.append((stamp, self._parts.pop(stamp)))
+                self._changed.notify_all()
+
+        return receive
+
+    @property
+    def is_connected(self):
+        """Whether every topic has a publisher."""
+        return all(self._node.count_publishers(topic) for topic in self._topics)
+
+    @property
+    def stats(self):
+        """The last InferenceStats message; all zero before the first."""
+        return self._stats
+
+    @property
+    def finished(self):
+        """Frames that the node is done with: processed, dropped or failed."""
+        return self._stats.processed + self._stats.dropped + self._stats.failed
+
+    def wait_for(self, condition, seconds):
+        """Wait until `condition()` holds, at most `seconds`; returns whether it does."""
+        with self._changed:
+            return self._changed.wait_for(condition, seconds)
+
+    def take(self):
+        """The complete frames since the last call: list of (stamp in nanoseconds, `Parts`), in order of completion."""
+        with self._changed:
+            complete, self._complete = self._complete, []
+            return complete
+
+    @property
+    def has_complete(self):
+        """Whether `take` would return something."""
+        return bool(self._complete)
+
+
+def pixels(message):
+    """A view of the pixels of a mono16, mono8 or rgb8 sensor_msgs/Image without padding: (H, W) or (H, W, 3)."""
+    dtype, channels = PIXELS[message.encoding]
+    shape = (message.height, message.width) if channels == 1 else (message.height, message.width, channels)
+    return np.frombuffer(message.data, dtype).reshape(shape)
+
+
+def segment(message):
+    """`Segment` of a yoso_ros/PanopticSegment."""
+    return Segment(
+        message.id,
+        message.class_id,
+        message.class_name,
+        message.is_thing,
+        message.instance_id,
+        message.score,
+        message.area,
+        (message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height),
+        (message.centroid.x, message.centroid.y),
+    )
