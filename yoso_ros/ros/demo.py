@@ -26,6 +26,7 @@ NODE_NAME = "/yoso"
 START_S = 180.0  # to load the model, on a slow machine, and to find each other
 ANSWER_S = 60.0  # for one frame
 QUIET_S = 3.0  # for what is still on its way at the end
+IN_WORK = 3  # frames at most in work at the end: one in the network, one waiting, one on its way
 POLL_S = 0.25  # between looks at the node's process
 
 
@@ -74,14 +75,14 @@ def run(options):
     remappings = {"image_raw": f"{PREFIX}image_raw", "camera_info": f"{PREFIX}camera_info"}
     process = NodeProcess(parameters, remappings, domain, output / "node.log", options.command)
     try:
-        with _ros(domain) as node:
+        with _SpunNode(domain) as node:
             player = _Player(options, node, process, first.kind)
             return player.play(itertools.chain([first], frames))
     finally:
         process.stop()
 
 
-class _ros:
+class _SpunNode:
     """A node of this process in `domain`, spun in a thread for the length of a with block."""
 
     def __init__(self, domain):
@@ -119,7 +120,7 @@ class _Player:
         rate = options.rate_hz or options.source.rate_hz
         self._report = Report(options.output, options.label_set, options.count, rate, _picture)
         self._sent = {}  # stamp to (index, frame, time), until answered
-        self._sent_count = 0
+        self._sent_count, self._longest_s = 0, 0.0
 
     def play(self, frames):
         self._wait_for_node()
@@ -130,12 +131,11 @@ class _Player:
                 self._sent[frame.stamp_ns] = (index, frame, time.monotonic())
                 self._publisher.publish(frame)
                 self._sent_count += 1
-                if self._options.every_frame and not self._until(self._is_answered, ANSWER_S):
+                if self._options.every_frame and not self._until(self._is_settled, ANSWER_S):
                     raise InputError(f"the node gave no answer to frame {index} within {ANSWER_S:g} s")
                 self._collect(bar)
-            # In real time some frames are still in work.
-            self._until(lambda: self._recorder.finished >= self._sent_count, ANSWER_S)
-            self._until(lambda: False if self._collect(bar) else self._is_complete(), QUIET_S)
+            # In real time the last frames are still in work.
+            self._until(self._is_settled, QUIET_S + IN_WORK * self._longest_s if self._report.count else ANSWER_S)
             self._collect(bar)
         return self._report.finish(self._facts(), self._counts())
 
@@ -158,28 +158,25 @@ class _Player:
                 return False
         return True
 
-    def _is_answered(self):
-        """Whether the node is done with all frames sent, and its answers are here or one was a failure."""
-        done = self._recorder.finished >= self._sent_count
-        return self._recorder.has_complete or (done and self._recorder.stats.failed + self._recorder.stats.dropped > 0)
-
-    def _is_complete(self):
-        return self._report.count >= self._recorder.stats.processed
+    def _is_settled(self):
+        """Whether the node is done with all frames sent, and all that it published is here."""
+        recorder = self._recorder
+        return recorder.finished >= self._sent_count and recorder.completed >= recorder.stats.processed
 
     def _collect(self, bar):
-        """Hand complete answers to the report; returns whether there were any."""
-        complete = self._recorder.take()
-        for stamp, parts in complete:
+        """Hand complete answers to the report."""
+        for stamp, parts in self._recorder.take():
             if stamp not in self._sent:
                 continue
             index, frame, sent_s = self._sent[stamp]
-            self._report.add(_answer(index, frame, sent_s, parts))
+            answer = _answer(index, frame, sent_s, parts)
+            self._longest_s = max(self._longest_s, answer.latency_ms / 1e3)
+            self._report.add(answer)
             bar.update(index + 1 - bar.n)
             # Answers come in order: what is older was dropped or has failed.
             self._sent = {s: value for s, value in self._sent.items() if value[0] > index}
         stats = self._recorder.stats
         bar.set_postfix(answered=self._report.count, dropped=stats.dropped, failed=stats.failed, refresh=False)
-        return bool(complete)
 
     def _facts(self):
         mode = "every frame: each answer was awaited before the next frame was sent"

@@ -47,6 +47,7 @@ class Recorder:
     def __init__(self, node, name="/yoso"):
         self._changed = threading.Condition()
         self._parts, self._complete = {}, []
+        self.completed = 0  # frames of which every topic has arrived
         self._stats = InferenceStats()
         qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         self._node, self._topics = node, [f"{name}/{topic}" for _, topic in TOPICS.values()]
@@ -64,6 +65,9 @@ class Recorder:
                 parts.messages[part], parts.arrived[part] = message, now
                 if len(parts.messages) == len(TOPICS):
                     self._complete.append((stamp, self._parts.pop(stamp)))
+                    self.completed += 1
+                if len(self._parts) > QUEUE_DEPTH:  # the oldest has lost a message and will not be complete any more
+                    self._parts.pop(next(iter(self._parts)))
                 self._changed.notify_all()
 
         return receive
@@ -93,11 +97,6 @@ class Recorder:
         with self._changed:
             complete, self._complete = self._complete, []
             return complete
-
-    @property
-    def has_complete(self):
-        """Whether `take` would return something."""
-        return bool(self._complete)
 
 
 def pixels(message):
