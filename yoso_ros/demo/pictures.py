@@ -47,21 +47,24 @@ class OverlayVideo:
 
     def __init__(self, folder, rate_hz):
         self._folder, self._rate = Path(folder), float(np.clip(rate_hz, MIN_VIDEO_RATE, MAX_VIDEO_RATE))
-        self._writer, self._size, self._count = None, None, 0
+        self._writer, self._size, self._last, self._count = None, None, None, 0
         self._partial = self._folder / "overlay.part.mp4"
 
-    def add(self, picture):
-        """Append a frame."""
+    def add(self, picture, index):
+        """Append the picture of source frame `index`; until then the last one stands, so that the time is right."""
         if self._size is None:
             self._size = tuple(max(2, s - s % 2) for s in picture.shape[1::-1])
             self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter_fourcc(*CODEC), self._rate, self._size)
         picture = fit(picture, *self._size)
-        if self._writer.isOpened():
-            self._writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        else:
+        if not self._writer.isOpened():
             (self._folder / "overlay").mkdir(exist_ok=True)
-            write_png(self._folder / "overlay" / f"{self._count:06d}.png", picture)
-        self._count += 1
+            write_png(self._folder / "overlay" / f"{index:06d}.png", picture)
+            return
+        for _ in range(self._count, index) if self._last is not None else ():
+            self._writer.write(self._last)
+        self._last = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        self._writer.write(self._last)
+        self._count = index + 1
 
     def close(self):
         """Finish the file; returns its path, or the folder of PNG files, or None when there was no frame."""

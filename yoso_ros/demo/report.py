@@ -54,7 +54,7 @@ class Report:
 
     def add(self, answer):
         """Take one `Answer`."""
-        self._video.add(answer.overlay)
+        self._video.add(answer.overlay, answer.index)
         self._latency.append(answer.latency_ms)
         self._times.append((answer.sent_s, answer.received_s))
         for name, value in answer.stages_ms.items():
