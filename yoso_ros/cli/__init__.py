@@ -15,6 +15,7 @@ from yoso_ros.errors import InputError
 SUBCOMMANDS = {
     "segment": "yoso_ros.cli.segment",
     "train": "yoso_ros.cli.train",
+    "evaluate": "yoso_ros.cli.evaluate",
     "convert": "yoso_ros.cli.convert",
     "benchmark": "yoso_ros.cli.benchmark",
     "synthesize": "yoso_ros.cli.synthesize",
