@@ -71,7 +71,7 @@ def run(arguments):
     source = open_source(arguments.source, arguments.topic)
     count = frame_count(arguments, source)
     try:
-        from yoso_ros.ros import demo
+        from yoso_ros.ros.demo import Run, play_and_record
     except ImportError as error:
         raise InputError(f"the demonstration needs ROS 2 and the compiled messages: {error}; see README.md") from error
     from yoso_ros.demo.report import table
@@ -86,7 +86,7 @@ def run(arguments):
         print("each answer is awaited, so no frame is dropped; --real-time shows the node at the source's own rate")
     if remark:
         print(remark, flush=True)
-    options = demo.Run(
+    options = Run(
         source=source,
         count=count,
         model=model,
@@ -96,7 +96,7 @@ def run(arguments):
         rate_hz=arguments.rate,
         every_frame=every_frame,
     )
-    summary = demo.run(options)
+    summary = play_and_record(options)
     print("\n".join(table(summary)))
     frames = summary["frames"]
     if frames["dropped"]:

@@ -54,7 +54,7 @@ class Run:
     command: tuple[str, ...] | None = None
 
 
-def run(options):
+def play_and_record(options):
     """Run the demonstration; returns the summary, which is also in `output`/summary.json.
 
     Raises:

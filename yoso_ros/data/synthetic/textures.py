@@ -8,6 +8,8 @@ import functools
 
 import numpy as np
 
+from yoso_ros.errors import InputError
+
 S = 512
 TEXELS_PER_METRE = 96
 FLOOR_STYLES = ("tiles", "planks", "concrete", "checker")
@@ -97,5 +99,5 @@ def surface_texture(style):
     elif style == "plaster":
         image = 0.92 + 0.07 * rough + 0.04 * fine
     else:
-        raise ValueError(f"unknown style {style!r}; known: {', '.join(FLOOR_STYLES + WALL_STYLES)}")
+        raise InputError(f"unknown style {style!r}; known: {', '.join(FLOOR_STYLES + WALL_STYLES)}")
     return Texture(np.clip(image, 0.05, 1.4).astype(np.float32))
