@@ -145,9 +145,11 @@ def test_stored_predictions_give_the_same(dataset, tmp_path):
     path.write_text(json.dumps({"annotations": content["annotations"][:1]}))
     with pytest.raises(InputError, match=r"predictions\.json: no prediction for image 1"):
         evaluate_predictions(path, dataset, progress=False)
-    path.write_text("{}")
-    with pytest.raises(InputError, match=r"predictions\.json: expected predictions in COCO panoptic format"):
-        evaluate_predictions(path, dataset, progress=False)
+    del content["annotations"][0]["segments_info"][0]["category_id"]
+    for text in ("{}", "[", json.dumps(content)):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"predictions\.json: expected predictions in COCO panoptic format"):
+            evaluate_predictions(path, dataset, progress=False)
 
 
 def test_command_writes_report_table_and_pictures(dataset, tmp_path, monkeypatch, capsys):

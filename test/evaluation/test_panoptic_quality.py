@@ -167,6 +167,8 @@ def test_void_and_crowd_rules_by_hand():
     assert quality(strip((1, 5), (0, 5)), things(1), strip((9, 10)), things(9))["tp"] == 0
     assert quality(strip((1, 10), (2, 1)), things(1, 2), strip((0, 6), (9, 5)), things(9))["fp"] == 1
     assert quality(strip((1, 10)), things(1), strip((0, 5), (9, 5)), [{"id": 9, "category_id": 0}])["fp"] == 1
+    # a true id that no segment claims is not void
+    assert quality(strip((1, 10)), things(1), strip((9, 6), (4, 4)), things(9))["pq"] == pytest.approx(0.6)
     # of two crowd segments of a class only the last shields a prediction, as in panopticapi; a crowd is never missed
     truth, predicted = strip((8, 5), (9, 5)), strip((1, 5), (2, 5))
     found = quality(predicted, things(1, 2), truth, things(8, 9, crowd=(8, 9)))

@@ -73,7 +73,13 @@ def evaluate_predictions(predictions_json, dataset, predictions_folder=None, pro
     if not path.is_file():
         raise InputError(f"expected predictions in COCO panoptic format at {path}, found no file")
     try:
-        stored = {a["image_id"]: (folder / a["file_name"], a["segments_info"]) for a in _annotations(path)}
+        stored = {
+            annotation["image_id"]: (
+                folder / annotation["file_name"],
+                [{"id": s["id"], "category_id": s["category_id"]} for s in annotation["segments_info"]],
+            )
+            for annotation in json.loads(path.read_bytes())["annotations"]
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected predictions in COCO panoptic format: {error!r}") from error
 
@@ -84,10 +90,6 @@ def evaluate_predictions(predictions_json, dataset, predictions_folder=None, pro
         return ids_from_rgb(read_image(png)), segments
 
     return _evaluate(predict, dataset, progress)
-
-
-def _annotations(path):
-    return json.loads(path.read_bytes())["annotations"]
 
 
 def match_classes(model_labels, data_labels):

@@ -42,7 +42,8 @@ class PanopticQuality:
         """Add one image.
 
         Areas are counted in the maps. Where the `area` of a true segment says otherwise a warning is given once, and
-        panopticapi, which trusts it, would give other numbers.
+        panopticapi, which trusts it, would give other numbers. As in panopticapi, pixels of a true id that no segment
+        claims are foreign to every segment, and not void.
 
         Args:
             predicted_ids: int (H, W), segment id per pixel, 0 = void, ids below 2**24.
@@ -141,7 +142,8 @@ def summarise(categories, totals):
     seen, things = weight > 0, np.array([bool(c["isthing"]) for c in categories], dtype=bool)
     result = {}
     for name, group in (("All", seen), ("Things", seen & things), ("Stuff", seen & ~things)):
-        means = {key: 100 * float(v[group].mean()) if group.any() else float("nan") for key, v in _named(pq, sq, rq)}
+        values = (("PQ", pq), ("SQ", sq), ("RQ", rq))
+        means = {key: 100 * float(v[group].mean()) if group.any() else float("nan") for key, v in values}
         result[name] = {**means, "N": int(group.sum())}
     result["per_class"] = {
         category["id"]: {
@@ -156,10 +158,6 @@ def summarise(categories, totals):
         for i, category in enumerate(categories)
     }
     return result
-
-
-def _named(pq, sq, rq):
-    return ("PQ", pq), ("SQ", sq), ("RQ", rq)
 
 
 def _joint_areas(truth_ids, truth, predicted_ids, predicted):
