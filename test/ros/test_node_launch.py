@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files: arguments declared with texts, and what they would start."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from yoso_ros.resources import share_path
+
+CAMERA = Path(share_path("launch/camera.launch.py"))
+PROMISED = {
+    "input_image_topic",
+    "camera_info_topic",
+    "namespace",
+    "model",
+    "weights",
+    "device",
+    "engine",
+    "params_file",
+    "source",
+    "use_rviz",
+    "log_level",
+}
+
+
+def test_every_promised_argument_is_declared_at_top_level_with_a_text():
+    declared = {}
+    for statement in ast.parse(CAMERA.read_text()).body:
+        for call in ast.walk(statement) if not isinstance(statement, ast.FunctionDef) else ():
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "DeclareLaunchArgument":
+                declared[call.args[0].value] = {k.arg for k in call.keywords}
+    assert set(declared) >= PROMISED
+    assert all("description" in keywords for keywords in declared.values())
+
+
+@pytest.mark.needs_launch_ros
+@pytest.mark.parametrize(
+    ("given", "executables", "words"),
+    [
+        ({}, ["panoptic_node"], ["image_raw:=/camera/image_raw", "__node:=yoso", "config/node.yaml"]),
+        (
+            {"input_image_topic": "/front/image", "namespace": "robot", "log_level": "debug"},
+            ["panoptic_node"],
+            ["image_raw:=/front/image", "__ns:=/robot", "--log-level debug"],
+        ),
+        ({"source": "synthetic"}, ["panoptic_node", "source_node"], ["image_raw:=/camera/image_raw"]),
+    ],
+)
+def test_what_the_camera_launch_file_starts(ros_domain, given, executables, words):
+    pytest.importorskip("launch_ros", reason="needs launch_ros, which comes with a ROS installation")
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+    from launch.actions import EmitEvent, IncludeLaunchDescription, RegisterEventHandler
+    from launch.event_handlers import OnProcessStart
+    from launch.events import Shutdown
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    from launch import LaunchDescription, LaunchService
+
+    try:
+        get_package_prefix("yoso_ros")
+    except PackageNotFoundError:
+        pytest.skip("needs yoso_ros built by colcon and its setup file sourced")
+    started = {}
+
+    def on_start(event, context):
+        started[Path(event.cmd[0]).name] = " ".join(event.cmd)
+        return [EmitEvent(event=Shutdown())] if len(started) == len(executables) else []
+
+    service = LaunchService(noninteractive=True)
+    service.include_launch_description(
+        LaunchDescription(
+            [
+                RegisterEventHandler(OnProcessStart(on_start=on_start)),
+                IncludeLaunchDescription(PythonLaunchDescriptionSource(str(CAMERA)), launch_arguments=given.items()),
+            ]
+        )
+    )
+    service.run()
+    assert sorted(started) == executables
+    for word in words:
+        assert word in started["panoptic_node"]
