@@ -192,6 +192,25 @@ def test_pictures_are_made_for_subscribers_and_camera_info_follows(start_node, m
     assert list(late.k) == list(info.k) and late.header.stamp.sec == 2
 
 
+def test_label_info_and_detections(start_node, make_probe):
+    vision_msgs = pytest.importorskip("vision_msgs.msg", reason="needs the package vision_msgs")
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+
+    start_node("-p", "label_info_period_s:=0.5")
+    probe = make_probe({"detections": vision_msgs.Detection2DArray})
+    probe.connect()
+    infos = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    probe.node.create_subscription(vision_msgs.LabelInfo, "/yoso/semantic/label_info", infos.append, latched)
+    probe.until(lambda: len(infos) >= 3, "the label info at once and again")
+    assert infos[0].class_map[CAR].class_name == "car"
+    probe.images.publish(probe.message(picture(), 1))
+    answers = probe.answers(1)
+    (car,) = answers["detections"].detections
+    (segment,) = (s for s in answers["panoptic/segments"].segments if s.is_thing)
+    assert car.id == str(segment.id) and car.bbox.size_x == segment.roi.width
+
+
 def test_compressed_images(start_node, make_probe):
     from sensor_msgs.msg import CompressedImage
 
