@@ -37,7 +37,7 @@ class Recording:
             connection = self._choose(reader, topic)
             self.topic, self._is_raw = connection.topic, connection.msgtype == IMAGE
             self._info_topic = _camera_info_topic(reader, self.topic)
-            stamps = [stamp for _, stamp, _ in reader.messages([connection])]
+            stamps = [stamp for _, stamp, _ in reader.messages(_of_topic(reader, self.topic))]
         self._length = len(stamps)
         seconds = (max(stamps) - min(stamps)) / 1e9
         self.rate_hz = (len(stamps) - 1) / seconds if seconds > 0 else DEFAULT_RATE
@@ -47,14 +47,10 @@ class Recording:
 
     def __iter__(self):
         with self._reader() as reader:
-            wanted = [c for c in reader.connections if c.topic in (self.topic, self._info_topic)]
-            infos = {}
-            for connection, _, data in reader.messages([c for c in wanted if c.topic == self._info_topic]):
-                message = reader.deserialize(data, connection.msgtype)
-                infos[_stamp_ns(message)] = _camera_info(message)
+            infos = self._camera_infos(reader)
             # A calibration seldom changes: without one of the same stamp the last one holds.
             info, last_stamp = next(iter(infos.values()), None), -1
-            for connection, recorded, data in reader.messages([c for c in wanted if c.topic == self.topic]):
+            for connection, recorded, data in reader.messages(_of_topic(reader, self.topic)):
                 message = reader.deserialize(data, connection.msgtype)
                 info = infos.get(_stamp_ns(message), info)
                 # Frames are told apart by their stamps; a recorder that left them empty still has its own clock.
@@ -62,6 +58,13 @@ class Recording:
                 last_stamp = stamp
                 image = _raw_image(message) if self._is_raw else CompressedImage(message.format, message.data)
                 yield Frame(stamp, message.header.frame_id, image, info)
+
+    def _camera_infos(self, reader):
+        """Calibrations by their stamp in nanoseconds."""
+        chosen = _of_topic(reader, self._info_topic)
+        # An empty choice would mean all topics to the library.
+        messages = [reader.deserialize(data, c.msgtype) for c, _, data in reader.messages(chosen)] if chosen else []
+        return {_stamp_ns(message): _camera_info(message) for message in messages}
 
     @contextmanager
     def _reader(self):
@@ -83,13 +86,18 @@ class Recording:
             known = ", ".join(c.topic for c in images) or "none"
             raise InputError(f"{self.name}: no image topic {topic!r}; image topics in it: {known}")
         cameras = [c for c in images if _is_picture(reader, c)]
-        if len(cameras) == 1:
+        if len({c.topic for c in cameras}) == 1:
             return cameras[0]
         if not cameras:
             topics = ", ".join(f"{c.topic} ({c.msgtype})" for c in reader.connections) or "none"
             raise InputError(f"{self.name}: expected a camera image topic; topics in it: {topics}")
-        names = ", ".join(c.topic for c in cameras)
+        names = ", ".join(sorted({c.topic for c in cameras}))
         raise InputError(f"{self.name}: several camera topics, choose one with --topic: {names}")
+
+
+def _of_topic(reader, topic):
+    """The connections of a topic; rosbag1 has one for each publisher."""
+    return [c for c in reader.connections if c.topic == topic]
 
 
 def _is_picture(reader, connection):
