@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demonstration and the source node over real DDS, with a segmenter whose right answer is known."""
+
+import csv
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+import rclpy
+from node_with_test_segmenter import CAR, ROAD, expected_panoptic
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from yoso_ros.bags import open_source
+from yoso_ros.cli import main
+from yoso_ros.cli.demo import choose_model
+from yoso_ros.demo.report import Report, table
+from yoso_ros.errors import InputError
+from yoso_ros.label_sets import load_label_set
+from yoso_ros.resources import checkpoint_path
+from yoso_ros.ros.demo import Run, play_and_record
+from yoso_ros.ros.node_process import DOMAINS, _is_free, free_domain
+from yoso_ros.ros.playback import Pacer
+from yoso_ros.ros.source_node import PARAMETERS
+
+pytestmark = pytest.mark.timeout(60)
+TEST_NODE = (sys.executable, str(Path(__file__).with_name("node_with_test_segmenter.py")))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Eight PNG files, a red square that wanders over green and black: (folder, list of uint8 (60, 80, 3))."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    images = []
+    for i in range(8):
+        image = np.zeros((60, 80, 3), np.uint8)
+        image[:, 20:, 1] = 200
+        image[10:30, 5 * i : 5 * i + 20] = (220, 0, 0)
+        cv2.imwrite(str(folder / f"{i}.png"), image[..., ::-1])
+        images.append(image)
+    return folder, images
+
+
+def run_demo(folder, output, **options):
+    source = open_source(folder)
+    options = {"count": len(source), "model": "test", "weights": None, "command": TEST_NODE, **options}
+    return play_and_record(Run(source=source, label_set=load_label_set("camvid"), output=output, **options))
+
+
+def test_every_frame_comes_out_as_it_must(ros_domain, pictures, tmp_path):
+    folder, images = pictures
+    output = tmp_path / "out"
+    summary = run_demo(folder, output, rate_hz=50.0)
+    counts = {"in_source": 8, "sent": 8, "received": 8, "processed": 8, "answered": 8, "dropped": 0, "failed": 0}
+    assert summary["frames"] == counts and summary["label_images_that_disagree"] == 0
+    assert summary["backend"].startswith("test-") and json.loads((output / "summary.json").read_text()) == summary
+    assert {p.name for p in output.iterdir()} == set(summary["files"])
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"]
+    assert summary["stages_ms"]["latency_ms"]["p50"] < summary["latency_ms"]["p50"] + 1
+    rows = list(csv.DictReader((output / "segments.csv").open()))
+    for index, image in enumerate(images):
+        panoptic = expected_panoptic(image)
+        expected = {}
+        for number in (CAR << 8 | 1, ROAD << 8):
+            y, x = np.nonzero(panoptic == number)
+            box = (x.min(), y.min(), x.max() - x.min() + 1, y.max() - y.min() + 1)
+            expected[number] = (len(x), *box, round(x.mean(), 1), round(y.mean(), 1))
+        found = {}
+        for row in (row for row in rows if int(row["frame"]) == index):
+            names = ("area", "box_x", "box_y", "box_width", "box_height", "centroid_x", "centroid_y")
+            found[int(row["id"])] = tuple(float(row[n]) for n in names)
+        assert found.keys() == expected.keys()
+        for number, values in expected.items():
+            assert found[number] == pytest.approx(values, abs=0.051)
+    video = cv2.VideoCapture(str(output / "overlay.mp4"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 8
+    more, first = video.read()
+    assert more and first.shape == (60, 80, 3)
+    # Where nothing is recognised the overlay is the picture itself; on the square it is red mixed with the car's blue.
+    assert first[40:, :15].max() < 40
+    assert first[12:28, 2:18, 2].mean() > 60 and first[12:28, 2:18, 0].mean() > 40
+    sheet = cv2.imread(str(output / "contact_sheet.png"))
+    assert sheet.shape[1] > 1600 and (sheet[..., 2] > 200).any()
+    assert "8 sent, 8 received, 8 processed, 8 answered, 0 dropped, 0 failed" in "\n".join(table(summary))
+
+
+def test_real_time_counts_the_drops_and_keeps_the_time(ros_domain, pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("YOSO_TEST_DELAY_S", "0.2")
+    summary = run_demo(pictures[0], tmp_path / "out", rate_hz=20.0, every_frame=False)
+    frames = summary["frames"]
+    assert frames["sent"] == 8 and frames["dropped"] >= 3
+    assert frames["processed"] == frames["answered"] == frames["received"] - frames["dropped"]
+    assert summary["stages_ms"]["inference_ms"]["p50"] >= 200
+    assert "real time" in summary["mode"]
+    video = cv2.VideoCapture(str(tmp_path / "out/overlay.mp4"))
+    last_answered = max(int(r["frame"]) for r in csv.DictReader((tmp_path / "out/segments.csv").open()))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == last_answered + 1
+
+
+def test_a_node_that_dies_is_reported_with_its_last_lines(ros_domain, pictures, tmp_path):
+    with pytest.raises(InputError, match="status 2(.|\n)*expected a model in config/models, found 'missing'"):
+        run_demo(pictures[0], tmp_path / "out", model="missing")
+
+
+def test_compressed_bag_is_sent_as_stored(ros_domain, shared_data, tmp_path):
+    summary = run_demo(shared_data / "data/bags/kitti_drive_mcap", tmp_path / "out", count=3)
+    assert summary["frames"]["answered"] == 3
+    assert "image_raw/compressed" in (tmp_path / "out/node.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--source", "/no/such/bag"], "no such source"),
+        (["--frames", "0"], "--frames"),
+        (["--rate", "-3"], "--rate"),
+        (["--model", "no_such_model"], "unknown model"),
+    ],
+)
+def test_bad_options_are_one_line_and_status_2(tmp_path, capsys, arguments, text):
+    assert main(["demo", "--output", str(tmp_path / "out"), *arguments]) == 2
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_shipped_checkpoint_end_to_end(ros_domain, tmp_path):
+    """`yoso-ros demo` as a user calls it, with the network: the rendered scene at the node, one process each."""
+    model, _ = choose_model("synthetic")
+    if not checkpoint_path(model).is_file():
+        pytest.skip(f"needs the shipped checkpoint of {model}")
+    command = [sys.executable, "-m", "yoso_ros", "demo", "--frames", "3", "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=55)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["frames"]["answered"] == 3 and summary["label_images_that_disagree"] == 0
+    assert "contact_sheet.png" in done.stdout
+
+
+def test_quality_against_the_truth_of_the_scene(tmp_path):
+    """Perfect labels give 100; with every box called a cylinder, boxes and cylinders have no match of their own."""
+    from yoso_ros.demo.answers import Answer
+
+    frame, picture = next(iter(open_source("synthetic"))), np.zeros((480, 640, 3), np.uint8)
+    label_set = load_label_set("synthetic")
+    results = []
+    for confuse in (False, True):
+        labels = frame.truth.copy()
+        if confuse:
+            labels[labels >> 8 == 3] += 1 << 8
+        report = Report(tmp_path / str(confuse), label_set, 1, 10.0, lambda _: picture)
+        report.add(Answer(0, frame, labels, (labels >> 8).astype(np.uint8), picture, [], {}, 5.0, 0.0, 0.005))
+        facts = {"source": "synthetic", "model": "m", "weights": "w", "backend": "b", "mode": "x"}
+        results.append(report.finish(facts, {})["panoptic_quality"])
+    assert results[0]["All"]["PQ"] == pytest.approx(100) and results[1]["Stuff"]["PQ"] == pytest.approx(100)
+    assert results[1]["Things"]["PQ"] < 70
+
+
+def test_free_domain_has_its_ports_free():
+    domain = free_domain()
+    assert domain in DOMAINS
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("", 7400 + 250 * domain))
+        assert not _is_free(7400 + 250 * domain)
+    assert _is_free(7400 + 250 * domain)
+
+
+def test_pacer_follows_stamps_or_rate(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("yoso_ros.ros.playback.time.monotonic", lambda: now[0])
+    pacer = Pacer()
+    assert pacer.seconds_until(5_000_000_000) == 0
+    assert pacer.seconds_until(5_250_000_000) == pytest.approx(0.25)
+    now[0] = 101.0  # late: goes out at once, and the next one is due from here
+    assert pacer.seconds_until(5_300_000_000) == 0
+    assert pacer.seconds_until(5_400_000_000) == pytest.approx(0.1)
+    fixed = Pacer(4.0)
+    assert [fixed.seconds_until(stamp) for stamp in (0, 1, 2)] == pytest.approx([0, 0.25, 0.5])
+
+
+class Listener:
+    """Keeps the messages of a topic, in a context of its own."""
+
+    def __init__(self, domain, **topics):
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self._node = rclpy.create_node("listener", context=self._context)
+        self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self.messages = {name: [] for name in topics}
+        for name, (message_type, topic) in topics.items():
+            self._node.create_subscription(message_type, topic, self.messages[name].append, 20)
+
+    def spin_until_ended(self, process):
+        while process.returncode is None:
+            self._executor.spin_once(timeout_sec=0.05)
+        for _ in range(50):
+            self._executor.spin_once(timeout_sec=0.0)
+
+    def close(self):
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+
+def source_node(start_process, **parameters):
+    arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+    return start_process([sys.executable, "-m", "yoso_ros.ros.source_node", "--ros-args", *arguments])
+
+
+def test_source_node_plays_a_bag_as_recorded(ros_domain, shared_data, start_process):
+    bag = shared_data / "data/bags/highway_raw_sqlite3"
+    listener = Listener(ros_domain, images=(Image, "/image_raw"), infos=(CameraInfo, "/camera_info"))
+    try:
+        process = source_node(start_process, source=bag, stamps="recorded")
+        listener.spin_until_ended(process)
+        assert process.returncode == 0, process.output()
+        frames = list(open_source(bag))
+        images = listener.messages["images"]
+        assert [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in images] == [f.stamp_ns for f in frames]
+        for message, frame in zip(images, frames, strict=True):
+            assert (message.encoding, message.step, message.header.frame_id) == ("bgr8", 2880, frame.frame_id)
+            assert message.data.tobytes() == frame.image.data.tobytes()
+        infos = {m.header.stamp.nanosec: m for m in listener.messages["infos"]}
+        assert len(infos) == len(frames)
+        np.testing.assert_array_equal(infos[40_000_000].k, frames[1].camera_info.k)
+    finally:
+        listener.close()
+
+
+def test_source_node_loops_with_rising_stamps(ros_domain, shared_data, start_process):
+    bag = shared_data / "data/bags/kitti_drive_mcap"
+    listener = Listener(ros_domain, images=(CompressedImage, "/image_raw/compressed"))
+    try:
+        process = source_node(start_process, source=bag, stamps="recorded", loop="true", rate_hz="100.0")
+        images = listener.messages["images"]
+        while len(images) < 25:
+            assert process.returncode is None, process.output()
+            listener._executor.spin_once(timeout_sec=0.1)
+        assert process.stop() == 0
+        assert "Traceback" not in process.output()
+        stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in images]
+        assert stamps == sorted(set(stamps))
+        assert images[10].data == images[0].data and images[1].data != images[0].data
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize(("name", "value"), [("source", "/no/such"), ("rate_hz", "-1.0"), ("reliability", "maybe")])
+def test_source_node_refuses(ros_domain, start_process, name, value):
+    process = source_node(start_process, **{name: value})
+    assert process.wait(20) == 2
+    assert value.strip("-") in process.output() and "Traceback" not in process.output()
+    assert name in PARAMETERS
