@@ -51,3 +51,100 @@ class PanopticResult:
     confidence: np.ndarray
     segments: list[Segment]
     timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+def panoptic_result(merged, label_set, timings_ms=None):
+    """The result of a frame from a merge.
+
+    Things are numbered from 1 per class in the order of the merge. Of a class with more than `MAX_INSTANCES` things,
+    those with the least score become unlabelled, because the id rule cannot name them.
+
+    Args:
+        merged: has `segment_map` integer (H, W), 0 = void; `segments`, each with `id` (a value of the map), `class_id`,
+            `is_thing` and `score`; and `confidence` uint8 (H, W). Arrays or tensors.
+        label_set: the `LabelSet` of the class ids.
+        timings_ms: kept as it is; none gives an empty dict.
+
+    Returns:
+        PanopticResult.
+    """
+    segment_map, confidence = _host_array(merged.segment_map), _host_array(merged.confidence)
+    names = _panoptic_ids(merged.segments)
+    lookup = np.full(max([0, *names]) + 1, UNLABELLED_ID, np.uint16)
+    lookup[list(names)] = list(names.values())
+    runs = _Runs(segment_map)
+    panoptic_runs = lookup[runs.value]
+    panoptic = np.repeat(panoptic_runs, runs.length).reshape(segment_map.shape)
+    semantic = (panoptic >> 8).astype(np.uint8)
+    if len(names) < len(merged.segments):
+        confidence = np.where(panoptic == UNLABELLED_ID, np.uint8(0), confidence)
+    area, box, centroid = runs.geometry(len(lookup))
+    segments = [
+        Segment(
+            id=names[s.id],
+            class_id=s.class_id,
+            class_name=label_set.classes[s.class_id].name,
+            is_thing=s.is_thing,
+            instance_id=names[s.id] & 0xFF,
+            score=s.score,
+            area=area[s.id],
+            box_xywh=tuple(box[s.id]),
+            centroid_xy=tuple(centroid[s.id]),
+        )
+        for s in merged.segments
+        if s.id in names and area[s.id] > 0
+    ]
+    segments.sort(key=lambda s: (-s.area, s.id))
+    return PanopticResult(panoptic, semantic, confidence, segments, timings_ms or {})
+
+
+def _host_array(array):
+    return np.asarray(array.cpu() if hasattr(array, "cpu") else array)
+
+
+def _panoptic_ids(segments):
+    """Panoptic id of each segment id that can have one: dict."""
+    things = {}
+    for segment in segments:
+        if segment.is_thing:
+            things.setdefault(segment.class_id, []).append(segment)
+    too_many = set()
+    for same_class in things.values():
+        too_many.update(s.id for s in sorted(same_class, key=lambda s: -s.score)[MAX_INSTANCES:])
+    names, instances = {}, {}
+    for segment in segments:
+        if segment.id not in too_many:
+            if segment.is_thing:
+                instances[segment.class_id] = instances.get(segment.class_id, 0) + 1
+            names[segment.id] = panoptic_id(segment.class_id, instances.get(segment.class_id, 0))
+    return names
+
+
+class _Runs:
+    """Runs of equal values along the rows of a map: a few thousand numbers that say all about areas and boxes."""
+
+    def __init__(self, segment_map):
+        height, width = segment_map.shape
+        begins = np.empty((height, width), bool)
+        begins[:, 0] = True
+        np.not_equal(segment_map[:, 1:], segment_map[:, :-1], out=begins[:, 1:])
+        start = np.flatnonzero(begins)
+        self.value = segment_map.reshape(-1)[start]
+        self.length = np.diff(start, append=height * width)
+        self._row, self._column = start // width, start % width
+
+    def geometry(self, count):
+        """Per value below `count`, as lists: area, box (x, y, width, height), centroid (x, y)."""
+        area = np.bincount(self.value, self.length, count)
+        last_column = self._column + self.length - 1
+        # Sums of integers below 2^53: exact in float64.
+        x = np.bincount(self.value, self.length * (self._column + last_column) / 2, count)
+        y = np.bincount(self.value, self.length * self._row, count)
+        low = np.full((2, count), np.iinfo(np.int64).max)
+        high = np.full((2, count), -1)
+        for axis, (first, last) in enumerate([(self._column, last_column), (self._row, self._row)]):
+            np.minimum.at(low[axis], self.value, first)
+            np.maximum.at(high[axis], self.value, last)
+        box = np.concatenate([low, high - low + 1]).T
+        centroid = np.stack([x, y], 1) / np.maximum(area, 1)[:, None]
+        return area.astype(np.int64).tolist(), box.tolist(), centroid.tolist()

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which proposal wins each pixel, on a CPU: only the proposals that can matter in a tile are upsampled there.
+
+Legend: `K` kept proposals; `h w` stride-4 map; `Y X` rows and columns of tiles; `P` (tile, proposal) pairs; `T` tile
+size in output pixels; `M` input pixels and `L` mask cells under a tile, along one axis; `O` tiles that have a pair.
+
+A bilinear value lies between the least and the greatest of the cells it depends on. So the cells under a tile bound the
+probability of each proposal there, and a proposal whose upper bound is below another's lower bound cannot win. A
+proposal whose logits have one sign in the tile has a known area in it. Most tiles are left with one or two proposals.
+"""
+
+import torch
+
+from yoso_ros.fusion.bilinear import axis_plan, blend
+
+TILE = 32  # output pixels
+# Rounding makes a resized logit leave its bounds by a few float32 steps; these are about ten times as wide.
+LOGIT_SLACK = 2e-6
+PROBABILITY_SLACK = 1e-5
+# Below this the relative slack means nothing (denormal numbers), so that nothing is ruled out.
+LEAST_PROBABILITY = 1e-30
+MAX_PAIRS_PER_TILE = 16  # average over the frame; beyond it the dense way is no slower and needs less memory
+NOBODY = -1  # winner rank of the pixels of an edge tile that lie outside the output
+
+
+def compete_in_tiles(scores, mask_logits, input_size, output_size, overlap_threshold):
+    """The winner of each output pixel, equal to `DenseCompetition` of the same tensors.
+
+    Args:
+        scores: float32 (K,). mask_logits: float32 (K, h, w), contiguous. Both on the CPU.
+        input_size, output_size: (height, width), see `merge_mask_classification`.
+        overlap_threshold: the areas are exact as far as they decide whether winner area / mask area reaches it.
+
+    Returns:
+        A `TiledCompetition`, or None if the masks overlap so much that tiles do not help.
+    """
+    rows = axis_plan(mask_logits.shape[1], input_size[0], output_size[0], TILE)
+    columns = axis_plan(mask_logits.shape[2], input_size[1], output_size[1], TILE)
+    pixels = (rows.valid.sum(1)[:, None] * columns.valid.sum(1)).flatten()
+    contender, border, full, void = _judge_tiles(scores, *_tile_bounds(mask_logits, rows.cells, columns.cells))
+    relevant = (contender | border) & ~void
+    most_pairs = MAX_PAIRS_PER_TILE * len(pixels)
+    if relevant.sum() > most_pairs:
+        return None
+    competition = TiledCompetition(scores, mask_logits, rows, columns, relevant)
+    competition.mask_area += ((full & ~relevant) * pixels).sum(1)
+    # Nothing is painted in a void tile; who wins there only matters to a proposal whose fate is open without it.
+    mask_area = competition.mask_area.double()
+    least = competition.winner_area / mask_area
+    most = (competition.winner_area + ((contender & void) * pixels).sum(1)) / mask_area
+    open_fate = (competition.painted_area > 0) & (least < overlap_threshold) & (most >= overlap_threshold)
+    undecided = contender & void & contender[open_fate].any(0)
+    if undecided.sum() > most_pairs:
+        return None
+    if undecided.any():
+        competition.winner_area += TiledCompetition(scores, mask_logits, rows, columns, undecided).winner_area
+    return competition
+
+
+class TiledCompetition:
+    """The winner of each pixel, tile by tile; attributes and `paint` as in `DenseCompetition`."""
+
+    def __init__(self, scores, mask_logits, rows, columns, relevant):
+        self._rows, self._columns = rows, columns
+        tile = self._list_pairs(relevant)
+        row, column = tile // len(columns.cells), tile % len(columns.cells)
+        probability = _upsample(mask_logits, self._kept, row, column, rows, columns).sigmoid_()
+        inside = probability >= 0.5
+        self._blank_outside(inside, row, column, False)
+        probability *= scores[self._kept][:, None]
+        winner = self._best_of_each_tile(probability)
+        self._blank_outside(winner, row[: winner.shape[1]], column[: winner.shape[1]], NOBODY)
+        mask_pixels = _count_per_pair(inside)
+        winner_pixels = torch.zeros_like(mask_pixels)
+        for rank, (count, pairs) in enumerate(self._ranks):
+            won = winner[:, :count] == rank
+            winner_pixels[pairs] = _count_per_pair(won)
+            inside[:, pairs] &= won
+        self._painted = inside  # from here on: inside its mask and winner
+        self.mask_area, self.winner_area, self.painted_area = (
+            torch.zeros(len(scores), dtype=torch.int64).index_add_(0, self._kept, pixels)
+            for pixels in (mask_pixels, winner_pixels, _count_per_pair(self._painted))
+        )
+
+    def _blank_outside(self, pixels, row, column, value):
+        """Write `value` where (T, tiles or pairs, T) `pixels` lie outside the output."""
+        height, width = int(self._rows.valid[-1].sum()), int(self._columns.valid[-1].sum())
+        pixels[height:].index_fill_(1, (row == len(self._rows.cells) - 1).nonzero()[:, 0], value)
+        pixels[:, :, width:].index_fill_(1, (column == len(self._columns.cells) - 1).nonzero()[:, 0], value)
+
+    def _list_pairs(self, relevant):
+        """Number the pairs by rank: the first proposal of every tile, then the second of those that have one, ...
+
+        Tiles with more proposals come first, so that the pairs of a rank and the tiles they belong to are slices.
+        """
+        tile, kept = relevant.t().nonzero(as_tuple=True)
+        count = relevant.sum(0)
+        order = count.argsort(descending=True)
+        self._place = torch.empty_like(order)
+        self._place[order] = torch.arange(len(order))
+        rank = torch.arange(len(tile)) - (count.cumsum(0) - count)[tile]
+        by_rank = (rank * len(order) + self._place[tile]).argsort()
+        self._kept = kept[by_rank]
+        self._ranks, start = [], 0
+        for tiles in torch.bincount(rank, minlength=1).tolist():
+            self._ranks.append((tiles, slice(start, start + tiles)))
+            start += tiles
+        return tile[by_rank]
+
+    def _best_of_each_tile(self, probability):
+        """Rank of the winner, int16 (T, O, T); sets `self._best` to its probability, float32 (T, O, T)."""
+        self._best = probability[:, : self._ranks[0][0]]
+        winner = torch.zeros(self._best.shape, dtype=torch.int16)
+        for rank, (count, pairs) in enumerate(self._ranks[1:], 1):
+            best, contender, ahead = self._best[:, :count], probability[:, pairs], winner[:, :count]
+            # Ranks only grow, so the maximum replaces; ten times as fast as masked_fill_.
+            torch.maximum(ahead, (contender > best).to(torch.int16).mul_(rank), out=ahead)
+            torch.maximum(best, contender, out=best)
+        return winner
+
+    def paint(self, segment_ids):
+        """See `DenseCompetition.paint`."""
+        ids = segment_ids[self._kept][:, None]
+        tiles = self._best.shape[1]
+        # One tile more than needed, left zero, for the tiles where nobody competes.
+        segment_map = torch.zeros((TILE, tiles + 1, TILE), dtype=torch.int32)
+        confidence = torch.zeros((TILE, tiles + 1, TILE), dtype=torch.uint8)
+        for count, pairs in self._ranks:
+            segment_map[:, :count] += self._painted[:, pairs].to(torch.int32).mul_(ids[pairs])
+        torch.mul(
+            self._best.mul_(255.0).round_().clamp_(min=1.0).to(torch.uint8),
+            (segment_map[:, :tiles] > 0).view(torch.uint8),
+            out=confidence[:, :tiles],
+        )
+        place = self._place.clamp(max=tiles)
+        return self._join(segment_map, place), self._join(confidence, place)
+
+    def _join(self, tiled, place):
+        """(T, tiles, T) in the order of places to (H, W)."""
+        grid = len(self._rows.cells), len(self._columns.cells)
+        frame = tiled.index_select(1, place).view(TILE, *grid, TILE).transpose(0, 1).reshape(grid[0] * TILE, -1)
+        return frame[: int(self._rows.valid.sum()), : int(self._columns.valid.sum())].contiguous()
+
+
+def _judge_tiles(scores, lower, upper):
+    """What the bounds of the logits, (K, Y*X), tell: which proposals can win, cross or fill a tile, and void tiles.
+
+    Returns:
+        contender, border, full: bool (K, Y*X). void: bool (Y*X,), every proposal is outside its mask in the whole tile.
+    """
+    least = torch.sigmoid(lower).mul_(scores[:, None]).amax(0)
+    least[least < LEAST_PROBABILITY] = 0.0
+    # Both written so that a NaN keeps the proposal.
+    contender = ~(torch.sigmoid(upper).mul_(scores[:, None] * (1.0 + PROBABILITY_SLACK)) < least)
+    full, outside = lower > LOGIT_SLACK, upper < -LOGIT_SLACK
+    return contender, ~(full | outside), full, outside.all(0)
+
+
+def _tile_bounds(mask_logits, row_cells, column_cells):
+    """Bounds of the resized logits in each tile: two float32 (K, Y*X)."""
+    strips = mask_logits.index_select(1, row_cells.flatten()).unflatten(1, row_cells.shape)
+    bounds = []
+    for reduce, sign in ((torch.amin, -1.0), (torch.amax, 1.0)):
+        strip = reduce(strips, 2).transpose(1, 2).contiguous()
+        value = reduce(strip.index_select(1, column_cells.flatten()).unflatten(1, column_cells.shape), 2)
+        value = value.transpose(1, 2).reshape(len(mask_logits), -1)
+        bounds.append(value + value.abs() * (sign * LOGIT_SLACK))
+    return bounds
+
+
+def _upsample(mask_logits, kept, row, column, rows, columns):
+    """Logits of the pairs at the output pixels of their tiles: float32 (T, P, T); rows first, so that P*T is contiguous.
+
+    Args:
+        kept, row, column: int64 (P,), the proposal and the row and column of the tile of each pair.
+    """
+    _, height, width = mask_logits.shape
+    # int32 halves the time of the look-up; a map of 2^31 logits would not fit in memory anyway.
+    line = ((kept * height)[:, None] + rows.cells[row]).mul_(width).int().t().contiguous()[:, :, None]
+    taps, logits = columns.cell_taps, mask_logits.view(-1)
+    left, right = (
+        logits.index_select(0, (line + positions[column].int()).view(-1)).view(len(line), len(kept), -1)
+        for positions in (taps.first, taps.second)
+    )
+    resized = blend(left, taps.first_weight[column], right, taps.second_weight[column])
+    resized = _blend_rows(resized, rows.local_cell_taps, row)
+    if columns.pixel_taps is not None:
+        taps = columns.pixel_taps
+        shape = (len(resized), len(kept), TILE)
+        left, right = (resized.gather(2, positions[column].expand(shape)) for positions in (taps.first, taps.second))
+        resized = blend(left, taps.first_weight[column], right, taps.second_weight[column])
+    return resized if rows.pixel_taps is None else _blend_rows(resized, rows.pixel_taps, row)
+
+
+def _blend_rows(lines, taps, row):
+    """Resize (L or M, P, ...) along the first axis by the taps of each pair's tile row."""
+    pairs = torch.arange(len(row))
+    above, below = (
+        lines.flatten(0, 1)
+        .index_select(0, (positions[row].t() * len(row) + pairs).flatten())
+        .unflatten(0, (-1, len(row)))
+        for positions in (taps.first, taps.second)
+    )
+    return blend(above, taps.first_weight[row].t()[:, :, None], below, taps.second_weight[row].t()[:, :, None])
+
+
+def _count_per_pair(pixels):
+    """True pixels of each pair: bool (T, P, T) to int64 (P,). Down the T rows a uint8 sum cannot overflow and is fast."""
+    return pixels.view(torch.uint8).sum(0, dtype=torch.uint8).sum(1)
