@@ -8,6 +8,7 @@ STAMPS := $(VENV)/stamps
 .PHONY: setup demo test bench lint clean
 
 setup: $(STAMPS)/messages
+	@:
 
 $(STAMPS)/packages: pyproject.toml setup.py constraints.txt .ci/install_packages
 	@.ci/install_packages $(VENV)
