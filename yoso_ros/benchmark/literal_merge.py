@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The panoptic merge as the YOSO paper's inference is described, step by step: baseline of the benchmark and of the tests.
+"""The panoptic merge of YOSO step by step: the baseline of the benchmark and the reference of the tests.
 
 Legend: `N` proposals, `C` classes, `K` kept proposals; `h w` stride-4 map; `H W` output size.
 """
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 def literal_resize(mask_logits, input_size, output_size):
-    """All (N, h, w) maps to the padded input size, cropped to `input_size`, then to `output_size`: float32 (N, H, W)."""
+    """(N, h, w) maps to the padded input size, cropped to `input_size`, then to `output_size`: float32 (N, H, W)."""
     height, width = mask_logits.shape[-2:]
     maps = functional.interpolate(mask_logits[None], (4 * height, 4 * width), mode="bilinear", align_corners=False)
     maps = maps[..., : input_size[0], : input_size[1]]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables for bilinear resizing tile by tile, equal to `torch.nn.functional.interpolate(align_corners=False)` on a CPU.
 
-Legend, along one axis: `n` tiles of `T` output pixels; `M` input pixels under a tile; `L` mask cells (stride 4) under it.
+Legend, along one axis: `n` tiles of `T` output pixels; under a tile `M` input pixels and `L` mask cells (stride 4).
 """
 
 import functools

@@ -17,7 +17,7 @@ SMALLEST_TILED_SIDE = 64  # pixels; smaller frames have too few tiles to gain an
 
 @dataclass(frozen=True, slots=True)
 class MergedSegment:
-    """One segment of the map: `id` from 1; `score` 0..1, for stuff made of several proposals the greatest; `area` pixels."""
+    """One segment of the map: `id` from 1; `score` 0..1, the greatest of its proposals; `area` in pixels."""
 
     id: int
     class_id: int

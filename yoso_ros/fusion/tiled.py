@@ -169,7 +169,7 @@ def _tile_bounds(mask_logits, row_cells, column_cells):
 
 
 def _upsample(mask_logits, kept, row, column, rows, columns):
-    """Logits of the pairs at the output pixels of their tiles: float32 (T, P, T); rows first, so that P*T is contiguous.
+    """Logits of the pairs at the output pixels of their tiles: float32 (T, P, T), rows first for long inner loops.
 
     Args:
         kept, row, column: int64 (P,), the proposal and the row and column of the tile of each pair.
@@ -205,5 +205,5 @@ def _blend_rows(lines, taps, row):
 
 
 def _count_per_pair(pixels):
-    """True pixels of each pair: bool (T, P, T) to int64 (P,). Down the T rows a uint8 sum cannot overflow and is fast."""
+    """True pixels of each pair: bool (T, P, T) to int64 (P,). A uint8 sum over T rows is fast and cannot overflow."""
     return pixels.view(torch.uint8).sum(0, dtype=torch.uint8).sum(1)
