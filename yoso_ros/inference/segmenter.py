@@ -87,7 +87,7 @@ class Segmenter:
         self.engine.synchronize()
         clock.append(time.perf_counter())
         results = [
-            panoptic_result(merge_mask_classification(c, m, size, frame.shape[:2], config), config.label_set)
+            panoptic_result(merge_mask_classification(c, m, size, frame.shape[:2], config), config.label_set, {})
             for c, m, size, frame in zip(class_logits, mask_logits, sizes, frames, strict=True)
         ]
         clock.append(time.perf_counter())
