@@ -20,7 +20,7 @@ def panoptic_id(class_id, instance_id):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One segment: `score` 0..1; `area` in pixels; `box_xywh` tight, integer pixels; `centroid_xy`, mean of pixel centres."""
+    """One segment: `score` 0..1; `area` in pixels; `box_xywh` tight, in pixels; `centroid_xy` mean of pixel centres."""
 
     id: int
     class_id: int

@@ -179,8 +179,8 @@ def _upsample(mask_logits, kept, row, column, rows, columns):
     line = ((kept * height)[:, None] + rows.cells[row]).mul_(width).int().t().contiguous()[:, :, None]
     taps, logits = columns.cell_taps, mask_logits.view(-1)
     left, right = (
-        logits.index_select(0, (line + positions[column].int()).view(-1)).view(len(line), len(kept), -1)
-        for positions in (taps.first, taps.second)
+        logits.index_select(0, (line + positions.int()).view(-1)).view(len(line), *positions.shape)
+        for positions in (taps.first[column], taps.second[column])
     )
     resized = blend(left, taps.first_weight[column], right, taps.second_weight[column])
     resized = _blend_rows(resized, rows.local_cell_taps, row)
@@ -198,7 +198,7 @@ def _blend_rows(lines, taps, row):
     above, below = (
         lines.flatten(0, 1)
         .index_select(0, (positions[row].t() * len(row) + pairs).flatten())
-        .unflatten(0, (-1, len(row)))
+        .unflatten(0, (positions.shape[1], len(row)))
         for positions in (taps.first, taps.second)
     )
     return blend(above, taps.first_weight[row].t()[:, :, None], below, taps.second_weight[row].t()[:, :, None])
