@@ -18,6 +18,8 @@ pytest.importorskip("yoso_ros.msg", reason="needs the compiled messages")
 from node_probe import FRAME_ID, Probe, pixels_of
 from node_with_test_segmenter import CAR, POISON_RED, ROAD, expected_panoptic
 
+from yoso_ros.ros.parameters import PARAMETERS
+
 pytestmark = pytest.mark.ros
 NODE = Path(__file__).with_name("node_with_test_segmenter.py")
 REMAP = ["-r", "image_raw:=/cam/image_raw"]
@@ -135,7 +137,7 @@ def test_bad_frames_are_counted_and_the_next_good_one_comes_out_right(start_node
 
 
 def test_only_the_latest_frame_waits_and_the_others_count_as_dropped(start_node, make_probe):
-    start_node(YOSO_TEST_DELAY_S="0.5")
+    start_node(YOSO_TEST_DELAY_S="1.0")
     probe = make_probe()
     probe.connect()
     rgb = picture()
@@ -143,13 +145,15 @@ def test_only_the_latest_frame_waits_and_the_others_count_as_dropped(start_node,
     probe.spin(0.2)
     for second in range(2, 8):
         probe.images.publish(probe.message(rgb, second))
-        probe.spin(0.02)
+        probe.spin(0.1)
     probe.answers(7)
     probe.until(lambda: len(probe.stats) == 2, "stats of both frames")
     assert sorted(probe.received["panoptic/image_raw"]) == [1, 7]
     last = probe.stats[-1]
-    assert (last.received, last.processed, last.dropped, last.failed) == (7, 2, 5, 0)
-    assert last.inference_ms >= 500 and last.latency_ms == pytest.approx(last.inference_ms + last.queue_ms, abs=100)
+    # On a busy machine DDS may replace a frame before the node has seen it.
+    assert 5 <= last.received <= 7
+    assert (last.processed, last.dropped, last.failed) == (2, last.received - 2, 0)
+    assert last.inference_ms >= 1000 and last.latency_ms == pytest.approx(last.inference_ms + last.queue_ms, abs=100)
 
 
 def test_age_is_known_for_stamps_of_this_clock(start_node, make_probe):
@@ -258,3 +262,16 @@ def test_a_start_that_cannot_work_ends_with_one_line_and_code_2(start_node, argu
     node = start_node(*(word for argument in arguments for word in ("-p", argument)))
     assert node.wait(20) == 2
     assert len(node.output().strip().splitlines()) == 1 and said in node.output()
+
+
+@pytest.mark.parametrize("arguments", [["--params-file", "/no/such/file.yaml"], ["--no-such-option"], ["-p", "model"]])
+def test_arguments_that_ros_cannot_read_are_one_line_and_code_2(start_node, arguments):
+    node = start_node(*arguments)
+    assert node.wait(20) == 2
+    assert len(node.output().strip().splitlines()) == 1 and arguments[-1] in node.output()
+
+
+def test_help_names_every_parameter(start_process):
+    node = start_process([sys.executable, NODE, "--help"])
+    assert node.wait(20) == 0
+    assert all(f" {parameter.name} [" in node.output() for parameter in PARAMETERS)

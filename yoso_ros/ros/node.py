@@ -28,7 +28,7 @@ from yoso_ros.ros.diagnostics import HealthReport
 from yoso_ros.ros.inputs import CameraInput
 from yoso_ros.ros.messages import stats_message
 from yoso_ros.ros.outputs import CameraOutputs
-from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes
+from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes, usage
 from yoso_ros.ros.worker import LatestItemWorker
 
 STATS_QOS = QoSProfile(depth=10)
@@ -275,8 +275,11 @@ def main(args=None, load_segmenter=yoso_ros.load_segmenter):
     """Run the node as a process of its own (console script `panoptic_node`).
 
     Returns:
-        Exit code: 0 after SIGINT or SIGTERM; 2 when the arguments, the model or its weights are of no use.
+        Exit code: 0 after SIGINT, SIGTERM or --help; 2 when the arguments, the model or its weights are of no use.
     """
+    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
+        print(usage())
+        return 0
     # Fast DDS loses most frames of camera size with its own defaults; the profile says more.
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
     # Both signals become KeyboardInterrupt in the main thread, also while the model loads. SIGINT is set too, for a
@@ -284,7 +287,10 @@ def main(args=None, load_segmenter=yoso_ros.load_segmenter):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:  # what rclpy raises for arguments and parameter files that it cannot read
+            raise InputError(" ".join(str(error).split())) from error
         return _run(load_segmenter)
     except KeyboardInterrupt:
         return 0

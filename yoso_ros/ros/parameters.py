@@ -248,3 +248,18 @@ def unknown_classes(names, class_names):
     """None when all names (empty ones aside) are classes, else one line that lists the classes."""
     unknown = [name for name in names if name and name not in class_names]
     return f"mask_classes: expected {', '.join(class_names)}; found {', '.join(unknown)}" if unknown else None
+
+
+def usage():
+    """Help text of the node's command line: an example and all parameters with defaults and allowed values."""
+    lines = [
+        "Panoptic segmentation of a camera topic: image_raw in, ~/panoptic/image_raw and more out.",
+        "example: panoptic_node --ros-args -r image_raw:=/camera/image_raw -p max_rate_hz:=10",
+        "parameters (* can be changed at run time):",
+    ]
+    for parameter in PARAMETERS:
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else repr(parameter.default)
+        allowed = f" Allowed: {parameter.allowed}." if parameter.allowed else ""
+        mark = "*" if parameter.runtime else " "
+        lines.append(f"  {mark} {parameter.name} [{default}]: {parameter.text}{allowed}")
+    return "\n".join(lines)
