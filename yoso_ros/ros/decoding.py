@@ -79,23 +79,21 @@ def decode_image(message):
 
 def _pixels(message, layout):
     height, width, step = message.height, message.width, message.step
-    name = f"{message.encoding} image of {width}x{height} pixels"
+    name = f"{width}x{height} pixels of {message.encoding}"
     if height == 0 or width == 0:
-        raise InputError(f"expected at least one pixel, found an {name}")
+        raise InputError(f"expected at least one pixel, found {name}")
     if (layout.even_width and width % 2) or (layout.planes and height % 2):
-        raise InputError(f"expected an even {'width and height' if layout.planes else 'width'}, found an {name}")
+        raise InputError(f"expected an even {'width and height' if layout.planes else 'width'}, found {name}")
     if layout.is_bayer and min(height, width) < SMALLEST_BAYER:
-        raise InputError(
-            f"expected at least {SMALLEST_BAYER}x{SMALLEST_BAYER} pixels of Bayer pattern, found an {name}"
-        )
+        raise InputError(f"expected at least {SMALLEST_BAYER}x{SMALLEST_BAYER} pixels of Bayer pattern, found {name}")
     pixel_bytes = layout.channels * layout.bits // 8
     row_bytes = width * pixel_bytes
     if step < row_bytes:
-        raise InputError(f"expected a step of at least {row_bytes} bytes for an {name}, found {step}")
+        raise InputError(f"expected a step of at least {row_bytes} bytes for {name}, found {step}")
     rows = height * 3 // 2 if layout.planes else height
     data = np.frombuffer(message.data, np.uint8)
     if data.size != rows * step:
-        raise InputError(f"expected {rows * step} bytes ({rows} rows of step {step}) for an {name}, found {data.size}")
+        raise InputError(f"expected {rows * step} bytes ({rows} rows of step {step}) for {name}, found {data.size}")
     data = data.reshape(rows, step)[:, :row_bytes]
     if layout.bits == 16:
         # A padded row may end at an odd byte, which numpy cannot view as 16-bit values; then the rows are copied.
