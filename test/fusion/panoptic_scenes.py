@@ -53,9 +53,12 @@ def random_scene(rng, proposals, cells, kind):
         masks -= rng.uniform(0.0, 3.0)
     elif kind == "negative":
         masks = -np.abs(masks) - 150.0 * rng.random()
+    elif kind == "hidden":
+        twin = rng.integers(0, max(1, proposals // 4), proposals)
+        masks = masks[twin] + rng.uniform(-2.0, 2.0, (proposals, 1, 1))
     elif kind == "void":
         classes[:, -1] += 50.0
     return torch.from_numpy(classes.astype(np.float32)), torch.from_numpy(masks.astype(np.float32))
 
 
-KINDS = ("cells", "cells", "noise", "saturated", "ties", "faint", "negative", "void")
+KINDS = ("cells", "hidden", "noise", "saturated", "ties", "faint", "negative", "void")

@@ -134,16 +134,30 @@ def test_faint_winner_has_confidence_one():
 
 
 def test_winner_area_in_void_tiles_decides():
-    """A proposal that is hidden inside its mask but wins the void around it, as the authors count it, is kept."""
-    masks = torch.full((2, 64, 64), -9.0)
-    masks[0, 24:32, 24:32], masks[1, 24:32, 24:30] = 4.0, 6.0
-    masks[1][masks[1] < 0] = -12.0
+    """A proposal that is mostly hidden but wins far away, outside its mask, is kept: the authors count those pixels."""
+    masks = torch.full((2, 64, 64), -14.0)
+    masks[1] = -12.0
+    masks[0, 48:, 48:] = -9.0
+    masks[0, 8:16, 8:16], masks[1, 8:16, 8:14] = 4.0, 6.0
     classes = torch.tensor([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
     config = merge_config(0.5, 0.8, thing_ids=(0, 1))
     merged = merge_mask_classification(classes, masks, (256, 256), (256, 256), config)
-    assert [s.class_id for s in merged.segments] == [0, 1]
-    assert merged.segments[0].area < 0.8 * (masks[0] > 0).sum() * 16
     assert_equal(merged, *literal_merge(classes, masks, (256, 256), (256, 256), config))
+    assert [s.class_id for s in merged.segments] == [0, 1]
+    masks[0, 48:, 48:] = -14.0
+    merged = merge_mask_classification(classes, masks, (256, 256), (256, 256), config)
+    assert [s.class_id for s in merged.segments] == [1]
+
+
+def test_mask_area_in_tiles_without_a_chance_decides():
+    """A proposal whose large mask is covered by a stronger one is dropped, though it wins the rest of its mask."""
+    masks = torch.full((2, 64, 64), -8.0)
+    masks[0, :, :40], masks[1, :, :30] = 1.0, 9.0
+    classes = torch.tensor([[2.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
+    config = merge_config(0.5, 0.5, thing_ids=(0, 1))
+    merged = merge_mask_classification(classes, masks, (256, 256), (256, 256), config)
+    assert_equal(merged, *literal_merge(classes, masks, (256, 256), (256, 256), config))
+    assert [s.class_id for s in merged.segments] == [1]
 
 
 def test_masks_that_overlap_everywhere_go_the_dense_way():
