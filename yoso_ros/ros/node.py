@@ -208,11 +208,13 @@ class PanopticNode(LifecycleNode):
         header = message.header
         self._outputs.publish(frame, result, header, self._input.camera_info(header), self.settings)
         published = time.perf_counter()
+        preprocess_ms, inference_ms = result.timings_ms["preprocess"], result.timings_ms["inference"]
         return {
             "queue_ms": 1e3 * (started - received),
-            "preprocess_ms": 1e3 * (decoded - started) + result.timings_ms["preprocess"],
-            "inference_ms": result.timings_ms["inference"],
-            "postprocess_ms": result.timings_ms["postprocess"],
+            "preprocess_ms": 1e3 * (decoded - started) + preprocess_ms,
+            "inference_ms": inference_ms,
+            # All the rest of the call, so that the stages add up to the latency.
+            "postprocess_ms": 1e3 * (segmented - decoded) - preprocess_ms - inference_ms,
             "publish_ms": 1e3 * (published - segmented),
             "latency_ms": 1e3 * (published - received),
             "age_ms": self._age_ms(header.stamp),
