@@ -198,6 +198,20 @@ def test_tiled_resize_has_the_bits_of_interpolate(seed):
     assert torch.equal(grid[: output_size[0], : output_size[1]], maps[0, 1])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("output_size", [(256, 311), (375, 466)])
+def test_cuda_gives_the_same_segments(output_size):
+    """Other rounding on the device may move single pixels of a border, not more."""
+    classes, masks = random_scene(np.random.default_rng(3), 12, (64, 80), "cells")
+    config = merge_config(0.1, 0.5)
+    merged = merge_mask_classification(classes.cuda(), masks.cuda(), (256, 311), output_size, config)
+    expected_map, expected_segments = literal_merge(classes, masks, (256, 311), output_size, config)
+    assert merged.segment_map.is_cuda and merged.confidence.is_cuda
+    assert [(s.id, s.class_id, s.is_thing) for s in merged.segments] == expected_segments
+    assert (merged.segment_map.cpu() != expected_map).sum() <= 20
+
+
 def test_not_a_number_does_no_harm():
     classes, masks = random_scene(np.random.default_rng(8), 6, (32, 32), "cells")
     classes[:, 1] += 9.0

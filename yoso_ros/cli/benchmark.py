@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros benchmark`: measurements on this machine, each beside a stated baseline."""
+
+import argparse
+import importlib
+
+SUMMARY = "Measure a part of the package on this machine beside a stated baseline."
+EXAMPLE = "yoso-ros benchmark merge --kept 30"
+
+# Benchmark to the module that holds it, of the same form as a subcommand.
+BENCHMARKS = {
+    "merge": "yoso_ros.cli.benchmark_merge",
+}
+
+
+def add_arguments(parser):
+    """Add the benchmarks as subcommands."""
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
+    for name, module_name in BENCHMARKS.items():
+        module = importlib.import_module(module_name)
+        benchmark = benchmarks.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.SUMMARY,
+            epilog=f"example: {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(benchmark)
+        benchmark.set_defaults(run_benchmark=module.run)
+
+
+def run(arguments):
+    """Run one benchmark."""
+    return arguments.run_benchmark(arguments)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros benchmark merge`: the panoptic merge beside a literal one."""
+
+from yoso_ros.errors import InputError
+
+SUMMARY = "Time the panoptic merge beside the literal one (all proposals upsampled), interleaved in one run."
+EXAMPLE = "yoso-ros benchmark merge --sizes 512x800 800x1333 --kept 5 30 100 --output-size 720x1280"
+
+
+def add_arguments(parser):
+    """Add this benchmark's arguments."""
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        default=["512x800", "800x1333", "1024x2048"],
+        metavar="HxW",
+        help="network input sizes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--kept", nargs="+", type=int, default=[5, 30, 100], help="kept ones of 100 proposals (default: %(default)s)"
+    )
+    parser.add_argument("--output-size", metavar="HxW", help="size of the map (default: the input size)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="yoso_r50_coco", help="model whose thresholds are used (default: %(default)s)"
+    )
+
+
+def run(arguments):
+    """Measure every combination, then print the table."""
+    from tqdm import tqdm
+
+    from yoso_ros.benchmark.merge import PROPOSALS, measure_merge
+    from yoso_ros.models import load_config
+
+    if arguments.rounds < 1:
+        raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
+    for kept in arguments.kept:
+        if not 1 <= kept <= PROPOSALS:
+            raise InputError(f"--kept: expected 1 to {PROPOSALS}, found {kept}")
+    config = load_config(arguments.model)
+    sizes = [_size("--sizes", text) for text in arguments.sizes]
+    output_size = _size("--output-size", arguments.output_size) if arguments.output_size else None
+    cases = [(size, kept) for size in sizes for kept in arguments.kept]
+    rows = [
+        measure_merge(size, output_size or size, kept, arguments.rounds, config)
+        for size, kept in tqdm(cases, desc="merge", unit="case")
+    ]
+    print(
+        "panoptic merge on the CPU, median ms; literal: every proposal upsampled, loop over segments; same map in both"
+    )
+    print(f"{'input':>10} {'output':>10} {'kept':>5} {'segments':>9} {'literal':>9} {'merge':>8} {'ratio':>7}")
+    for row in rows:
+        source, target = ("x".join(map(str, side)) for side in (row.input_size, row.output_size))
+        print(
+            f"{source:>10} {target:>10} {row.kept:5d} {row.segments:9d} "
+            f"{row.literal_ms:9.1f} {row.merge_ms:8.1f} {row.literal_ms / row.merge_ms:6.1f}x"
+        )
+    return 0
+
+
+def _size(option, text):
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"{option}: expected HEIGHTxWIDTH such as 512x800, found {text!r}")
+    return int(parts[0]), int(parts[1])
