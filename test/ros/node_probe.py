@@ -22,9 +22,10 @@ class Probe:
 
     Args:
         topics: names below /yoso with the type of the messages; `received[name]` maps stamp seconds to the message.
+        defaults: also listen to the topics that are always published.
     """
 
-    def __init__(self, topics=None, image_type=Image, image_topic="/cam/image_raw"):
+    def __init__(self, topics=None, image_type=Image, image_topic="/cam/image_raw", defaults=True):
         rclpy.init()
         self.node = rclpy.create_node("probe")
         self.images = self.node.create_publisher(image_type, image_topic, QOS)
@@ -32,12 +33,12 @@ class Probe:
         self.received, self.stats, self.diagnostics = {}, [], []
         self.node.create_subscription(InferenceStats, "/yoso/stats", self.stats.append, QOS)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, QOS)
-        defaults = {
+        always = {
             "panoptic/image_raw": Image,
             "panoptic/segments": PanopticSegmentArray,
             "semantic/image_raw": Image,
         }
-        for name, message_type in {**defaults, **(topics or {})}.items():
+        for name, message_type in {**(always if defaults else {}), **(topics or {})}.items():
             self.received[name] = {}
             self.node.create_subscription(message_type, f"/yoso/{name}", self._keeper(name), QOS)
 

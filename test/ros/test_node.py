@@ -215,6 +215,17 @@ def test_label_info_and_detections(start_node, make_probe):
     assert car.id == str(segment.id) and car.bbox.size_x == segment.roi.width
 
 
+def test_a_named_camera_has_its_own_topics(start_node, make_probe):
+    from sensor_msgs.msg import Image
+
+    start_node("-p", "cameras:=[front]", "-r", "front/image_raw:=/cam/image_raw")
+    probe = make_probe({"front/panoptic/image_raw": Image}, defaults=False)
+    probe.connect()
+    probe.images.publish(probe.message(picture(), 1))
+    message = probe.answers(1)["front/panoptic/image_raw"]
+    np.testing.assert_array_equal(pixels_of(message), expected_panoptic(picture()))
+
+
 def test_compressed_images(start_node, make_probe):
     from sensor_msgs.msg import CompressedImage
 

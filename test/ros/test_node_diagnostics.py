@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The health report without DDS: levels, rates since the last report, and each kind of failure as new only once."""
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from yoso_ros.ros import diagnostics
+from yoso_ros.ros.worker import Counts
+
+
+class Clock:
+    """A stand-in for the module `time` that the test moves."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(diagnostics, "time", clock)
+    return clock
+
+
+def report(health, counts, phase="active", enabled=True):
+    message = health.message(Time(sec=7), phase, enabled, counts, "torch-cpu-fp32", "a_model")
+    assert message.header.stamp.sec == 7
+    (status,) = message.status
+    return status, {item.key: item.value for item in status.values}
+
+
+def test_rates_are_those_since_the_last_report(clock):
+    health = diagnostics.HealthReport("yoso")
+    health.frame_arrived()
+    clock.now += 2.0
+    status, values = report(health, Counts(30, 20, 10, 0))
+    assert status.level == DiagnosticStatus.OK and status.hardware_id == "torch-cpu-fp32"
+    assert (values["frames per second"], values["dropped per second"]) == ("10.0", "5.0")
+    clock.now += 1.0
+    health.frame_arrived()
+    _, values = report(health, Counts(34, 24, 10, 0))
+    assert (values["frames per second"], values["dropped per second"]) == ("4.0", "0.0")
+    assert (values["received"], values["processed"], values["dropped"], values["failed"]) == ("34", "24", "10", "0")
+
+
+def test_levels(clock):
+    health = diagnostics.HealthReport("yoso")
+    status, values = report(health, Counts(), phase="unconfigured")
+    assert status.level == DiagnosticStatus.WARN and "unconfigured" in status.message
+    assert values["seconds since last frame"] == "no frame yet"
+    assert report(health, Counts(), enabled=False)[0].level == DiagnosticStatus.OK
+    assert report(health, Counts())[0].level == DiagnosticStatus.WARN, "no image ever came"
+    health.frame_arrived()
+    assert report(health, Counts(1, 1))[0].level == DiagnosticStatus.OK
+    clock.now += diagnostics.SILENCE_S + 0.5
+    status, values = report(health, Counts(1, 1))
+    assert status.level == DiagnosticStatus.WARN and values["seconds since last frame"] == "2.5"
+    health.frame_arrived()
+    health.failure("found 5 bytes", "found # bytes")
+    status, values = report(health, Counts(2, 1, 0, 1))
+    assert status.level == DiagnosticStatus.ERROR, "every frame since the last report failed"
+    assert "found 5 bytes" in status.message and values["last failure"] == "found 5 bytes"
+    assert report(health, Counts(4, 2, 0, 2))[0].level == DiagnosticStatus.WARN, "some frames failed"
+    status, values = report(health, Counts(5, 3, 0, 2))
+    assert status.level == DiagnosticStatus.OK and values["last failure"] == "found 5 bytes"
+
+
+def test_a_kind_of_failure_is_new_once():
+    health = diagnostics.HealthReport("yoso")
+    assert health.failure("found 5 bytes", "found # bytes")
+    assert not health.failure("found 6 bytes", "found # bytes")
+    assert health.failure("unknown encoding", "unknown encoding")
