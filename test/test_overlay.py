@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Colours and overlays: every id has its colour, unlabelled pixels keep the frame, borders where the ids change."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -102,3 +104,13 @@ def test_a_720p_overlay_takes_a_few_milliseconds():
         times.append(time.perf_counter() - start)
     # The best of several, for the machine may be busy; twice the goal of 10 ms, for it may be slow as well.
     assert min(times) < 0.020
+
+
+def test_the_modules_without_ros_load_neither_ros_nor_torch():
+    code = (
+        "import sys, yoso_ros.ros.overlay, yoso_ros.ros.decoding, yoso_ros.ros.worker\n"
+        "found = {name.split('.')[0] for name in sys.modules} & {'rclpy', 'sensor_msgs', 'std_msgs', 'torch'}\n"
+        "assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
