@@ -14,7 +14,8 @@ from yoso_ros.training.augment import Augmentation
 from yoso_ros.training.config import AugmentationConfig, TrainingConfig
 from yoso_ros.training.criterion import CriterionConfig
 from yoso_ros.training.optim import create_optimizer, learning_rate_factor
-from yoso_ros.training.trainer import Trainer, TrainingSet, seed_everything
+from yoso_ros.training.batches import TrainingSet
+from yoso_ros.training.trainer import Trainer, seed_everything
 
 MODEL = dataclasses.replace(
     load_config("yoso_mobilenetv2_camvid"), pyramid_channels=(8, 8, 8, 8), aggregator_channels=8, hidden_dim=16, ffn_dim=16,
@@ -59,7 +60,7 @@ def trainer(folder, recipe=RECIPE, **kwargs):
 
 def test_the_loss_falls(tmp_path):
     run = trainer(tmp_path, dataclasses.replace(RECIPE, iterations=40))
-    losses = [run.step(images, targets)["total"] for images, targets in run._batches()]
+    losses = [run.step([batch])["total"] for batch in run.batches()]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
@@ -67,13 +68,13 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(tmp_path):
     whole = trainer(tmp_path / "a", validate=lambda model: {"PQ": 1.0})
     whole.run(progress=False)
     half = trainer(tmp_path / "b", validate=lambda model: {"PQ": 1.0})
-    for images, targets in half._batches():
-        half.step(images, targets)
+    for batch in half.batches():
+        half.step([batch])
         if half.iteration == 4:
             break
     half.save_state()
     resumed = trainer(tmp_path / "b", validate=lambda model: {"PQ": 1.0})
-    torch.rand(3)  # the random state comes from the file
+    torch.rand(3)  # what is drawn in a step does not depend on what was drawn before
     resumed.load_state()
     resumed.run(progress=False)
     assert resumed.iteration == whole.iteration
@@ -98,9 +99,9 @@ def test_a_loss_that_is_not_finite_stops_with_a_reason(tmp_path):
     run = trainer(tmp_path)
     with torch.no_grad():
         run.model.decoder.stages[1].class_predictor.bias.fill_(float("nan"))
-    images, targets = next(iter(run._batches()))
+    batch = next(iter(run.batches()))
     with pytest.raises(InputError, match="not finite at iteration 0: s2_loss_ce=nan.*learning_rate"):
-        run.step(images, targets)
+        run.step([batch])
 
 
 def test_parameter_groups_of_the_paper():

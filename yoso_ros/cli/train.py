@@ -1,64 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros train`: a recipe and a data set in, a checkpoint out."""
+"""`yoso-ros train`: a recipe and a data set in, a checkpoint out; or `--check`, every fault of a data set."""
 
 import json
 import os
 import platform
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-SUMMARY = "Train a model on a COCO-panoptic data set."
+SUMMARY = "Train a model on a data set, or list the faults of a data set (--check)."
 EXAMPLE = "yoso-ros train camvid_mobilenetv2 --data ../camvid --output out/camvid --backbone-weights mobilenet_v2.pth"
 
 
 def add_arguments(parser):
     """Add this subcommand's arguments."""
-    parser.add_argument("recipe", help="name in config/training, or the path of a YAML file")
-    parser.add_argument("--data", required=True, help="root of the data set")
+    parser.add_argument("recipe", nargs="?", help="name in config/training, or the path of a YAML file")
+    parser.add_argument("--check", metavar="DATA", help="read the whole data set, list every fault in it, and stop")
+    parser.add_argument("--data", help="root of the data set: COCO panoptic, Cityscapes, ADE20K or Mapillary Vistas")
     parser.add_argument("--train-split", default="train", help="split to train on (default: %(default)s)")
     parser.add_argument("--val-split", default="val", help="split to validate on (default: %(default)s)")
-    parser.add_argument("--output", required=True, help="folder for the checkpoint and the training state")
+    parser.add_argument("--output", help="folder for the checkpoint and the training state")
     parser.add_argument("--backbone-weights", help="ImageNet weights of the backbone with torchvision's keys")
     parser.add_argument("--weights", help="start from this checkpoint")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --output")
     parser.add_argument("--iterations", type=int, help="instead of the recipe's")
+    parser.add_argument("--accumulation", type=int, help="forward passes per step, instead of the recipe's")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="instead of the recipe's")
+    parser.add_argument(
+        "--save-every", type=int, default=500, help="iterations between states for --resume (default: %(default)s)"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events to OUTPUT/tensorboard")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="data-loading processes (default: %(default)s)")
 
 
 def run(arguments):
-    """Train; returns the exit code."""
-    import dataclasses
-
-    import torch
-
-    from yoso_ros.checkpoint import load_weights, save_checkpoint
-    from yoso_ros.configuration import dataclass_from_mapping, read_yaml
-    from yoso_ros.data.coco_panoptic import CocoPanoptic
+    """Check or train; returns the exit code."""
     from yoso_ros.errors import InputError
+
+    splits = (arguments.train_split, arguments.val_split)
+    if arguments.check:
+        return _check(arguments.check, splits)
+    missing = [n for n in ("recipe", "data", "output") if getattr(arguments, n) is None]
+    if missing:
+        raise InputError(f"expected RECIPE, --data and --output (or --check DATA), missing: {', '.join(missing)}")
+    if arguments.save_every < 1:
+        raise InputError(f"--save-every: expected at least 1, found {arguments.save_every}")
+    from yoso_ros.training.distributed import join_processes, leave_processes
+
+    device = join_processes(arguments.device)
+    try:
+        return _train(arguments, splits, device)
+    finally:
+        leave_processes()
+
+
+def _check(root, splits):
+    from tqdm import tqdm
+
+    from yoso_ros.data import open_dataset
+    from yoso_ros.errors import InputError
+
+    count = 0
+    for split in splits:
+        try:
+            dataset = open_dataset(root, split)
+        except InputError as error:
+            faults = [str(error)]
+        else:
+            print(f"{split}: {len(dataset)} images, {len(dataset.label_set)} classes")
+            faults = dataset.find_faults()
+        with tqdm(faults, desc=split, unit=" faults", disable=not sys.stderr.isatty()) as bar:
+            for fault in bar:
+                count += 1
+                bar.write(fault)
+    if count:
+        raise InputError(f"{root} has {count} fault{'s' * (count > 1)}, listed above")
+    print(f"{root}: no faults")
+    return 0
+
+
+def _train(arguments, splits, device):
+    from yoso_ros.checkpoint import load_weights, save_checkpoint
+    from yoso_ros.data import open_dataset
     from yoso_ros.models import create_model, load_config
-    from yoso_ros.resources import share_path
     from yoso_ros.training.augment import Augmentation
     from yoso_ros.training.backbone_weights import load_backbone_weights
-    from yoso_ros.training.config import TrainingConfig
+    from yoso_ros.training.config import load_recipe
+    from yoso_ros.training.distributed import rank
+    from yoso_ros.training.event_log import TensorBoardLog
     from yoso_ros.training.trainer import Trainer, seed_everything
 
-    recipe = Path(arguments.recipe)
-    if recipe.suffix not in (".yaml", ".yml"):
-        recipe = share_path("config/training") / f"{arguments.recipe}.yaml"
-    training = dataclass_from_mapping(TrainingConfig, read_yaml(recipe), str(recipe))
-    if arguments.iterations is not None:
-        if arguments.iterations < 1:
-            raise InputError(f"--iterations: expected at least 1, found {arguments.iterations}")
-        training = dataclasses.replace(training, iterations=arguments.iterations)
-    config = load_config(training.model)
-    train_set, val_set = (
-        CocoPanoptic.from_root(arguments.data, split, config.label_set)
-        for split in (arguments.train_split, arguments.val_split)
-    )
-    seed_everything(training.seed)
+    changes = {n: getattr(arguments, n) for n in ("iterations", "accumulation", "precision")}
+    recipe = replace(load_recipe(arguments.recipe), **{n: v for n, v in changes.items() if v is not None})
+    config = load_config(recipe.model)
+    train_set, val_set = (open_dataset(arguments.data, split, config.label_set) for split in splits)
+    seed_everything(recipe.seed)
     model = create_model(config)
     origin = "fresh"
     if arguments.backbone_weights:
@@ -67,45 +105,57 @@ def run(arguments):
     if arguments.weights:
         load_weights(model, arguments.weights)
         origin = Path(arguments.weights).name
-
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     output = Path(arguments.output)
-    story = {
-        "command": "yoso-ros " + shlex.join(sys.argv[1:]),
-        "recipe": asdict(training),
-        "data": f"{Path(arguments.data).name}: {len(train_set)} {arguments.train_split} images, "
-        f"validated on {len(val_set)} {arguments.val_split} images",
-        "initial_weights": origin,
-        "torch": torch.__version__,
-        "device": device if device == "cpu" else torch.cuda.get_device_name(),
-        "machine": platform.machine(),
-    }
+    checkpoint = output / f"{config.name}.safetensors"
+    story = _story(arguments, recipe, device, origin, train_set, val_set)
+    log = TensorBoardLog(output / "tensorboard") if arguments.tensorboard and rank() == 0 else None
 
-    def keep_best(average, metrics, iteration):
-        save_checkpoint(
-            output / f"{config.name}.safetensors", average.state_dict(), config, {**story, "validation": metrics}
-        )
+    def validate(average):
+        metrics = _validate(average, config, val_set, device)
+        if log:
+            log.metrics(trainer.iteration, metrics)
+        return metrics
 
     trainer = Trainer(
         model,
-        training,
+        recipe,
         train_set,
-        Augmentation(training.augmentation, config.label_set),
+        Augmentation(recipe.augmentation, config.label_set),
         output,
         device=device,
-        validate=lambda average: _validate(average, config, val_set, device),
-        on_best=keep_best,
+        validate=validate,
+        on_best=lambda best, metrics, iteration: save_checkpoint(
+            checkpoint, best.state_dict(), config, {**story, "validation": metrics}
+        ),
+        on_step=log.step if log else None,
         workers=arguments.workers,
+        save_every=arguments.save_every,
     )
     if arguments.resume:
         trainer.load_state()
     history = trainer.run(progress=not os.environ.get("YOSO_NO_PROGRESS"))
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "history.json").write_text(json.dumps(history, indent=1))
-    print(f"best PQ {trainer.best_pq:.2f}; weights in {output / f'{config.name}.safetensors'}")
+    if rank() == 0:
+        (output / "history.json").write_text(json.dumps(history, indent=1))
+        print(f"best PQ {trainer.best_pq:.2f}; weights in {checkpoint}")
     return 0
+
+
+def _story(arguments, recipe, device, origin, train_set, val_set):
+    import torch
+
+    from yoso_ros.training.distributed import world_size
+
+    return {
+        "command": "yoso-ros " + shlex.join(sys.argv[1:]),
+        "recipe": asdict(recipe),
+        "data": f"{Path(arguments.data).name}: {len(train_set)} {arguments.train_split} images, "
+        f"validated on {len(val_set)} {arguments.val_split} images",
+        "initial_weights": origin,
+        "torch": torch.__version__,
+        "device": "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "processes": world_size(),
+        "machine": platform.machine(),
+    }
 
 
 def _validate(model, config, dataset, device):
@@ -117,7 +167,7 @@ def _validate(model, config, dataset, device):
     from yoso_ros.inference.engines import create_engine
 
     # A copy: the engine freezes its model and sets its memory format.
-    segmenter = Segmenter(config, create_engine("torch", copy.deepcopy(model), device, "fp32"))
+    segmenter = Segmenter(config, create_engine("torch", copy.deepcopy(model), str(device), "fp32"))
     report = evaluate_segmenter(segmenter, dataset, progress=False)
     groups = {name: report["panoptic_quality"][name] for name in ("All", "Things", "Stuff")}
     return {

@@ -2,7 +2,15 @@
 """A recipe's augmentation as one callable: sample in, fixed-size image with labels and masks out."""
 
 from yoso_ros.data.samples import training_targets
-from yoso_ros.data.transforms import ColorDistortion, LargeScaleJitter, RandomFlip, apply_transforms
+from yoso_ros.data.transforms import (
+    ColorDistortion,
+    LargeScaleJitter,
+    RandomCrop,
+    RandomFlip,
+    RandomShortestEdge,
+    apply_transforms,
+    pad_sample,
+)
 
 FLIP_PROBABILITY = 0.5
 
@@ -17,11 +25,18 @@ class Augmentation:
 
     def __init__(self, config, label_set):
         self.label_set = label_set
-        self.transforms = [
-            LargeScaleJitter(
-                height=config.crop_height, width=config.crop_width, min_scale=config.scale_min, max_scale=config.scale_max
+        self.size = config.crop_height, config.crop_width
+        height, width = self.size
+        if config.resize == "jitter":
+            jitter = LargeScaleJitter(
+                height=height, width=width, min_scale=config.scale_min, max_scale=config.scale_max
             )
-        ]
+            self.transforms = [jitter]
+        else:
+            self.transforms = [
+                RandomShortestEdge(edges=config.shortest_edges, longest=config.longest_edge),
+                RandomCrop(height=height, width=width, max_category_ratio=config.max_category_ratio),
+            ]
         if config.flip:
             self.transforms.append(RandomFlip(probability=FLIP_PROBABILITY))
         if config.color:
@@ -29,5 +44,5 @@ class Augmentation:
 
     def __call__(self, sample, generator):
         """`PanopticSample`, numpy Generator -> image uint8 (h, w, 3), labels int64 (n,), masks bool (n, h, w)."""
-        sample = apply_transforms(self.transforms, sample, generator)
+        sample = pad_sample(apply_transforms(self.transforms, sample, generator), *self.size)
         return sample.image, *training_targets(sample.ids, sample.segments, self.label_set)

@@ -2,32 +2,56 @@
 """Training recipes: a YAML file in config/training has the fields of `TrainingConfig` as its keys."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from yoso_ros.configuration import dataclass_from_mapping, read_yaml
+from yoso_ros.errors import InputError
+from yoso_ros.resources import share_path
 from yoso_ros.training.criterion import CriterionConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """Large-scale jitter to a fixed crop, flip, SSD colour distortion (paper section 4.2, facts/yoso.md, Losses)."""
+    """Resize, crop to a fixed size, flip, SSD colour distortion (facts/yoso.md, Training recipe).
+
+    `resize: jitter` is large-scale jitter by `scale_min` to `scale_max`. `resize: shortest_edge` makes the shortest edge
+    one of `shortest_edges` (the longest at most `longest_edge`), and draws a crop again in which one category has more
+    than `max_category_ratio` of the labelled pixels. Either way what is missing of the crop is padded.
+    """
 
     crop_height: int
     crop_width: int
+    resize: Literal["jitter", "shortest_edge"] = "jitter"
     scale_min: float = 0.1
     scale_max: float = 2.0
+    shortest_edges: tuple[int, ...] = ()
+    longest_edge: int = 0
+    max_category_ratio: float = 1.0
     flip: bool = True
     color: bool = False
+
+    def __post_init__(self):
+        if self.resize == "shortest_edge" and not (self.shortest_edges and self.longest_edge > 0):
+            raise InputError("augmentation: resize shortest_edge needs shortest_edges and longest_edge")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """One training run. Learning rate for `batch_size` images per step; the defaults are the authors' (COCO)."""
+    """One training run; the defaults are the authors' (COCO).
+
+    `batch_size` counts the images of one optimiser step over all processes and all `accumulation` passes;
+    `learning_rate` is for that batch. `steps` belong to the step schedule, `poly_power` to the poly schedule. The
+    warm-up is linear from `warmup_factor`. `clip_norm` is for the gradient of the full model.
+    """
 
     model: str
     augmentation: AugmentationConfig
     criterion: CriterionConfig = field(default_factory=CriterionConfig)
     iterations: int
     batch_size: int = 16
+    accumulation: int = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     learning_rate: float = 1e-4
     backbone_multiplier: float = 0.1
     weight_decay: float = 0.05
@@ -37,6 +61,32 @@ class TrainingConfig:
     steps: tuple[int, ...] = ()
     step_factor: float = 0.1
     warmup_iterations: int = 0
+    warmup_factor: float = 0.0
     ema_decay: float | None = None
     validate_every: int = 5000
     seed: int = 0
+
+    def __post_init__(self):
+        for name in ("iterations", "batch_size", "accumulation", "validate_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
+
+
+def recipe_names():
+    """Names of the shipped recipes, sorted."""
+    return sorted(path.stem for path in share_path("config/training").glob("*.yaml"))
+
+
+def load_recipe(name):
+    """Load a recipe by name (config/training/<name>.yaml) or by the path of a YAML file.
+
+    Raises:
+        InputError: unknown name (lists the known ones), unknown or missing key, or a value of the wrong type.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = share_path("config/training") / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(recipe_names())
+            raise InputError(f"unknown recipe {str(name)!r}; known: {known}, or give the path of a YAML file")
+    return dataclass_from_mapping(TrainingConfig, read_yaml(path), str(path))

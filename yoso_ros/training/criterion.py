@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 
 from yoso_ros.training.losses import dice_loss, mask_cross_entropy, sample_points, uncertain_points
@@ -35,6 +34,24 @@ class CriterionConfig:
     importance: float = 0.75
 
 
+class Normalizer(NamedTuple):
+    """Denominators of the losses; sums of those of the parts are those of a joint batch.
+
+    With the sums of the whole batch, a batch that is shared out over processes and passes has the losses and gradients
+    of the joint batch. The matching takes min(N, n) proposals of an image, so they are known before it.
+    """
+
+    num_masks: float  # targets; 0 counts as 1
+    class_weight: float  # sum of the weights of the proposals in the class loss
+
+    @classmethod
+    def of(cls, targets, num_proposals, config):
+        """The normalizer of a list of `Target`."""
+        matched = sum(min(num_proposals, len(t.labels)) for t in targets)
+        unmatched = num_proposals * len(targets) - matched
+        return cls(sum(len(t.labels) for t in targets), matched + config.no_object_weight * unmatched)
+
+
 class SetCriterion:
     """Losses `s{stage}_loss_{ce,mask,dice}` of a training forward pass.
 
@@ -48,17 +65,18 @@ class SetCriterion:
         self.num_classes = num_classes
         self.matches = []  # of the last call: [stage][image] = (proposal indices, target indices)
 
-    def __call__(self, stages, targets):
+    def __call__(self, stages, targets, normalizer=None):
         """Compute the weighted losses.
 
         Args:
             stages: list of (class_logits (B, N, C+1) or None, mask_logits (B, N, h, w)).
             targets: B `Target`.
+            normalizer: `Normalizer` of the batch that this one is a part of; by default its own.
 
         Returns:
             dict of name to scalar; their plain sum is the training loss.
         """
-        num_masks = _mean_over_processes(sum(len(t.labels) for t in targets), stages[0][1].device)
+        normalizer = normalizer or Normalizer.of(targets, stages[0][1].shape[1], self.config)
         losses, self.matches = {}, []
         for index, (class_logits, mask_logits) in enumerate(stages):
             matches = [
@@ -76,8 +94,8 @@ class SetCriterion:
             ]
             self.matches.append(matches)
             if class_logits is not None:
-                losses[f"s{index}_loss_ce"] = self._class_loss(class_logits, targets, matches)
-            mask, dice = self._mask_losses(mask_logits, targets, matches, num_masks)
+                losses[f"s{index}_loss_ce"] = self._class_loss(class_logits, targets, matches) / normalizer.class_weight
+            mask, dice = self._mask_losses(mask_logits, targets, matches, normalizer.num_masks or 1.0)
             losses[f"s{index}_loss_mask"], losses[f"s{index}_loss_dice"] = mask, dice
         return losses
 
@@ -87,7 +105,8 @@ class SetCriterion:
             wanted[i, proposals] = target.labels[chosen]
         weight = torch.ones(self.num_classes + 1, device=class_logits.device)
         weight[-1] = self.config.no_object_weight
-        return self.config.class_weight * F.cross_entropy(class_logits.float().transpose(1, 2), wanted, weight)
+        logits = class_logits.float().transpose(1, 2)
+        return self.config.class_weight * F.cross_entropy(logits, wanted, weight, reduction="sum")
 
     def _mask_losses(self, mask_logits, targets, matches, num_masks):
         config = self.config
@@ -103,12 +122,3 @@ class SetCriterion:
         predicted = sample_points(predicted, points)
         mask = config.mask_weight * mask_cross_entropy(predicted, wanted) / num_masks
         return mask, config.dice_weight * dice_loss(predicted, wanted) / num_masks
-
-
-def _mean_over_processes(count, device):
-    """Targets per process, averaged over the processes, at least 1: the mask losses' denominator."""
-    count = torch.tensor(float(count), device=device)
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(count)
-        count = count / dist.get_world_size()
-    return count.clamp(min=1.0)

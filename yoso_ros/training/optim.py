@@ -30,7 +30,8 @@ def create_optimizer(model, config):
 def learning_rate_factor(iteration, config):
     """Factor of the learning rate at an iteration (0-based): linear warm-up, then poly or steps."""
     if iteration < config.warmup_iterations:
-        return (iteration + 1) / config.warmup_iterations
+        progress = (iteration + 1) / config.warmup_iterations
+        return config.warmup_factor + (1 - config.warmup_factor) * progress
     if config.schedule == "poly":
         return (1 - iteration / config.iterations) ** config.poly_power
     return config.step_factor ** sum(iteration >= step for step in config.steps)

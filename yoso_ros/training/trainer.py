@@ -1,50 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: batches of targets through the criterion, with resume, averaging and validation."""
 
+import contextlib
 import os
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from yoso_ros.errors import InputError
-from yoso_ros.training.criterion import SetCriterion, Target
+from yoso_ros.training.batches import ShareOfBatches, TrainingSet, load_batches
+from yoso_ros.training.criterion import Normalizer, SetCriterion, Target
+from yoso_ros.training.distributed import (
+    is_distributed,
+    mean_over_processes,
+    rank,
+    synchronize_batch_norms,
+    wait_for_all,
+    world_size,
+)
 from yoso_ros.training.optim import WeightAverage, create_optimizer, learning_rate_factor
 
-
-class TrainingSet(torch.utils.data.Dataset):
-    """An endless, seeded sequence of augmented samples: item `i` depends on (seed, i) only, also across workers.
-
-    Args:
-        dataset: indexable; an item has `image` uint8 (H, W, 3) and what `targets` needs.
-        augment: (sample, numpy Generator) -> (image uint8 (h, w, 3), labels (n,), masks bool (n, h, w)).
-        length: number of samples in the run.
-        seed: of the run.
-    """
-
-    def __init__(self, dataset, augment, length, seed):
-        self.dataset, self.augment, self.length, self.seed = dataset, augment, length, seed
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, index):
-        epoch, position = divmod(index, len(self.dataset))
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))
-        generator = np.random.default_rng((self.seed, epoch, position))
-        return self.augment(self.dataset[int(order[position])], generator)
-
-
-def collate(samples):
-    """Samples of one size to (images float32 (B, 3, H, W), list of `Target`)."""
-    images = torch.stack([torch.from_numpy(image).permute(2, 0, 1).float() for image, _, _ in samples])
-    return images, [Target(torch.from_numpy(labels), torch.from_numpy(masks)) for _, labels, masks in samples]
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Trainer:
     """Trains a model for a recipe's iterations and keeps the best weights.
+
+    Under torchrun (after `join_processes`) each process takes its share of every batch; the losses and gradients are
+    those of the joint batch. Process 0 validates and writes files.
 
     Args:
         model: network whose training outputs have `stages`.
@@ -55,36 +42,80 @@ class Trainer:
         device: torch device.
         validate: callable (model in eval mode) -> dict of metrics with "PQ", or None.
         on_best: callable (model, metrics, iteration), called when the validation PQ has risen.
+        on_step: callable (iteration, losses, learning rate), called in process 0 after each step, or None.
         workers: data-loading processes.
+        save_every: iterations between two writes of `state.pt`; it is also written at each validation and at the end.
+
+    Raises:
+        InputError: the batch cannot be shared out evenly, or fp16 is asked for on a CPU.
     """
 
-    def __init__(self, model, config, dataset, augment, folder, *, device, validate=None, on_best=None, workers=0):
+    def __init__(
+        self, model, config, dataset, augment, folder, *, device, validate=None, on_best=None, on_step=None, workers=0,
+        save_every=500,
+    ):  # fmt: skip
         self.config, self.folder, self.device = config, Path(folder), torch.device(device)
+        if config.batch_size % (world_size() * config.accumulation):
+            raise InputError(
+                f"batch_size {config.batch_size} cannot be shared out over {world_size()} processes in "
+                f"{config.accumulation} passes; expected a multiple of {world_size() * config.accumulation}"
+            )
+        if config.precision == "fp16" and self.device.type == "cpu":
+            raise InputError("precision fp16 needs a CUDA device; on a CPU use fp32 or bf16")
         self.model = model.to(self.device, memory_format=torch.channels_last)
+        synchronize_batch_norms(self.model, self.device)
+        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
+        self.network = self.model
+        if is_distributed():
+            # The batch norms are synchronised, so no process has buffers to hand out.
+            self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
         self.dataset, self.augment, self.workers = dataset, augment, workers
-        self.validate, self.on_best = validate, on_best
+        self.validate, self.on_best, self.on_step, self.save_every = validate, on_best, on_step, save_every
         self.criterion = SetCriterion(model.config.num_classes, config.criterion)
         self.optimizer = create_optimizer(self.model, config)
-        self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.iteration, self.best_pq, self.history = 0, float("-inf"), []
 
     def run(self, progress=True):
         """Train to the last iteration; returns the list of validation metrics."""
-        config = self.config
-        bar = tqdm(total=config.iterations, initial=self.iteration, unit="it", disable=not progress, smoothing=0.05)
-        for images, targets in self._batches():
-            losses = self.step(images, targets)
+        config, batches = self.config, iter(self.batches())
+        bar = tqdm(
+            total=config.iterations, initial=self.iteration, unit="it", disable=not progress or rank() > 0, smoothing=0.05
+        )
+        while True:
+            # First, so that a run that was stopped during its validation makes it up.
+            if self._validation_is_due():
+                self._validate(bar)
+                self.save_state()
+            elif self.iteration and (self.iteration % self.save_every == 0 or self.iteration == config.iterations):
+                self.save_state()
+            if self.iteration >= config.iterations:
+                break
+            losses = self.step([next(batches) for _ in range(config.accumulation)])
+            if self.on_step is not None and rank() == 0:
+                self.on_step(self.iteration, losses, self.optimizer.param_groups[-1]["lr"])
             bar.set_postfix(loss=f"{losses['total']:.2f}", refresh=False)
             bar.update()
-            last = self.iteration == config.iterations
-            if self.validate is not None and (last or self.iteration % config.validate_every == 0):
-                self.save_state()
-                self._validate(bar)
         bar.close()
         return self.history
 
-    def step(self, images, targets):
-        """One optimiser step; returns the losses as floats with their sum under "total".
+    def batches(self):
+        """DataLoader of what is left of the run: this process's share, `accumulation` batches per step."""
+        config, world = self.config, world_size()
+        total = config.iterations * config.batch_size
+        samples = TrainingSet(self.dataset, self.augment, total, config.seed)
+        size = config.batch_size // (world * config.accumulation)
+        share = ShareOfBatches(self.iteration * config.batch_size, total, size, rank(), world)
+        return load_batches(samples, share, workers=self.workers, device=self.device)
+
+    def step(self, batches):
+        """One optimiser step.
+
+        Args:
+            batches: `accumulation` pairs of images (B, 3, H, W) 0..255 and B `Target`.
+
+        Returns:
+            dict of the losses of the joint batch as floats, with their sum under "total".
 
         Raises:
             InputError: the loss is not finite; says which part, and when.
@@ -94,40 +125,64 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * factor
+        # The sampled points depend on this only, so that a resumed run draws what it would have drawn.
+        torch.manual_seed(int(np.random.SeedSequence((config.seed, self.iteration, rank())).generate_state(1)[0]))
         self.model.train()
-        images = images.to(self.device, memory_format=torch.channels_last)
-        targets = [Target(t.labels.to(self.device), t.masks.to(self.device)) for t in targets]
-        losses = self.criterion(self.model(images).stages, targets)
-        total = sum(losses.values())
-        names = [*losses, "total"]
-        values = torch.stack([*losses.values(), total]).detach().cpu()
-        if not values.isfinite().all():
-            bad = ", ".join(f"{n}={v:g}" for n, v in zip(names, values.tolist(), strict=True) if not np.isfinite(v))
-            raise InputError(
-                f"the loss is not finite at iteration {self.iteration}: {bad}; lower learning_rate "
-                f"(now {config.learning_rate:g}) or clip_norm ({config.clip_norm:g})"
-            )
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        normalizer, values = self._joint_normalizer(batches), 0
+        for index, (images, targets) in enumerate(batches):
+            last = index == len(batches) - 1
+            with contextlib.nullcontext() if last or not is_distributed() else self.network.no_sync():
+                losses = self._losses(images, targets, normalizer)
+                self.scaler.scale(sum(losses.values())).backward()
+            values = values + torch.stack([v.detach() for v in losses.values()])
+        losses = dict(zip(losses, mean_over_processes(values).tolist(), strict=True))
+        losses["total"] = sum(losses.values())
+        self._check_finite(losses)
+        self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if self.average is not None:
             self.average.update(self.model)
         self.iteration += 1
-        return dict(zip(names, values.tolist(), strict=True))
+        return losses
 
-    def _batches(self):
-        config = self.config
-        done = self.iteration * config.batch_size
-        samples = TrainingSet(self.dataset, self.augment, config.iterations * config.batch_size, config.seed)
-        remaining = torch.utils.data.Subset(samples, range(done, len(samples)))
-        # Its own generator: the loader draws a seed when it starts, which a resumed run would draw once more.
-        generator = torch.Generator().manual_seed(config.seed)
-        return torch.utils.data.DataLoader(
-            remaining, config.batch_size, num_workers=self.workers, collate_fn=collate, generator=generator
-        )
+    def _losses(self, images, targets, normalizer):
+        images = images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
+        targets = [Target(t.labels.to(self.device), t.masks.to(self.device)) for t in targets]
+        mixed = self.config.precision != "fp32"
+        with torch.autocast(self.device.type, _AUTOCAST[self.config.precision]) if mixed else contextlib.nullcontext():
+            stages = self.network(images).stages
+        return self.criterion(stages, targets, normalizer)
+
+    def _joint_normalizer(self, batches):
+        proposals, config = self.model.config.num_proposals, self.config.criterion
+        own = [Normalizer.of(targets, proposals, config) for _, targets in batches]
+        sums = torch.tensor(own, dtype=torch.float32, device=self.device).sum(0)
+        return Normalizer(*mean_over_processes(sums).tolist())
+
+    def _check_finite(self, losses):
+        bad = ", ".join(f"{name}={value:g}" for name, value in losses.items() if not np.isfinite(value))
+        if bad:
+            raise InputError(
+                f"the loss is not finite at iteration {self.iteration}: {bad}; lower learning_rate "
+                f"(now {self.config.learning_rate:g}) or clip_norm ({self.config.clip_norm:g})"
+            )
+
+    def _validation_is_due(self):
+        if self.validate is None or not self.iteration:
+            return False
+        done = self.history[-1]["iteration"] if self.history else 0
+        last = self.iteration == self.config.iterations
+        return done < self.iteration and (last or self.iteration % self.config.validate_every == 0)
 
     def _validate(self, bar):
+        if rank() > 0:
+            self.history.append({"iteration": self.iteration})
+            return wait_for_all()
+        # Kept before the long wait; the state after it replaces this one.
+        self.save_state()
         model = self.average.model if self.average is not None else self.model.eval()
         metrics = {"iteration": self.iteration, **self.validate(model)}
         self.history.append(metrics)
@@ -136,17 +191,20 @@ class Trainer:
             self.best_pq = metrics["PQ"]
             if self.on_best is not None:
                 self.on_best(model, metrics, self.iteration)
+        return wait_for_all()
 
     def save_state(self):
-        """Write everything that `load_state` needs to go on, atomically."""
+        """Write everything that `load_state` needs to go on, atomically; in process 0 only."""
+        if rank() > 0:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "iteration": self.iteration,
             "best_pq": self.best_pq,
             "history": self.history,
-            "torch_random": torch.get_rng_state(),
         }
         if self.average is not None:
             state["average"], state["average_updates"] = self.average.model.state_dict(), self.average.updates
@@ -155,19 +213,22 @@ class Trainer:
         os.replace(temporary, self.folder / "state.pt")
 
     def load_state(self):
-        """Go on from `state.pt`.
+        """Go on from `state.pt`, in every process.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or it is of another model.
         """
         path = self.folder / "state.pt"
         if not path.is_file():
             raise InputError(f"nothing to resume: expected {path}")
         state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["model"].keys() != self.model.state_dict().keys():
+            raise InputError(f"{path}: expected the state of a {self.model.config.name}, found that of another model")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if state.get("scaler"):
+            self.scaler.load_state_dict(state["scaler"])
         self.iteration, self.best_pq, self.history = state["iteration"], state["best_pq"], state["history"]
-        torch.set_rng_state(state["torch_random"].cpu())
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
             self.average.updates = state["average_updates"]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of augmented samples, the same for a seed however many processes, loading workers or restarts there are."""
+
+import cv2
+import numpy as np
+import torch
+
+from yoso_ros.training.criterion import Target
+
+
+class TrainingSet(torch.utils.data.Dataset):
+    """An endless, seeded sequence of augmented samples: item `i` depends on (seed, i) only, also across workers.
+
+    Args:
+        dataset: indexable, with samples for `augment`.
+        augment: (sample, numpy Generator) -> (image uint8 (h, w, 3), labels (n,), masks bool (n, h, w)).
+        length: number of samples in the run.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset, augment, length, seed):
+        self.dataset, self.augment, self.length, self.seed = dataset, augment, length, seed
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        epoch, position = divmod(index, len(self.dataset))
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.dataset))
+        generator = np.random.default_rng((self.seed, epoch, position))
+        return self.augment(self.dataset[int(order[position])], generator)
+
+
+class ShareOfBatches:
+    """A batch sampler: the indices of one process, `size` at a time; the processes take turns.
+
+    Args:
+        start, stop: first index of the run's remainder, and the end of the run.
+        size: images per process and forward pass.
+        rank, world_size: this process and their number.
+    """
+
+    def __init__(self, start, stop, size, rank, world_size):
+        self.size, self.rank = size, rank
+        self.starts = range(start, stop, size * world_size)
+
+    def __len__(self):
+        return len(self.starts)
+
+    def __iter__(self):
+        for start in self.starts:
+            first = start + self.rank * self.size
+            yield list(range(first, first + self.size))
+
+
+def load_batches(samples, sampler, *, workers, device):
+    """A DataLoader of (images uint8 (B, 3, H, W), list of B `Target`)."""
+    return torch.utils.data.DataLoader(
+        samples,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=_one_thread,
+    )
+
+
+def collate(samples):
+    """Samples of one size to (images uint8 (B, 3, H, W), list of `Target`)."""
+    images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image, _, _ in samples])
+    return images, [Target(torch.from_numpy(labels), torch.from_numpy(masks)) for _, labels, masks in samples]
+
+
+def _one_thread(_worker):
+    # The workers are the parallelism; torch already gives each one thread.
+    cv2.setNumThreads(0)

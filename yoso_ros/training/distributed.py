@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data-parallel training under torchrun: joining the processes, sums over them, and batch norm of the joint batch."""
+
+import datetime
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+
+from yoso_ros.errors import InputError
+
+# Process 0 validates while the others wait for it.
+LONGEST_WAIT = datetime.timedelta(hours=3)
+
+
+def join_processes(device):
+    """Join the other processes of a torchrun launch; does nothing in a single process.
+
+    Args:
+        device: "auto", "cpu" or "cuda"; auto is CUDA where there is one.
+
+    Returns:
+        torch.device of this process: with CUDA, the GPU of the local rank.
+
+    Raises:
+        InputError: CUDA is asked for and absent, or there are more local processes than GPUs.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device, local_rank = torch.device(device), int(os.environ.get("LOCAL_RANK", 0))
+    if device.type == "cuda":
+        index = local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise InputError(f"expected a GPU {index} for this process, found {torch.cuda.device_count()} GPUs")
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+    return device
+
+
+def leave_processes():
+    """End what `join_processes` began."""
+    if is_distributed():
+        dist.destroy_process_group()
+
+
+def is_distributed():
+    """Whether this process trains together with others."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank():
+    """Number of this process, 0 for the one that writes files and shows progress."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size():
+    """Number of processes that train together."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def wait_for_all():
+    """Return when every process has come here."""
+    if is_distributed():
+        dist.barrier()
+
+
+def mean_over_processes(values):
+    """Mean of a tensor over the processes; no gradient flows through it."""
+    if not is_distributed():
+        return values
+    values = values.detach().clone()
+    dist.all_reduce(values)
+    return values / dist.get_world_size()
+
+
+def synchronize_batch_norms(model, device):
+    """Make every batch norm of a model see the joint batch of all processes; returns the model (same keys)."""
+    if not is_distributed():
+        return model
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = _CpuSyncBatchNorm  # same state, another forward
+    return model
+
+
+class _CpuSyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the joint batch on CPUs, which `nn.SyncBatchNorm` does not run on."""
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        count = torch.tensor(float(x.numel() // x.shape[1]), device=x.device)
+        dist.all_reduce(count)
+        mean = all_reduce(x.sum((0, 2, 3))) / count
+        centred = x - mean.view(1, -1, 1, 1)
+        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
