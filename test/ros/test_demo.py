@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 import rclpy
-from node_with_test_segmenter import CAR, ROAD, expected_panoptic
+from node_with_test_segmenter import CAR, POISON_RED, ROAD, expected_panoptic
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from yoso_ros.bags import open_source
@@ -59,7 +59,16 @@ def test_every_frame_comes_out_as_it_must(ros_domain, pictures, tmp_path):
     folder, images = pictures
     output = tmp_path / "out"
     summary = run_demo(folder, output, rate_hz=50.0)
-    counts = {"in_source": 8, "sent": 8, "received": 8, "processed": 8, "answered": 8, "dropped": 0, "failed": 0}
+    counts = {
+        "in_source": 8,
+        "sent": 8,
+        "lost": 0,
+        "received": 8,
+        "processed": 8,
+        "answered": 8,
+        "dropped": 0,
+        "failed": 0,
+    }
     assert summary["frames"] == counts and summary["label_images_that_disagree"] == 0
     assert summary["backend"].startswith("test-") and json.loads((output / "summary.json").read_text()) == summary
     assert {p.name for p in output.iterdir()} == set(summary["files"])
@@ -89,7 +98,7 @@ def test_every_frame_comes_out_as_it_must(ros_domain, pictures, tmp_path):
     assert first[12:28, 2:18, 2].mean() > 60 and first[12:28, 2:18, 0].mean() > 40
     sheet = cv2.imread(str(output / "contact_sheet.png"))
     assert sheet.shape[1] > 1600 and (sheet[..., 2] > 200).any()
-    assert "8 sent, 8 received, 8 processed, 8 answered, 0 dropped, 0 failed" in "\n".join(table(summary))
+    assert "8 sent, 0 lost, 8 received, 8 processed, 8 answered, 0 dropped, 0 failed" in "\n".join(table(summary))
 
 
 def test_real_time_counts_the_drops_and_keeps_the_time(ros_domain, pictures, tmp_path, monkeypatch):
@@ -97,7 +106,7 @@ def test_real_time_counts_the_drops_and_keeps_the_time(ros_domain, pictures, tmp
     summary = run_demo(pictures[0], tmp_path / "out", rate_hz=20.0, every_frame=False)
     frames = summary["frames"]
     assert frames["sent"] == 8 and frames["dropped"] >= 3
-    assert frames["processed"] == frames["answered"] == frames["received"] - frames["dropped"]
+    assert frames["processed"] == frames["answered"] == 8 - frames["lost"] - frames["dropped"]
     assert summary["stages_ms"]["inference_ms"]["p50"] >= 200
     assert "real time" in summary["mode"]
     video = cv2.VideoCapture(str(tmp_path / "out/overlay.mp4"))
@@ -105,9 +114,36 @@ def test_real_time_counts_the_drops_and_keeps_the_time(ros_domain, pictures, tmp
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == last_answered + 1
 
 
+def test_a_failed_frame_is_counted_and_the_others_are_answered(ros_domain, pictures, tmp_path):
+    folder, images = pictures
+    images[3][0, 0] = (POISON_RED, 0, 0)
+    cv2.imwrite(str(folder / "3.png"), images[3][..., ::-1])
+    frames = run_demo(folder, tmp_path / "out", rate_hz=50.0)["frames"]
+    assert (frames["sent"], frames["failed"], frames["answered"], frames["dropped"]) == (8, 1, 7, 0)
+    indices = {int(r["frame"]) for r in csv.DictReader((tmp_path / "out/segments.csv").open())}
+    assert indices == {0, 1, 2, 4, 5, 6, 7}
+
+
+def test_frames_that_never_arrive_at_first_do_not_stop_it(ros_domain, pictures, tmp_path):
+    """As when the node has not found the publisher yet: its first two messages are lost."""
+    deaf = tmp_path / "deaf.py"
+    deaf.write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from node_with_test_segmenter import ColourSegmenter\n"
+        "from yoso_ros.ros.node import PanopticNode, main\n"
+        "hear, lost = PanopticNode._on_image, []\n"
+        "PanopticNode._on_image = lambda self, m: hear(self, m) if len(lost) > 1 else lost.append(m)\n"
+        "sys.exit(main(load_segmenter=ColourSegmenter))\n"
+    )
+    command = (sys.executable, str(deaf))
+    frames = run_demo(pictures[0], tmp_path / "out", rate_hz=50.0, command=command)["frames"]
+    assert (frames["sent"], frames["lost"], frames["received"], frames["answered"]) == (8, 0, 8, 8)
+
+
 def test_a_node_that_dies_is_reported_with_its_last_lines(ros_domain, pictures, tmp_path):
     with pytest.raises(InputError, match="status 2(.|\n)*expected a model in config/models, found 'missing'"):
         run_demo(pictures[0], tmp_path / "out", model="missing")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["node.log"]
 
 
 def test_compressed_bag_is_sent_as_stored(ros_domain, shared_data, tmp_path):

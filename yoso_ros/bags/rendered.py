@@ -17,7 +17,7 @@ class RenderedScene:
 
     name = NAME
 
-    def __init__(self, length=120, width=640, height=480, rate_hz=10.0, seed=10):
+    def __init__(self, length=100, width=640, height=480, rate_hz=10.0, seed=10):
         self.rate_hz, self._length, self._size, self._seed = rate_hz, length, (width, height), seed
 
     def __len__(self):

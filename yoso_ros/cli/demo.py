@@ -42,11 +42,9 @@ def choose_model(source):
     """Model for a source without --model: (name, remark for the user or None)."""
     from yoso_ros.resources import checkpoint_path
 
-    if source != "synthetic":
-        return STREET_MODEL, None
-    if checkpoint_path(SYNTHETIC_MODEL).is_file():
+    if source == "synthetic" and checkpoint_path(SYNTHETIC_MODEL).is_file():
         return SYNTHETIC_MODEL, None
-    return STREET_MODEL, f"{STREET_MODEL} was trained on street scenes: expect little of it on the rendered scene"
+    return STREET_MODEL, f"no --model given: {STREET_MODEL}, trained on street scenes; elsewhere its labels mean little"
 
 
 def frame_count(arguments, source):

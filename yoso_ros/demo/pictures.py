@@ -66,6 +66,12 @@ class OverlayVideo:
         self._writer.write(self._last)
         self._count = index + 1
 
+    def discard(self):
+        """Remove the unfinished file."""
+        if self._writer is not None:
+            self._writer.release()
+            self._partial.unlink(missing_ok=True)
+
     def close(self):
         """Finish the file; returns its path, or the folder of PNG files, or None when there was no frame."""
         if self._writer is None:

@@ -12,11 +12,13 @@ from yoso_ros.demo.pictures import OverlayVideo, contact_sheet, write_png
 from yoso_ros.evaluation import PanopticQuality
 from yoso_ros.results import UNLABELLED_ID
 
+RESULTS = ("overlay.mp4", "contact_sheet.png", "segments.csv", "summary.json")
 SHEET_FRAMES = 8
 PERCENTILES = (50, 95)
 BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 CENTROID_COLUMNS = ("centroid_x", "centroid_y")
 SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "score", "area")
+COUNTS = ("sent", "lost", "received", "processed", "answered", "dropped", "failed")
 # How the terminal calls what ~/stats calls latency: the sum of the stages before it.
 STAGE_NAMES = {"latency_ms": "arrival to publication"}
 
@@ -35,6 +37,8 @@ class Report:
     def __init__(self, folder, label_set, expected, rate_hz, show):
         self._folder, self._label_set, self._show = Path(folder), label_set, show
         self._folder.mkdir(parents=True, exist_ok=True)
+        for name in RESULTS:  # of an earlier run; beside the new log they would tell of the wrong one
+            (self._folder / name).unlink(missing_ok=True)
         self._video = OverlayVideo(self._folder, rate_hz)
         count = min(SHEET_FRAMES, expected)
         self._slots = [round((i + 0.5) * expected / count - 0.5) for i in range(count)]
@@ -87,12 +91,18 @@ class Report:
         classes = self._label_set.classes
         return ids, [{"id": i, "category_id": classes[(i - 1) >> 8].dataset_id} for i in present]
 
+    def discard(self):
+        """Remove the unfinished files."""
+        self._rows_file.close()
+        self._rows_path.unlink(missing_ok=True)
+        self._video.discard()
+
     def finish(self, facts, counts):
         """Write everything that is left and return the summary.
 
         Args:
             facts: dict of plain values that name the run: source, model, weights, backend, mode.
-            counts: dict of int: frames in the source, sent, received, processed, dropped, failed.
+            counts: dict of int: frames in_source, sent, lost (on their way), received, processed, dropped, failed.
 
         Returns:
             dict, the content of summary.json.
@@ -146,8 +156,7 @@ def table(summary):
         f"model      {summary['model']}  ({summary['weights']})",
         f"backend    {summary['backend']}",
         f"mode       {summary['mode']}",
-        "frames     "
-        + ", ".join(f"{frames[n]} {n}" for n in ("sent", "received", "processed", "answered", "dropped", "failed")),
+        "frames     " + ", ".join(f"{frames[n]} {n}" for n in COUNTS if n in frames),
     ]
     if "latency_ms" not in summary:
         return [*lines, "the node answered no frame"]

@@ -25,6 +25,7 @@ PREFIX = "/demo/"
 NODE_NAME = "/yoso"
 START_S = 180.0  # to load the model, on a slow machine, and to find each other
 ANSWER_S = 60.0  # for one frame
+FIRST_PAUSE_S = 1.0  # before the first frame is sent a second time; doubles from time to time
 QUIET_S = 3.0  # for what is still on its way at the end
 IN_WORK = 3  # frames at most in work at the end: one in the network, one waiting, one on its way
 POLL_S = 0.25  # between looks at the node's process
@@ -76,8 +77,15 @@ def play_and_record(options):
     process = NodeProcess(parameters, remappings, domain, output / "node.log", options.command)
     try:
         with _SpunNode(domain) as node:
-            player = _Player(options, node, process, first.kind)
-            return player.play(itertools.chain([first], frames))
+            report = Report(
+                output, options.label_set, options.count, options.rate_hz or options.source.rate_hz, _picture
+            )
+            player = _Player(options, node, process, report, first.kind)
+            try:
+                return player.play(itertools.chain([first], frames))
+            except BaseException:
+                report.discard()
+                raise
     finally:
         process.stop()
 
@@ -113,17 +121,18 @@ class _SpunNode:
 
 
 class _Player:
-    def __init__(self, options, node, process, kind):
-        self._options, self._process = options, process
+    def __init__(self, options, node, process, report, kind):
+        self._options, self._process, self._report = options, process, report
         self._publisher = FramePublisher(node, kind, prefix=PREFIX)
         self._recorder = Recorder(node, NODE_NAME)
-        rate = options.rate_hz or options.source.rate_hz
-        self._report = Report(options.output, options.label_set, options.count, rate, _picture)
         self._sent = {}  # stamp to (index, frame, time), until answered
         self._sent_count, self._longest_s = 0, 0.0
 
     def play(self, frames):
         self._wait_for_node()
+        first = next(frames)
+        self._warm_up(first)
+        frames = itertools.chain([first], frames)
         pacer = Pacer(self._options.rate_hz)
         with tqdm(total=self._options.count, desc="demo", unit="frame") as bar:
             for index, frame in enumerate(frames):
@@ -149,6 +158,26 @@ class _Player:
                 time.sleep(POLL_S)
                 bar.refresh()
 
+    def _warm_up(self, frame):
+        """Send a frame until the node is done with it, then count from zero.
+
+        That two sides see each other's topics does not mean yet that messages arrive both ways: what is sent while one
+        side has not found the other is lost for good.
+        """
+        recorder, pause, deadline = self._recorder, FIRST_PAUSE_S, time.monotonic() + ANSWER_S
+        for number in itertools.count(1):
+            self._publisher.publish(frame, number)  # stamps of a few nanoseconds, which no source has
+            if self._until(self._has_answered_all, min(pause, deadline - time.monotonic())):
+                break
+            if time.monotonic() >= deadline:
+                raise InputError(f"the node gave no answer to the first frame within {ANSWER_S:g} s")
+            pause *= 2
+        recorder.reset()
+
+    def _has_answered_all(self):
+        counts, completed = self._recorder.counts, self._recorder.completed
+        return 0 < counts["received"] <= self._recorder.finished and completed >= counts["processed"]
+
     def _until(self, condition, seconds):
         """Wait for a condition while the node lives; returns whether it holds."""
         deadline = time.monotonic() + seconds
@@ -161,7 +190,7 @@ class _Player:
     def _is_settled(self):
         """Whether the node is done with all frames sent, and all that it published is here."""
         recorder = self._recorder
-        return recorder.finished >= self._sent_count and recorder.completed >= recorder.stats.processed
+        return recorder.finished >= self._sent_count and recorder.completed >= recorder.counts["processed"]
 
     def _collect(self, bar):
         """Hand complete answers to the report."""
@@ -175,8 +204,8 @@ class _Player:
             bar.update(index + 1 - bar.n)
             # Answers come in order: what is older was dropped or has failed.
             self._sent = {s: value for s, value in self._sent.items() if value[0] > index}
-        stats = self._recorder.stats
-        bar.set_postfix(answered=self._report.count, dropped=stats.dropped, failed=stats.failed, refresh=False)
+        counts = self._recorder.counts
+        bar.set_postfix(answered=self._report.count, dropped=counts["dropped"], failed=counts["failed"], refresh=False)
 
     def _facts(self):
         mode = "every frame: each answer was awaited before the next frame was sent"
@@ -192,9 +221,9 @@ class _Player:
         }
 
     def _counts(self):
-        stats = self._recorder.stats
-        counts = {name: getattr(stats, name) for name in ("received", "processed", "dropped", "failed")}
-        return {"in_source": len(self._options.source), "sent": self._sent_count, **counts}
+        counts = self._recorder.counts
+        lost = max(0, self._sent_count - counts["received"])
+        return {"in_source": len(self._options.source), "sent": self._sent_count, "lost": lost, **counts}
 
 
 def _picture(frame):

@@ -19,6 +19,7 @@ TOPICS = {
     "overlay": (Image, "overlay/image_raw"),
     "stats": (InferenceStats, "stats"),
 }
+COUNTERS = ("received", "processed", "dropped", "failed")
 LABEL_TOPICS = ("panoptic", "segments", "semantic")
 QUEUE_DEPTH = 20
 PIXELS = {"mono16": (np.uint16, 1), "mono8": (np.uint8, 1), "rgb8": (np.uint8, 3)}
@@ -48,7 +49,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._parts, self._complete = {}, []
         self.completed = 0  # frames of which every topic has arrived
-        self._stats = InferenceStats()
+        self._stats, self._base = InferenceStats(), {}
         qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         self._node, self._topics = node, [f"{name}/{topic}" for _, topic in TOPICS.values()]
         for part, (message_type, topic) in TOPICS.items():
@@ -83,9 +84,20 @@ class Recorder:
         return self._stats
 
     @property
+    def counts(self):
+        """The node's counters since `reset`: dict of int, received, processed, dropped and failed."""
+        return {name: getattr(self._stats, name) - self._base.get(name, 0) for name in COUNTERS}
+
+    @property
     def finished(self):
-        """Frames that the node is done with: processed, dropped or failed."""
-        return self._stats.processed + self._stats.dropped + self._stats.failed
+        """Frames that the node is done with since `reset`: processed, dropped or failed."""
+        return sum(self.counts[name] for name in ("processed", "dropped", "failed"))
+
+    def reset(self):
+        """Forget what has come so far and count from here."""
+        with self._changed:
+            self._base = {name: getattr(self._stats, name) for name in COUNTERS}
+            self._parts, self._complete, self.completed = {}, [], 0
 
     def wait_for(self, condition, seconds):
         """Wait until `condition()` holds, at most `seconds`; returns whether it does."""

@@ -15,6 +15,8 @@ from yoso_ros.errors import InputError
 from yoso_ros.resources import share_path
 from yoso_ros.ros.playback import FramePublisher, Pacer
 
+# A subscriber that is seen here may not have found this publisher yet, and what is sent until then is lost to it.
+SETTLE_S = 0.5
 HIGHEST_RATE = 1000.0  # frames/s
 
 # Name: default, description. The type follows from the default.
@@ -78,6 +80,7 @@ def play(node, values):
 def _wait_for_subscriber(node, publisher):
     while publisher.subscription_count == 0:
         _spin_for(node, 0.1)
+    _spin_for(node, SETTLE_S)
 
 
 def _spin_for(node, seconds):
