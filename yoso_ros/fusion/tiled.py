@@ -13,7 +13,8 @@ import torch
 
 from yoso_ros.fusion.bilinear import axis_plan, blend
 
-TILE = 32  # output pixels
+# Output pixels. One thread at 800x1333 with 30 kept takes 20, 16 and 73 ms with tiles of 16, 32 and 64.
+TILE = 32
 # Rounding makes a resized logit leave its bounds by a few float32 steps; these are about ten times as wide.
 LOGIT_SLACK = 2e-6
 PROBABILITY_SLACK = 1e-5
