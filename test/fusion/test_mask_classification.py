@@ -198,6 +198,18 @@ def test_tiled_resize_has_the_bits_of_interpolate(seed):
     assert torch.equal(grid[: output_size[0], : output_size[1]], maps[0, 1])
 
 
+def test_in_and_out_of_inference_mode():
+    """Tables that are made in inference mode are used again outside it, on outputs that still carry gradients."""
+    bilinear.axis_plan.cache_clear()
+    classes, masks = random_scene(np.random.default_rng(4), 8, (32, 40), "cells")
+    arguments = (128, 155), (140, 170), merge_config(0.0, 0.0)
+    with torch.inference_mode():
+        first = merge_mask_classification(classes, masks, *arguments)
+    second = merge_mask_classification(classes.requires_grad_(), masks.requires_grad_(), *arguments)
+    assert len(first.segments) > 1 and first.segments == second.segments
+    np.testing.assert_array_equal(np.asarray(second.segment_map), np.asarray(first.segment_map))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("output_size", [(256, 311), (375, 466)])

@@ -42,6 +42,7 @@ class MergedSegments:
     confidence: torch.Tensor
 
 
+@torch.no_grad()
 def merge_mask_classification(class_logits, mask_logits, input_size, output_size, config):
     """Merge the proposals of one image into one panoptic map, pixel for pixel as the YOSO authors' inference does.
 
@@ -80,6 +81,7 @@ def merge_mask_classification(class_logits, mask_logits, input_size, output_size
     return _merge(class_logits, mask_logits, output_size, config, compete)
 
 
+@torch.no_grad()
 def merge_full_size_masks(class_logits, mask_logits, config):
     """The same merge for mask logits (N, H, W) that already have the size of the output."""
     _check_shapes(class_logits, mask_logits)
