@@ -3,9 +3,11 @@
 
 import csv
 import json
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -178,6 +180,28 @@ def test_shipped_checkpoint_end_to_end(ros_domain, tmp_path):
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["frames"]["answered"] == 3 and summary["label_images_that_disagree"] == 0
     assert "contact_sheet.png" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_demo_takes_the_node_with_it(ros_domain, start_process, tmp_path, number):
+    model, _ = choose_model("synthetic")
+    if not checkpoint_path(model).is_file():
+        pytest.skip(f"needs the shipped checkpoint of {model}")
+    command = [sys.executable, "-m", "yoso_ros", "demo", "--output", str(tmp_path / "out")]
+    with open(tmp_path / "output", "wb") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not (nodes := Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+            assert b"yoso_ros.ros.node" in Path(f"/proc/{nodes[0]}/cmdline").read_bytes()
+            process.send_signal(number)
+            assert process.wait(15) == 130
+        finally:
+            process.kill()
+    assert not Path(f"/proc/{nodes[0]}").exists()
+    assert "Traceback" not in (tmp_path / "output").read_text()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["node.log"]
 
 
 def test_quality_against_the_truth_of_the_scene(tmp_path):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros demo`: play a recording at the node over DDS and look at what it publishes."""
 
+import signal
+
 from yoso_ros.errors import InputError
 
 SUMMARY = "Start the node, play a recording at it over DDS, and write what it publishes as video, sheet and tables."
@@ -94,6 +96,9 @@ def run(arguments):
         rate_hz=arguments.rate,
         every_frame=every_frame,
     )
+    # Both end as Ctrl-C does, so that the node ends too; a shell lets what it starts in the background ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     summary = play_and_record(options)
     print("\n".join(table(summary)))
     frames = summary["frames"]
