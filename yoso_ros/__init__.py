@@ -4,7 +4,7 @@
 import os
 from pkgutil import extend_path
 
-# The generated messages (yoso_ros.msg) are installed apart from these modules in a source checkout; both halves are one package.
+# In a source checkout the generated messages (yoso_ros.msg) lie apart from these modules; both are one package.
 __path__ = extend_path(__path__, __name__)
 __version__ = "0.1.0"
 

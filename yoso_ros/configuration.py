@@ -43,7 +43,9 @@ def dataclass_from_mapping(cls, mapping, source):
     unknown = sorted(set(mapping) - set(fields))
     if unknown:
         raise InputError(f"{source}: unknown key {', '.join(unknown)}; allowed: {', '.join(fields)}")
-    required = [n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    required = [
+        n for n, f in fields.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
     missing = sorted(set(required) - set(mapping))
     if missing:
         raise InputError(f"{source}: missing key {', '.join(missing)}")

@@ -3,4 +3,4 @@
 
 
 class InputError(ValueError):
-    """Bad input from outside (file, message, option): the text says what was expected, what was found, and what to do."""
+    """Bad input from outside (file, message, option): says what was expected, what was found, and what to do."""

@@ -24,7 +24,7 @@ class LabelClass:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSet:
-    """The classes of a data set; the position in `classes` is the contiguous class id used everywhere in the package."""
+    """The classes of a data set; the position in `classes` is the contiguous class id that the package uses."""
 
     name: str
     source: str
@@ -50,7 +50,8 @@ class LabelSet:
     def coco_categories(self):
         """The classes as a COCO `categories` list with the data set's own ids."""
         return [
-            {"id": c.dataset_id, "name": c.name, "isthing": int(c.is_thing), "color": list(c.color)} for c in self.classes
+            {"id": c.dataset_id, "name": c.name, "isthing": int(c.is_thing), "color": list(c.color)}
+            for c in self.classes
         ]
 
 

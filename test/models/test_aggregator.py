@@ -20,7 +20,8 @@ CHANNELS = (5, 7, 11, 13)
 def pyramid():
     generator = torch.Generator().manual_seed(3)
     return [
-        torch.randn(2, c, 24 // 2**i, 40 // 2**i, generator=generator, dtype=torch.float64) for i, c in enumerate(CHANNELS)
+        torch.randn(2, c, 24 // 2**i, 40 // 2**i, generator=generator, dtype=torch.float64)
+        for i, c in enumerate(CHANNELS)
     ]
 
 

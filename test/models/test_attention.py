@@ -53,9 +53,12 @@ def test_equals_the_equation(name, kernel_size):
 def test_multi_head_cross_attention_equals_torch():
     module, query, value = build("mhca", 3)
     heads = module.HEADS
-    q, k, v = F.linear(query, *[p[:D] for p in (module.attention.in_proj_weight, module.attention.in_proj_bias)]), *(
-        F.linear(value, module.attention.in_proj_weight[s], module.attention.in_proj_bias[s])
-        for s in (slice(D, 2 * D), slice(2 * D, None))
+    q, k, v = (
+        F.linear(query, *[p[:D] for p in (module.attention.in_proj_weight, module.attention.in_proj_bias)]),
+        *(
+            F.linear(value, module.attention.in_proj_weight[s], module.attention.in_proj_bias[s])
+            for s in (slice(D, 2 * D), slice(2 * D, None))
+        ),
     )
     q, k, v = (x.unflatten(-1, (heads, D // heads)).transpose(1, 2) for x in (q, k, v))
     mixed = ((q @ k.transpose(-1, -2)) / (D // heads) ** 0.5).softmax(-1) @ v

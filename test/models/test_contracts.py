@@ -58,7 +58,8 @@ def test_size_that_is_no_multiple_of_32_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("coco", 42036893), ("cityscapes", 42559801), ("ade20k", 42045631), ("mapillary", 42594575)]
+    ("name", "parameters"),
+    [("coco", 42036893), ("cityscapes", 42559801), ("ade20k", 42045631), ("mapillary", 42594575)],
 )
 def test_parameter_count_equals_the_authors(name, parameters):
     model = create_model(load_config(f"yoso_r50_{name}"))

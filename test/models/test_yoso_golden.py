@@ -56,19 +56,31 @@ def record(model, batch):
         return lambda _module, _inputs, output: stages.__setitem__(name, output)
 
     neck, decoder = model.neck, model.decoder
-    handles.append(model.backbone.register_forward_hook(
-        lambda _m, _i, out: stages.update(zip(("res2", "res3", "res4", "res5"), out, strict=True))))
+    handles.append(
+        model.backbone.register_forward_hook(
+            lambda _m, _i, out: stages.update(zip(("res2", "res3", "res4", "res5"), out, strict=True))
+        )
+    )
     for index in (1, 2, 3):
         layer = neck.pyramid.upsamples[3 - index]
         for part, name in ((layer.offset, "offset"), (layer.deform, "dcn"), (layer, "out")):
             handles.append(part.register_forward_hook(keep(f"deform{index}_{name}")))
     handles += [neck.output_conv.register_forward_hook(keep("agg")), neck.register_forward_hook(keep("neck"))]
-    handles.append(decoder.register_forward_hook(
-        lambda _m, _i, out: stages.update({f"masks_s{i}": masks for i, (_, masks) in enumerate(out)})))
+    handles.append(
+        decoder.register_forward_hook(
+            lambda _m, _i, out: stages.update({f"masks_s{i}": masks for i, (_, masks) in enumerate(out)})
+        )
+    )
     for index, stage in enumerate(decoder.stages, start=1):
-        named = {"f_atten": stage.blocks[0].attention, "f_norm": stage.blocks[0].norm, "k_atten": stage.blocks[1].attention,
-                 "k_norm": stage.blocks[1].norm, "s_norm": stage.self_attention_norm, "obj_feat": stage.ffn_norm,
-                 "mask_kernels": stage.mask_predictor}
+        named = {
+            "f_atten": stage.blocks[0].attention,
+            "f_norm": stage.blocks[0].norm,
+            "k_atten": stage.blocks[1].attention,
+            "k_norm": stage.blocks[1].norm,
+            "s_norm": stage.self_attention_norm,
+            "obj_feat": stage.ffn_norm,
+            "mask_kernels": stage.mask_predictor,
+        }
         handles += [module.register_forward_hook(keep(f"s{index}_{name}")) for name, module in named.items()]
     with torch.no_grad():
         outputs = model(batch)
@@ -100,8 +112,11 @@ def test_every_stage(case, fill, image):
         if key not in golden:
             continue
         # The offset convolution has 27 channels: all of them are stored.
-        actual = tensor[:, :, :: max(1, tensor.shape[2] // 8), :: max(1, tensor.shape[2] // 8)] if name.endswith("offset") \
+        actual = (
+            tensor[:, :, :: max(1, tensor.shape[2] // 8), :: max(1, tensor.shape[2] // 8)]
+            if name.endswith("offset")
             else subsample(name, tensor, False)
+        )
         expected = golden[key]
         assert actual.shape == expected.shape, key
         error = np.abs(actual.numpy() - expected).max() / np.abs(expected).max()

@@ -30,9 +30,7 @@ def load_from_arguments(arguments):
     """The Segmenter that the arguments of `add_model_arguments` describe."""
     from yoso_ros import load_segmenter
 
-    return load_segmenter(
-        arguments.model, arguments.weights, arguments.device, arguments.engine, arguments.precision
-    )
+    return load_segmenter(arguments.model, arguments.weights, arguments.device, arguments.engine, arguments.precision)
 
 
 def run(arguments):

@@ -33,7 +33,7 @@ def check_frame(frame):
 
 
 def resize_frame(frame, size):
-    """Resize a uint8 frame to (height, width), bilinear with antialiasing as the authors do; the frame itself if equal."""
+    """Resize a uint8 frame to (height, width), bilinear and antialiased as the authors do; unchanged if equal."""
     if frame.shape[:2] == tuple(size):
         return frame
     return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BILINEAR))

@@ -59,7 +59,7 @@ def _deform_conv_embedding_bag(x, offset, mask, weight):
             indices.append(image + row * width + column)
             area = (y_fraction if dy else 1 - y_fraction) * (x_fraction if dx else 1 - x_fraction)
             weights.append(area * mask * inside)
-    # (B, K, H, W, 4) -> one bag of four pixels per (image, pixel, tap), taps innermost so that rows become GEMM columns.
+    # (B, K, H, W, 4) -> a bag of four pixels per (image, pixel, tap), taps innermost, so that rows become GEMM columns.
     indices = torch.stack(indices, -1).permute(0, 2, 3, 1, 4).reshape(-1, 4)
     weights = torch.stack(weights, -1).permute(0, 2, 3, 1, 4).reshape(-1, 4).to(x.dtype)
     table = x.permute(0, 2, 3, 1).reshape(-1, channels)

@@ -38,7 +38,9 @@ class DeformablePyramid(nn.Module):
         self.laterals = nn.ModuleList(
             nn.Conv2d(i, o, 1) for i, o in zip(backbone_channels, pyramid_channels, strict=True)
         )
-        self.upsamples = nn.ModuleList((DeformableUpsample(c3, c2), DeformableUpsample(c4, c3), DeformableUpsample(c5, c4)))
+        self.upsamples = nn.ModuleList(
+            (DeformableUpsample(c3, c2), DeformableUpsample(c4, c3), DeformableUpsample(c5, c4))
+        )
 
     def forward(self, features):
         pyramid = [self.laterals[3](features[3])]
