@@ -66,7 +66,7 @@ def run(arguments):
     report = write_dataset(arguments.output, synthesis, lambda frames: tqdm(frames, "synthesize", unit="frame"))
     print(
         f"{report['frames']} frames of {width}x{height} in {report['scenes']} scenes, one core: "
-        f"{report['frames'] / report['render_seconds']:.0f} frames/s rendering, "
-        f"{report['frames'] / report['total_seconds']:.0f} frames/s with the files written\n"
+        f"{report['frames'] / report['render_seconds']:.0f} frames per second of processor time rendered, "
+        f"{report['frames'] / report['total_seconds']:.0f} frames/s by the clock with the files written\n"
         f"{arguments.output}/panoptic_{arguments.split}.json"
     )

@@ -84,7 +84,7 @@ def write_dataset(folder, synthesis, progress=iter):
         progress: wraps the iterator of frames, for a progress bar.
 
     Returns:
-        dict with "frames", "scenes", "render_seconds", "total_seconds".
+        dict with "frames", "scenes", "render_seconds" (processor time) and "total_seconds" (by the clock).
 
     Raises:
         InputError: the folder already holds this split.
@@ -103,9 +103,9 @@ def write_dataset(folder, synthesis, progress=iter):
     render_seconds, begin = 0.0, time.perf_counter()
     frames = synthesized_frames(synthesis)
     for image_id in progress(range(synthesis.count)):
-        mark = time.perf_counter()
+        mark = time.process_time()
         number, step, frame = next(frames)
-        render_seconds += time.perf_counter() - mark
+        render_seconds += time.process_time() - mark
         name = f"{number:05d}_{step:03d}"
         picture = f"{name}.{synthesis.image_format}"
         panoptic = frame.panoptic

@@ -14,10 +14,12 @@ _SHOES = np.array([0.02, 0.02, 0.025], np.float32)
 
 def box_color(local, half_size, color, style, footprint):
     """Cardboard (style 0, with tape), painted crate (1) or plain (2); the edges are worn."""
-    magnitude = np.sort(np.abs(local), axis=1)
+    x, y, z = np.abs(local).T
+    # One coordinate is 1 on a face; where the next one is near 1 too, there is an edge.
+    second = np.maximum(np.minimum(x, y), np.minimum(np.maximum(x, y), z))
     half = np.asarray(half_size, np.float32)
     tone = noise_texture().sample(local[:, 0] * half[0] + local[:, 2] * half[2], local[:, 1] * half[1], footprint)
-    tone *= np.where(magnitude[:, 1] > 0.93, 0.72, 1.0).astype(np.float32)
+    tone *= np.where(second > 0.93, 0.72, 1.0).astype(np.float32)
     if style == 1:
         slats = (np.floor((local[:, 2] + 1) * 2.5).astype(np.int32) & 1) * 0.18 + 0.85
         tone *= slats.astype(np.float32)

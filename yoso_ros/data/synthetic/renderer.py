@@ -82,7 +82,7 @@ class Renderer:
         directions = self._directions(pose.rotation)
         pixel_angle = 1 / self.intrinsics.fx
         draw_backdrop(scene, pose, solids, directions, self._ray_length, pixel_angle, color, semantic, depth)
-        self._things(scene, pose, solids, color.reshape(3, *shape), semantic, instance, depth)
+        self._things(scene, pose, solids, color, semantic, instance, depth)
         haze = np.where(semantic == SKY, np.float32(0), 1 - np.exp(depth * np.float32(-1 / HAZE_DISTANCE))).reshape(-1)
         for plane, tint in zip(color, HAZE, strict=True):
             plane += (tint - plane) * haze
@@ -109,24 +109,28 @@ class Renderer:
         # Near ones first: what they hide is then never shaded.
         for i in sorted(np.flatnonzero(seen), key=lambda i: corner_depth[i].min()):
             rows, columns = slice(low[i, 1], high[i, 1]), slice(low[i, 0], high[i, 0])
-            y, x, t, local = self._hits(pose, solids, i, to_local[i], rows, columns, depth)
-            if len(y):
+            at, t, local = self._hits(pose, solids, i, to_local[i], rows, columns, depth)
+            if len(at):
                 number = solids.object_id[i]
-                depth[y, x], instance[y, x], semantic[y, x] = t, number, class_of_object[number]
-                color[:, y, x] = self._shade(scene, solids, i, t, local, to_local[i].astype(np.float32)).T
+                for plane, value in ((depth, t), (instance, number), (semantic, class_of_object[number])):
+                    plane.reshape(-1)[at] = value
+                shades = self._shade(scene, solids, i, t, local, to_local[i].astype(np.float32))
+                for plane, shade in zip(color, shades.T, strict=True):
+                    plane[at] = shade
 
     def _hits(self, pose, solids, i, to_local, rows, columns, depth):
-        """Pixels where solid `i` is nearer than `depth`: rows, columns, depths, all (n,), and local points (n, 3)."""
+        """Pixels where solid `i` is nearer than `depth`: flat indices (n,), depths (n,) and local points (n, 3)."""
         origin = (to_local @ (pose.position - solids.centre[i])).tolist()
         direction = self._directions(to_local @ pose.rotation, rows, columns)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distance = intersect(solids.kind[i], origin, direction)
-        y, x = np.nonzero(distance < depth[rows, columns])
-        t = distance[y, x]
-        local = np.empty((len(y), 3), np.float32)
+        distance = intersect(solids.kind[i], origin, direction)
+        inside = np.flatnonzero(distance < depth[rows, columns])
+        t = distance.reshape(-1)[inside]
+        local = np.empty((len(inside), 3), np.float32)
         for axis in range(3):
-            local[:, axis] = origin[axis] + t * direction[axis][y, x]
-        return y + rows.start, x + columns.start, t, local
+            local[:, axis] = origin[axis] + t * direction[axis].reshape(-1)[inside]
+        width, part = depth.shape[1], distance.shape[1]
+        at = inside + inside // part * (width - part) + (rows.start * width + columns.start)
+        return at, t, local
 
     def _shade(self, scene, solids, i, t, local, to_local):
         normal = local_normal(solids.kind[i], local) @ to_local

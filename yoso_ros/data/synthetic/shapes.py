@@ -81,38 +81,36 @@ def intersect(kind, origin, direction):
     Returns:
         float32 (h, w) depth in metres, inf where the ray misses or the solid is behind the camera.
     """
-    if kind == BALL:
-        depth = _quadric(origin, direction, 3)[0]
-    elif kind == CYLINDER:
-        near, far = _quadric(origin, direction, 2)
-        bottom, top = _slab(origin[2], direction[2])
-        depth = np.maximum(near, bottom)
-        depth[~(depth <= np.minimum(far, top))] = np.inf
-    else:
-        slabs = [_slab(o, e) for o, e in zip(origin, direction, strict=True)]
-        depth = np.maximum(np.maximum(slabs[0][0], slabs[1][0]), slabs[2][0])
-        depth[depth > np.minimum(np.minimum(slabs[0][1], slabs[1][1]), slabs[2][1])] = np.inf
-    depth[~(depth > 0)] = np.inf
+    # A ray that misses has the root of a negative number, NaN, which no comparison below lets through.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if kind == BOX:
+            slabs = [_slab(o, e) for o, e in zip(origin, direction, strict=True)]
+            depth = np.maximum(np.maximum(slabs[0][0], slabs[1][0]), slabs[2][0])
+            depth[depth > np.minimum(np.minimum(slabs[0][1], slabs[1][1]), slabs[2][1])] = np.inf
+        else:
+            a, b, root = _quadric(origin, direction, 3 if kind == BALL else 2)
+            depth = -(b + root) / a
+            if kind == CYLINDER:
+                bottom, top = _slab(origin[2], direction[2])
+                np.maximum(depth, bottom, out=depth)
+                depth[~(depth <= np.minimum((root - b) / a, top))] = np.inf
+        depth[~(depth > 0)] = np.inf
     return depth
 
 
 def _quadric(origin, direction, dimensions):
+    """a and b of a t^2 + 2 b t + c = 0 for the unit ball or the unit circle, and the root of b^2 - a c."""
     o, e = origin[:dimensions], direction[:dimensions]
-    a, b = e[0] * e[0], o[0] * e[0]
+    a, b = e[0] * e[0], e[0] * o[0]
     for i in range(1, dimensions):
         a += e[i] * e[i]
-        b += o[i] * e[i]
-    discriminant = b * b - a * np.float32(np.dot(o, o) - 1)
-    root = np.sqrt(discriminant, where=discriminant >= 0, out=np.full_like(discriminant, np.nan))
-    missed = np.isnan(root)
-    near, far = (-b - root) / a, (root - b) / a
-    near[missed], far[missed] = np.inf, -np.inf
-    return near, far
+        b += e[i] * o[i]
+    return a, b, np.sqrt(b * b - a * (sum(x * x for x in o) - 1))
 
 
 def _slab(origin, direction):
     inverse = 1 / direction
-    one, two = (np.float32(-1 - origin)) * inverse, (np.float32(1 - origin)) * inverse
+    one, two = (-1 - origin) * inverse, (1 - origin) * inverse
     return np.minimum(one, two), np.maximum(one, two)
 
 
