@@ -2,7 +2,6 @@
 """Losses, matches and gradient norms equal the authors' on golden L1 (objects everywhere) and L2 (an image without)."""
 
 import json
-import sys
 
 import numpy as np
 import pytest

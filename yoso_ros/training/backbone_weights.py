@@ -31,5 +31,7 @@ def load_backbone_weights(backbone, path):
         if not key.endswith("num_batches_tracked") and (key not in state_dict or state_dict[key].shape != value.shape)
     ]
     if faults:
-        raise InputError(f"{path} does not fit the backbone: {', '.join(faults[:5])} and {max(0, len(faults) - 5)} more")
+        raise InputError(
+            f"{path} does not fit the backbone: {', '.join(faults[:5])} and {max(0, len(faults) - 5)} more"
+        )
     backbone.load_state_dict({key: state_dict.get(key, value) for key, value in own.items()})

@@ -15,9 +15,9 @@ from yoso_ros.training.criterion import CriterionConfig
 class AugmentationConfig:
     """Resize, crop to a fixed size, flip, SSD colour distortion (facts/yoso.md, Training recipe).
 
-    `resize: jitter` is large-scale jitter by `scale_min` to `scale_max`. `resize: shortest_edge` makes the shortest edge
-    one of `shortest_edges` (the longest at most `longest_edge`), and draws a crop again in which one category has more
-    than `max_category_ratio` of the labelled pixels. Either way what is missing of the crop is padded.
+    `resize: jitter` is large-scale jitter by `scale_min` to `scale_max`. `resize: shortest_edge` makes the shortest
+    edge one of `shortest_edges` (the longest at most `longest_edge`), and draws a crop again in which one category has
+    more than `max_category_ratio` of the labelled pixels. Either way what is missing of the crop is padded.
     """
 
     crop_height: int

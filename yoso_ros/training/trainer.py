@@ -80,7 +80,11 @@ class Trainer:
         """Train to the last iteration; returns the list of validation metrics."""
         config, batches = self.config, iter(self.batches())
         bar = tqdm(
-            total=config.iterations, initial=self.iteration, unit="it", disable=not progress or rank() > 0, smoothing=0.05
+            total=config.iterations,
+            initial=self.iteration,
+            unit="it",
+            disable=not progress or rank() > 0,
+            smoothing=0.05,
         )
         while True:
             # First, so that a run that was stopped during its validation makes it up.

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped recipes: solver numbers and sizes of the paper's four are the authors', and all give batches."""
+
+import json
+
+import numpy as np
+import pytest
+
+from yoso_ros.data.samples import PanopticSample
+from yoso_ros.errors import InputError
+from yoso_ros.models import load_config
+from yoso_ros.training.augment import Augmentation
+from yoso_ros.training.config import load_recipe, recipe_names
+from yoso_ros.training.optim import learning_rate_factor
+
+PAPER = ("coco", "cityscapes", "ade20k", "mapillary")
+SCHEDULES = {"WarmupMultiStepLR": "step", "WarmupPolyLR": "poly"}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_solver_numbers_are_the_authors(golden, name):
+    solver = json.loads((golden / "metadata.json").read_text())[name]["solver"]
+    recipe = load_recipe(f"yoso_r50_{name}")
+    assert recipe.model == f"yoso_r50_{name}"
+    assert recipe.iterations == solver["max_iter"]
+    assert recipe.batch_size == solver["batch"]
+    assert recipe.learning_rate == solver["base_lr"]
+    assert recipe.weight_decay == solver["wd"]
+    assert recipe.backbone_multiplier == solver["backbone_mult"]
+    assert recipe.clip_norm == solver["clip"]
+    assert recipe.schedule == SCHEDULES[solver["sched"]]
+    if recipe.schedule == "step":
+        assert list(recipe.steps) == solver["steps"]
+        assert recipe.step_factor == solver["gamma"]
+    warmup_iterations, warmup_factor = solver["warmup"]
+    assert recipe.warmup_iterations == warmup_iterations
+    assert learning_rate_factor(0, recipe) == warmup_factor
+    assert recipe.ema_decay is None and recipe.precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("name", "crop", "shortest", "longest", "color"),
+    [
+        ("coco", (1024, 1024), None, None, False),
+        ("cityscapes", (512, 1024), 1024, 4096, True),
+        ("ade20k", (640, 640), 640, 2560, True),
+        ("mapillary", (1024, 1024), 2048, 8192, True),
+    ],
+)
+def test_augmentation_of_the_paper(name, crop, shortest, longest, color):
+    config = load_recipe(f"yoso_r50_{name}").augmentation
+    assert (config.crop_height, config.crop_width) == crop
+    assert config.flip and config.color == color
+    if shortest is None:
+        assert (config.resize, config.scale_min, config.scale_max) == ("jitter", 0.1, 2.0)
+    else:
+        # from half to twice the size in steps of a tenth, rounded down
+        assert config.resize == "shortest_edge" and config.longest_edge == longest
+        assert list(config.shortest_edges) == [shortest * tenths // 10 for tenths in range(5, 21)]
+        assert config.max_category_ratio == 1.0
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_gives_batches_of_one_size(name):
+    recipe = load_recipe(name)
+    label_set = load_config(recipe.model).label_set
+    augment = Augmentation(recipe.augmentation, label_set)
+    generator = np.random.default_rng(0)
+    for height, width in ((120, 160), (150, 90)):
+        ids = np.ones((height, width), np.int32)
+        ids[: height // 2] = 2
+        segments = [
+            {"id": i + 1, "category_id": c.dataset_id, "iscrowd": 0} for i, c in enumerate(label_set.classes[:2])
+        ]
+        image, labels, masks = augment(
+            PanopticSample(generator.integers(0, 256, (height, width, 3), np.uint8), ids, segments, 0, ""), generator
+        )
+        assert image.shape == (recipe.augmentation.crop_height, recipe.augmentation.crop_width, 3)
+        assert masks.shape == (len(labels), *image.shape[:2])
+        assert set(labels.tolist()) <= {0, 1}
+        assert masks.any(axis=(1, 2)).all() and (masks.sum(axis=0) <= 1).all()
+
+
+def test_unknown_recipes_and_keys_are_named(tmp_path):
+    with pytest.raises(InputError, match="unknown recipe 'nope'; known: .*yoso_r50_coco"):
+        load_recipe("nope")
+    path = tmp_path / "own.yaml"
+    augmentation = "augmentation: {crop_height: 64, crop_width: 64, resize: shortest_edge}"
+    path.write_text(f"model: yoso_r50_coco\niterations: 5\n{augmentation}\n")
+    with pytest.raises(InputError, match="needs shortest_edges and longest_edge"):
+        load_recipe(path)
+    path.write_text(
+        "model: yoso_r50_coco\niterations: 5\nlearning_rat: 1\naugmentation: {crop_height: 64, crop_width: 64}\n"
+    )
+    with pytest.raises(InputError, match=r"own\.yaml: unknown key learning_rat; allowed: .*learning_rate"):
+        load_recipe(path)
+    path.write_text(
+        "model: yoso_r50_coco\niterations: 5\nbatch_size: 0\naugmentation: {crop_height: 64, crop_width: 64}\n"
+    )
+    with pytest.raises(InputError, match="batch_size: expected at least 1"):
+        load_recipe(path)
