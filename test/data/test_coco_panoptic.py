@@ -130,6 +130,22 @@ def test_size_mismatch_and_undecodable_files(tmp_path):
     assert "panoptic_val/1.png" in faults[1] and "does not decode" in faults[1]
 
 
+def test_check_goes_on_after_the_first_fault_of_an_image(tmp_path):
+    def spoil(content):
+        content["annotations"][0]["file_name"] = "gone.png"
+        content["images"][0]["file_name"] = "gone_too.png"
+        for segment in content["annotations"][0]["segments_info"]:
+            segment.pop("area")
+
+    write_dataset(tmp_path, change=spoil)
+    faults = list(CocoPanoptic.from_root(tmp_path, "val").find_faults())
+    assert len(faults) == 4
+    for fault, part in zip(
+        faults, ("gone_too.png: exp", "gone.png: exp", "70000 lacks area", "5 lacks area"), strict=True
+    ):
+        assert part in fault
+
+
 def test_check_reports_what_reading_forgives(tmp_path):
     def change(content):
         content["annotations"][0]["segments_info"][1]["area"] = 60

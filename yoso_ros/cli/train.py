@@ -17,6 +17,9 @@ def add_arguments(parser):
     """Add this subcommand's arguments."""
     parser.add_argument("recipe", nargs="?", help="name in config/training, or the path of a YAML file")
     parser.add_argument("--check", metavar="DATA", help="read the whole data set, list every fault in it, and stop")
+    parser.add_argument(
+        "--label-set-out", metavar="FILE", help="with --check: write the classes of the data set as a label-set YAML"
+    )
     parser.add_argument("--data", help="root of the data set: COCO panoptic, Cityscapes, ADE20K or Mapillary Vistas")
     parser.add_argument("--train-split", default="train", help="split to train on (default: %(default)s)")
     parser.add_argument("--val-split", default="val", help="split to validate on (default: %(default)s)")
@@ -41,7 +44,7 @@ def run(arguments):
 
     splits = (arguments.train_split, arguments.val_split)
     if arguments.check:
-        return _check(arguments.check, splits)
+        return _check(arguments.check, splits, arguments.label_set_out)
     missing = [n for n in ("recipe", "data", "output") if getattr(arguments, n) is None]
     if missing:
         raise InputError(f"expected RECIPE, --data and --output (or --check DATA), missing: {', '.join(missing)}")
@@ -56,29 +59,42 @@ def run(arguments):
         leave_processes()
 
 
-def _check(root, splits):
+def _check(root, splits, label_set_out):
     from tqdm import tqdm
 
     from yoso_ros.data import open_dataset
     from yoso_ros.errors import InputError
 
-    count = 0
-    for split in splits:
+    count, label_set = 0, None
+    for split in dict.fromkeys(splits):
         try:
             dataset = open_dataset(root, split)
         except InputError as error:
             faults = [str(error)]
         else:
+            label_set = label_set or dataset.label_set
             print(f"{split}: {len(dataset)} images, {len(dataset.label_set)} classes")
-            faults = dataset.find_faults()
-        with tqdm(faults, desc=split, unit=" faults", disable=not sys.stderr.isatty()) as bar:
-            for fault in bar:
-                count += 1
-                bar.write(fault)
+            faults = dataset.find_faults(lambda indices, name=split: tqdm(indices, desc=name, unit="image"))
+        for fault in faults:
+            count += 1
+            tqdm.write(fault)
+    if label_set_out and label_set:
+        _write_label_set(label_set, Path(label_set_out))
     if count:
         raise InputError(f"{root} has {count} fault{'s' * (count > 1)}, listed above")
     print(f"{root}: no faults")
     return 0
+
+
+def _write_label_set(label_set, path):
+    import yaml
+
+    classes = [{**asdict(c), "color": list(c.color)} for c in label_set.classes]
+    content = {"name": path.stem, "source": label_set.source, "classes": classes}
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    os.replace(temporary, path)
+    print(f"{len(classes)} classes: {path}")
 
 
 def _train(arguments, splits, device):
@@ -168,7 +184,7 @@ def _validate(model, config, dataset, device):
 
     # A copy: the engine freezes its model and sets its memory format.
     segmenter = Segmenter(config, create_engine("torch", copy.deepcopy(model), str(device), "fp32"))
-    report = evaluate_segmenter(segmenter, dataset, progress=False)
+    report = evaluate_segmenter(segmenter, dataset, progress=not os.environ.get("YOSO_NO_PROGRESS"))
     groups = {name: report["panoptic_quality"][name] for name in ("All", "Things", "Stuff")}
     return {
         **{key: groups["All"][key] for key in ("PQ", "SQ", "RQ")},

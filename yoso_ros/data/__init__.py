@@ -3,23 +3,34 @@
 
 from pathlib import Path
 
+from yoso_ros.data.ade20k import open_ade20k
 from yoso_ros.data.cityscapes import Cityscapes
 from yoso_ros.data.coco_panoptic import CocoPanoptic
+from yoso_ros.data.mapillary import is_mapillary, open_mapillary
 from yoso_ros.data.samples import PanopticSample, training_targets
 
 __all__ = ["Cityscapes", "CocoPanoptic", "PanopticSample", "open_dataset", "training_targets"]
 
 
 def open_dataset(root, split, label_set=None):
-    """The data set below a root folder, by its layout: Cityscapes where there is a gtFine folder, else COCO panoptic.
+    """The data set below a root folder, by its layout.
+
+    Cityscapes has a folder gtFine, Mapillary Vistas training/images or validation/images, ADE20K images/training or
+    images/validation; everything else is COCO panoptic.
 
     Args:
-        root: folder of the data set.
+        root: folder of the data set; for Mapillary Vistas also its config file, which chooses the version.
         split: name of the split.
         label_set: LabelSet of the categories; by default the data set's own.
 
     Raises:
         InputError: there is no such split; the message lists the places.
     """
-    reader = Cityscapes if (Path(root) / "gtFine").is_dir() else CocoPanoptic.from_root
-    return reader(root, split, label_set)
+    root = Path(root)
+    if (root / "gtFine").is_dir():
+        return Cityscapes(root, split, label_set)
+    if is_mapillary(root):
+        return open_mapillary(root, split, label_set)
+    if any((root / "images" / name).is_dir() for name in ("training", "validation")):
+        return open_ade20k(root, split, label_set)
+    return CocoPanoptic.from_root(root, split, label_set)

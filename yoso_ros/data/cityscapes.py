@@ -61,9 +61,13 @@ class Cityscapes:
         ids[~np.isin(ids, [s["id"] for s in segments])] = VOID_ID
         return PanopticSample(image, ids, segments, name, str(image_path))
 
-    def find_faults(self):
-        """Read everything and yield each fault as one line that names the file and the reason."""
-        for index in range(len(self)):
+    def find_faults(self, watch=iter):
+        """Read everything and yield each fault as one line that names the file and the reason.
+
+        Args:
+            watch: wraps the range of indices, for a progress bar.
+        """
+        for index in watch(range(len(self))):
             try:
                 self[index]
             except InputError as error:

@@ -74,46 +74,53 @@ class CocoPanoptic:
             raise InputError(faults[0])
         return sample
 
-    def find_faults(self):
+    def find_faults(self, watch=iter):
         """Read everything and yield each fault as one line that names the file and the reason.
 
         Beyond what `[i]` raises it reports segments without a pixel, wrong areas and images without an annotation.
+
+        Args:
+            watch: wraps the range of indices, for a progress bar.
         """
         annotated = set()
-        for index, annotation in enumerate(self._annotations):
+        for index in watch(range(len(self))):
+            annotation = self._annotations[index]
             annotated.add(annotation.get("image_id"))
-            try:
-                sample, faults = self._read(index)
-            except InputError as error:
-                yield str(error)
-                continue
+            sample, faults = self._read(index)
             yield from faults
-            yield from self._area_faults(sample, self.panoptic_folder / annotation["file_name"])
+            if sample is not None:
+                yield from self._area_faults(sample, self.panoptic_folder / annotation["file_name"])
         for image_id, image in self._images.items():
             if image_id not in annotated:
                 yield f"{self.annotations_json}: image {image_id} ({image['file_name']}) has no annotation"
 
     def _read(self, index):
-        """The sample and the faults in its segments; raises where there is no sample to give."""
+        """The sample, None where there is none to give, and the faults, each as one line."""
         annotation = self._annotations[index]
         where = f"{self.annotations_json}: annotation {index}"
         missing = [key for key in ("image_id", "file_name", "segments_info") if key not in annotation]
         if missing:
-            raise InputError(f"{where} lacks {', '.join(missing)}")
+            return None, [f"{where} lacks {', '.join(missing)}"]
         if annotation["image_id"] not in self._images:
-            raise InputError(f"{where} is of image {annotation['image_id']}, which is not in the list of images")
-        image_path = self._image_path(self._images[annotation["image_id"]])
-        png_path = self.panoptic_folder / annotation["file_name"]
-        image, rgb = read_image(image_path), read_image(png_path)
-        if image.shape != rgb.shape:
-            raise InputError(f"{png_path}: expected the size of {image_path}, {_size(image)}, found {_size(rgb)}")
+            return None, [f"{where} is of image {annotation['image_id']}, which is not in the list of images"]
+        faults, pictures = [], []
+        paths = (self._image_path(self._images[annotation["image_id"]]), self.panoptic_folder / annotation["file_name"])
+        for path in paths:
+            try:
+                pictures.append(read_image(path))
+            except InputError as error:
+                faults.append(str(error))
         segments = annotation["segments_info"]
         for segment in segments:
             missing = [key for key in SEGMENT_KEYS if key not in segment]
             if missing:
-                raise InputError(f"{where}, segment {segment.get('id')} lacks {', '.join(missing)}")
-        ids = ids_from_rgb(rgb)
-        sample = PanopticSample(image, ids, segments, annotation["image_id"], str(image_path))
+                faults.append(f"{where}, segment {segment.get('id')} lacks {', '.join(missing)}")
+        if faults:
+            return None, faults
+        (image_path, png_path), (image, rgb) = paths, pictures
+        if image.shape != rgb.shape:
+            return None, [f"{png_path}: expected the size of {image_path}, {_size(image)}, found {_size(rgb)}"]
+        sample = PanopticSample(image, ids_from_rgb(rgb), segments, annotation["image_id"], str(image_path))
         return sample, list(self._segment_faults(sample, png_path))
 
     def _image_path(self, image):
@@ -150,7 +157,7 @@ class CocoPanoptic:
             if class_id is None:
                 continue  # only an error if a segment uses it
             known = self.label_set.classes[class_id]
-            if (known.name, known.is_thing) != (category["name"], bool(category["isthing"])):
+            if (known.name, known.is_thing) != (category["name"].strip(), bool(category["isthing"])):
                 raise InputError(
                     f"{self.annotations_json}: category {category['id']} is {category['name']!r} "
                     f"({'thing' if category['isthing'] else 'stuff'}), but {known.name!r} "
@@ -182,7 +189,7 @@ def _read_json(path):
 def _label_set_from_categories(categories, path):
     classes = tuple(
         LabelClass(
-            name=c["name"],
+            name=c["name"].strip(),  # ADE20K's list has "window "
             is_thing=bool(c["isthing"]),
             dataset_id=c["id"],
             color=tuple(c.get("color", (128, 128, 128))),
