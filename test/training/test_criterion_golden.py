@@ -47,7 +47,7 @@ def test_losses_matches_and_gradients(golden, monkeypatch, name, batch):
     assert [list(c) for c in random.calls] == expected["rand_calls"]
     assert losses.keys() == expected["losses_weighted"].keys()
     for key, value in expected["losses_weighted"].items():
-        assert losses[key].item() == pytest.approx(value, rel=2e-3), key
+        assert losses[key].item() == pytest.approx(value, rel=5e-4), key
     for stage, images_matches in enumerate(expected["indices"]):
         for image, (proposals, chosen) in enumerate(images_matches):
             assert [m.tolist() for m in criterion.matches[stage][image]] == [proposals, chosen]
@@ -56,4 +56,4 @@ def test_losses_matches_and_gradients(golden, monkeypatch, name, batch):
     norms = {key: parameter.grad.norm().item() for key, parameter in model.named_parameters()}
     assert len(expected["grad_norms"]) == len(norms)
     for key, value in expected["grad_norms"].items():
-        assert norms[package_key(key)] == pytest.approx(value, rel=2e-2, abs=1e-6), key
+        assert norms[package_key(key)] == pytest.approx(value, rel=1e-2, abs=1e-6), key
