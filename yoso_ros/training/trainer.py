@@ -4,6 +4,7 @@
 import contextlib
 import os
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,7 @@ class Trainer:
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
         self.network = self.model
         if is_distributed():
-            # The batch norms are synchronised, so no process has buffers to hand out.
-            self.network = DistributedDataParallel(self.model, broadcast_buffers=False)
+            self.network = DistributedDataParallel(self.model)
         self.dataset, self.augment, self.workers = dataset, augment, workers
         self.validate, self.on_best, self.on_step, self.save_every = validate, on_best, on_step, save_every
         self.criterion = SetCriterion(model.config.num_classes, config.criterion)
@@ -95,10 +95,15 @@ class Trainer:
                 self.save_state()
             if self.iteration >= config.iterations:
                 break
-            losses = self.step([next(batches) for _ in range(config.accumulation)])
+            begin = time.perf_counter()
+            joint = [next(batches) for _ in range(config.accumulation)]
+            loaded = time.perf_counter()
+            losses = self.step(joint)
+            waiting = (loaded - begin) / (time.perf_counter() - begin)
             if self.on_step is not None and rank() == 0:
                 self.on_step(self.iteration, losses, self.optimizer.param_groups[-1]["lr"])
-            bar.set_postfix(loss=f"{losses['total']:.2f}", refresh=False)
+            # A share of waiting well above 0 asks for more workers.
+            bar.set_postfix(loss=f"{losses['total']:.2f}", waiting_for_data=f"{waiting:.0%}", refresh=False)
             bar.update()
         bar.close()
         return self.history
