@@ -7,6 +7,7 @@ raises `InputError`, which becomes one line and exit code 2.
 
 import argparse
 import importlib
+import logging
 import sys
 
 from yoso_ros.errors import InputError
@@ -16,6 +17,7 @@ SUBCOMMANDS = {
     "segment": "yoso_ros.cli.segment",
     "train": "yoso_ros.cli.train",
     "evaluate": "yoso_ros.cli.evaluate",
+    "export": "yoso_ros.cli.export",
     "convert": "yoso_ros.cli.convert",
     "benchmark": "yoso_ros.cli.benchmark",
     "synthesize": "yoso_ros.cli.synthesize",
@@ -47,6 +49,7 @@ def main(argv=None):
     """Run one subcommand; returns the exit code (2 on bad input)."""
     argv = sys.argv[1:] if argv is None else argv
     arguments = build_parser(argv[0] if argv else None).parse_args(argv)
+    _show_log()
     try:
         return arguments.run(arguments) or 0
     except InputError as error:
@@ -54,3 +57,11 @@ def main(argv=None):
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _show_log():
+    """What the package reports while it works (the engine it chose, an export) goes to stderr, plainly."""
+    logger = logging.getLogger("yoso_ros")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)

@@ -22,7 +22,7 @@ def add_model_arguments(parser):
     parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
     parser.add_argument("--weights", help="checkpoint (default: the one that comes with the model)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
-    parser.add_argument("--engine", default="auto", help="auto or torch (default: %(default)s)")
+    parser.add_argument("--engine", default="auto", help="auto, openvino, onnxruntime, torch (default: %(default)s)")
     parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16 (default: %(default)s)")
 
 

@@ -97,6 +97,28 @@ class Segmenter:
         return [dataclasses.replace(result, timings_ms=dict(timings)) for result in results]
 
 
+def load_network(model, weights=None):
+    """Build the network of a model configuration with its weights, in the form that is run.
+
+    Args:
+        model: name in config/models, or the path of a YAML file.
+        weights: `.safetensors` of this package, or an authors' `.pth`; None takes the shipped checkpoint.
+
+    Returns:
+        module in evaluation mode; its attribute `config` is the configuration.
+
+    Raises:
+        InputError: an argument or a file does not fit.
+    """
+    config = load_config(model)
+    if getattr(config, "aggregation", None) == "ifa":
+        # Trained interpolation-first, run convolution-first: equal outputs, less work (paper section 3.2).
+        config = dataclasses.replace(config, aggregation="cfa")
+    network = create_model(config)
+    load_weights(network, weights or shipped_weights(config))
+    return network.eval()
+
+
 def load_segmenter(
     model, weights=None, device="auto", engine="auto", precision="auto", score_threshold=None, overlap_threshold=None
 ):
@@ -106,7 +128,7 @@ def load_segmenter(
         model: name in config/models, or the path of a YAML file.
         weights: `.safetensors` of this package, or an authors' `.pth`; None takes the shipped checkpoint.
         device: "auto", "cpu", "cuda", "cuda:N".
-        engine: "auto" or a name in `yoso_ros.inference.engines.ENGINES`.
+        engine: "auto" (the fastest that is present) or a name in `yoso_ros.inference.engines.ENGINES`.
         precision: "auto", "fp32", "bf16", "fp16".
         score_threshold: 0..1, None for the configuration's.
         overlap_threshold: 0..1, None for the configuration's.
@@ -114,12 +136,8 @@ def load_segmenter(
     Raises:
         InputError: an argument or a file does not fit; the message says what was expected and what was found.
     """
-    config = load_config(model)
-    if getattr(config, "aggregation", None) == "ifa":
-        # Trained interpolation-first, run convolution-first: equal outputs, less work (paper section 3.2).
-        config = dataclasses.replace(config, aggregation="cfa")
-    network = create_model(config)
-    load_weights(network, weights or shipped_weights(config))
+    network = load_network(model, weights)
+    config = network.config
     segmenter = Segmenter(config, create_engine(engine, network, device, precision))
     if score_threshold is not None:
         segmenter.score_threshold = score_threshold

@@ -6,6 +6,8 @@ import contextlib
 import torch
 
 from yoso_ros.errors import InputError
+from yoso_ros.inference.engines.devices import find_device
+from yoso_ros.inference.fold import fold_batch_norms
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -14,14 +16,14 @@ class TorchEngine:
     """Runs a network with torch.
 
     Args:
-        model: network in evaluation mode.
+        model: network; it stays as it is, the engine runs a copy with its batch normalisations folded.
         device: torch device.
         precision: "fp32", "bf16" or "fp16" (the latter two by autocast; sampling positions stay in float32).
     """
 
     def __init__(self, model, device, precision):
         self.device = torch.device(device)
-        self.model = model.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self.model = fold_batch_norms(model).to(self.device, memory_format=torch.channels_last)
         self.precision = precision
         self.backend = f"torch-{self.device.type}-{precision}"
 
@@ -49,14 +51,7 @@ def create_engine(model, device, precision):
     Raises:
         InputError: the device is unknown or not present, or the precision does not run on it.
     """
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    except RuntimeError as error:
-        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, found {device!r}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, found {str(device)!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {device} is not present: {torch.cuda.device_count()} CUDA devices found; use cpu or auto")
+    device = find_device(device)
     precision = "fp32" if precision == "auto" else precision
     if precision == "fp16" and device.type == "cpu":
         raise InputError("precision fp16 needs a CUDA device; on a CPU use fp32 or bf16")

@@ -133,10 +133,12 @@ class FeaturePyramidAggregator(nn.Module):
 def _coordinates(x):
     """Normalised coordinates in channel order (x, y), -1..1 with both ends included: (B, 2, H, W)."""
     batch, _, height, width = x.shape
-    xs = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype).view(1, 1, 1, width)
-    ys = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype).view(1, 1, height, 1)
+    # Not `linspace`: an exported graph of any size would keep the one size that it was traced with.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    xs, ys = (torch.arange(n, device=x.device, dtype=dtype) for n in (width, height))
+    xs, ys = ((2 * t / t[-1:] - 1).to(x.dtype) for t in (xs, ys))
     shape = (batch, 1, height, width)
-    return torch.cat((xs.expand(shape), ys.expand(shape)), dim=1)
+    return torch.cat((xs.view(1, 1, 1, width).expand(shape), ys.view(1, 1, height, 1).expand(shape)), dim=1)
 
 
 def convert_aggregation(state_dict, form):

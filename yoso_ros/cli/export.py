@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros export`: a model to one ONNX file, checked and compared with the network."""
+
+import os
+import re
+from pathlib import Path
+
+SUMMARY = "Export a model to ONNX: uint8 RGB frames (B, H, W, 3) in, class logits and mask logits out."
+EXAMPLE = "yoso-ros export --model yoso_mobilenetv2_camvid --size 360x480 --output yoso.onnx"
+LARGEST_ERROR = 1e-3  # of an output, divided by its largest absolute value
+COMPARED_SIZE = (192, 250)  # of a ranged graph; the width is no multiple of 32
+
+
+def add_arguments(parser):
+    """Add this subcommand's arguments."""
+    parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
+    parser.add_argument("--weights", help="checkpoint (default: the one that comes with the model)")
+    parser.add_argument("--output", required=True, help="file to write, .onnx")
+    parser.add_argument("--size", default="ranged", help="HxW of the frames, or ranged for any (default: %(default)s)")
+    parser.add_argument(
+        "--batch", type=int, default=1, help="frames in one pass, with a fixed size (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--variant",
+        default="portable",
+        choices=("portable", "tensorrt"),
+        help="portable runs everywhere (GridSample); tensorrt keeps DeformConv as one operator (default: %(default)s)",
+    )
+
+
+def run(arguments):
+    """Export; exit code 1 if onnxruntime computes something else from the file than torch from the network."""
+    from yoso_ros.errors import InputError
+    from yoso_ros.inference.export import compare_with_network, export_onnx
+    from yoso_ros.inference.segmenter import load_network
+
+    output = Path(arguments.output)
+    if output.suffix != ".onnx":
+        raise InputError(f"--output: expected a file name that ends in .onnx, found {output.name}")
+    shape = _read_shape(arguments.size, arguments.batch)
+    network = load_network(arguments.model, arguments.weights)
+    print("exporting, which takes seconds for one size and a quarter of a minute for a ranged graph", flush=True)
+    graph = export_onnx(network, shape, arguments.variant)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".{output.name}.{os.getpid()}")
+    temporary.write_bytes(graph.SerializeToString())
+    os.replace(temporary, output)
+    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, passed the ONNX checker")
+    try:
+        errors = compare_with_network(graph, network, shape or (1, *COMPARED_SIZE))
+    except ImportError as error:
+        print(f"not compared with the network: {error}")
+        return 0
+    print(f"largest difference to torch: {', '.join(f'{name} {error:.1e}' for name, error in errors.items())}")
+    return int(not max(errors.values()) <= LARGEST_ERROR)
+
+
+def _read_shape(size, batch):
+    from yoso_ros.errors import InputError
+
+    if batch < 1:
+        raise InputError(f"--batch: expected 1 or more, found {batch}")
+    if size == "ranged":
+        return None
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
+    if not match:
+        raise InputError(f"--size: expected HxW such as 480x640, or ranged, found {size!r}")
+    return batch, int(match[1]), int(match[2])

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OpenVINO engine: the fast one for a CPU, float32 or bfloat16."""
+
+import torch
+
+from yoso_ros.errors import InputError
+from yoso_ros.inference.engine_cache import engine_graph
+from yoso_ros.inference.engines.devices import require_cpu
+
+# Always said: OpenVINO's own choice is bfloat16 on a CPU that has it (facts/backends.md).
+_PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoEngine:
+    """Runs an exported network with OpenVINO; one compiled network serves frames of any size.
+
+    Args:
+        graph: bytes of an ONNX graph as `engine_graph` makes it.
+        precision: "fp32" or "bf16".
+        threads: number of threads.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, graph, precision, threads):
+        import openvino
+
+        self.backend = f"openvino-cpu-{precision}"
+        core = openvino.Core()
+        options = {
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads,
+            # A thread that is bound to a core waits there for another busy process.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._request = core.compile_model(core.read_model(graph), "CPU", options).create_infer_request()
+
+    def __call__(self, images):
+        """images float32 (B, 3, H, W) -> class_logits, mask_logits float32 on the CPU."""
+        # No copy for images that are channels-last in memory, as `batch_frames` makes them.
+        frames = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        outputs = self._request.infer([frames], share_inputs=True)
+        return tuple(torch.from_numpy(outputs[index]) for index in range(2))
+
+    def synchronize(self):
+        """Nothing to wait for: a call returns when it is done."""
+
+
+def create_engine(model, device, precision):
+    """Build an `OpenVinoEngine`; precision "auto" is fp32.
+
+    Raises:
+        ImportError: openvino is not installed.
+        InputError: the device or the precision is none that it runs here, or the graph cannot be made.
+    """
+    import openvino  # noqa: F401 - before the long way of an export
+
+    require_cpu("openvino", device)
+    precision = "fp32" if precision == "auto" else precision
+    if precision not in _PRECISION_HINTS:
+        raise InputError(f"precision {precision} is not one of the openvino engine; it runs fp32 and bf16")
+    return OpenVinoEngine(engine_graph(model), precision, torch.get_num_threads())

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks to ONNX graphs: frames in, class and mask logits out, normalisation and padding inside.
+
+Legend: `B` batch, `h w` frame, `H W` the frame padded to multiples of 32, `N` proposals, `C` classes.
+"""
+
+import contextlib
+import logging
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from yoso_ros.errors import InputError
+from yoso_ros.inference.fold import fold_batch_norms
+from yoso_ros.inference.preprocess import STRIDE
+from yoso_ros.models.deformable_conv import ModulatedDeformConv2d, modulated_deform_conv2d
+
+# GridSample in its present form is of opset 20, DeformConv with all of its types of opset 22 (facts/backends.md).
+VARIANTS = {"portable": 20, "tensorrt": 22}
+INPUT_NAME = "frames"
+OUTPUT_NAMES = ("class_logits", "mask_logits")
+LONGEST_SIDE = 8192  # pixels, of a graph for ranged shapes
+LARGEST_BATCH = 64
+TRACED_SHAPE = (2, 100, 150)  # of a graph for ranged shapes: no dimension is 1, equal to another or a multiple of 32
+
+
+@torch.library.custom_op("yoso_ros::deform_conv2d", mutates_args=())
+def _deform_conv2d(
+    x: torch.Tensor, offset: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    return modulated_deform_conv2d(x, offset, mask, weight, form="grid_sample") + bias.view(1, -1, 1, 1)
+
+
+@_deform_conv2d.register_fake
+def _(x, offset, mask, weight, bias):
+    return x.new_empty((x.shape[0], weight.shape[0], *x.shape[2:]))
+
+
+class _DeformConvOperator(nn.Module):
+    """A deformable convolution that stays one operator in the graph."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = weight
+        # TensorRT's parser reads the bias whenever there is a mask: it must be there (facts/backends.md).
+        self.register_buffer("bias", torch.zeros(weight.shape[0]))
+
+    def forward(self, x, offset, mask):
+        return _deform_conv2d(x, offset, mask, self.weight, self.bias)
+
+
+class FrameNetwork(nn.Module):
+    """A network that takes frames as cameras give them.
+
+    Args:
+        network: a `Yoso`.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames):
+        """frames uint8 or float32 (B, h, w, 3) RGB 0..255 -> class_logits (B, N, C+1), mask_logits (B, N, H/4, W/4)."""
+        network = self.network
+        images = (frames.permute(0, 3, 1, 2).to(torch.float32) - network.pixel_mean) / network.pixel_std
+        height, width = images.shape[-2:]
+        # Written with the size of a padded map first: the exporter then sees that every stride divides it.
+        right = (width + STRIDE - 1) // STRIDE * STRIDE - width
+        bottom = (height + STRIDE - 1) // STRIDE * STRIDE - height
+        images = F.pad(images, (0, right, 0, bottom))
+        return network.decoder(network.neck(network.backbone(images)))[-1]
+
+
+def prepare(model, variant="portable"):
+    """A folded copy of a network as `FrameNetwork`, in the form of a variant; equal to the network on padded frames."""
+    if variant not in VARIANTS:
+        raise InputError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
+    model = fold_batch_norms(model)
+    if variant == "tensorrt":
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, ModulatedDeformConv2d):
+                    setattr(parent, name, _DeformConvOperator(child.weight))
+    return FrameNetwork(model).eval()
+
+
+def graph_without_weights(network, shape=None, dtype=torch.uint8, variant="portable"):
+    """Export a prepared network with its weights as inputs of the graph, named as in the network.
+
+    Args:
+        network: what `prepare` returned.
+        shape: (B, h, w) of the one shape that the graph takes, or None for any up to (64, 8192, 8192).
+        dtype: of the frames, torch.uint8 or torch.float32.
+        variant: that of `prepare`.
+
+    Returns:
+        onnx.ModelProto; it takes seconds (a quarter of a minute for ranged shapes).
+
+    Raises:
+        InputError: the packages of the extra "onnx" are missing.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f'export needs the packages of the extra "onnx" (pip install yoso-ros[onnx]): {error}'
+        ) from error
+    dim = torch.export.Dim
+    ranges = {
+        0: dim("batch", min=1, max=LARGEST_BATCH),
+        1: dim("height", min=1, max=LONGEST_SIDE),
+        2: dim("width", min=1, max=LONGEST_SIDE),
+    }
+    frames = torch.zeros(*(shape or TRACED_SHAPE), 3, dtype=dtype)
+    with torch.no_grad(), _without_exporter_messages():
+        program = torch.onnx.export(
+            network,
+            (frames,),
+            dynamo=True,
+            dynamic_shapes=None if shape else (ranges,),
+            input_names=[INPUT_NAME],
+            output_names=list(OUTPUT_NAMES),
+            opset_version=VARIANTS[variant],
+            custom_translation_table={torch.ops.yoso_ros.deform_conv2d.default: _translate_deform_conv2d()},
+            optimize=False,
+            verbose=False,
+        )
+    graph = program.model.graph
+    weights = named_weights(network)
+    for name in [name for name in graph.initializers if name in weights]:
+        value = graph.initializers.pop(name)
+        value.const_value = None
+        graph.inputs.append(value)
+    # With the weights as inputs the optimiser leaves them as they are and folds only what belongs to the graph.
+    program.optimize()
+    proto = program.model_proto
+    _forget_notes(proto)
+    return proto
+
+
+def named_weights(network):
+    """All parameters and buffers of a network by name: dict of tensors."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def fill_weights(proto, network):
+    """Make a graph whole: its weight inputs become initialisers with the network's values. Changes and returns `proto`.
+
+    Raises:
+        KeyError, ValueError: the graph belongs to another network.
+    """
+    import onnx
+
+    weights = named_weights(network)
+    inputs = list(proto.graph.input)
+    del proto.graph.input[:]
+    for value in inputs:
+        if value.name == INPUT_NAME:
+            proto.graph.input.append(value)
+            continue
+        array = weights[value.name].detach().cpu().numpy()
+        shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+        if shape != array.shape:
+            raise ValueError(f"{value.name}: expected {shape} for this graph, found {array.shape}")
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
+    return proto
+
+
+def export_onnx(model, shape=None, variant="portable"):
+    """Export a network as one ONNX graph with its weights: uint8 frames in, class logits and mask logits out.
+
+    Args:
+        model: a `Yoso`; it stays as it is.
+        shape: (B, h, w), or None for ranged shapes.
+        variant: "portable" (GridSample) or "tensorrt" (DeformConv with an explicit bias).
+
+    Returns:
+        onnx.ModelProto that has passed the ONNX checker.
+
+    Raises:
+        InputError: unknown variant, or the packages of the extra "onnx" are missing.
+    """
+    network = prepare(model, variant)
+    proto = fill_weights(graph_without_weights(network, shape, torch.uint8, variant), network)
+    import onnx
+
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def compare_with_network(proto, model, shape):
+    """Run a graph with onnxruntime and its network with torch on the same frames.
+
+    Args:
+        proto: what `export_onnx` returned.
+        model: the `Yoso` that it was made from, in evaluation mode.
+        shape: (B, h, w) of frames to make: smooth colours with a little noise.
+
+    Returns:
+        dict of output name to the largest difference divided by the largest absolute value.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+    """
+    import onnxruntime
+
+    generator = torch.Generator().manual_seed(0)
+    colours = F.interpolate(torch.rand(shape[0], 3, 6, 8, generator=generator), shape[1:], mode="bicubic")
+    noise = 0.05 * torch.randn(colours.shape, generator=generator)
+    frames = (255 * (colours + noise).clamp(0, 1)).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    actual = session.run(list(OUTPUT_NAMES), {INPUT_NAME: frames.numpy()})
+    with torch.no_grad():
+        expected = FrameNetwork(model)(frames)
+    return {
+        name: float((torch.from_numpy(a) - e).abs().max() / e.abs().max())
+        for name, a, e in zip(OUTPUT_NAMES, actual, expected, strict=True)
+    }
+
+
+def _forget_notes(proto):
+    """The exporter notes the source lines of every node, with paths of this machine; no engine reads them."""
+    graph = proto.graph
+    for item in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        item.ClearField("metadata_props")
+
+
+def _translate_deform_conv2d():
+    from onnxscript import opset22
+
+    def deform_conv2d(x, offset, mask, weight, bias):
+        return opset22.DeformConv(x, weight, offset, bias, mask, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+    return deform_conv2d
+
+
+@contextlib.contextmanager
+def _without_exporter_messages():
+    """The exporter tells each of its steps, and at each call that torchvision, which is not used here, is missing."""
+    names = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
+    levels = [(logger, logger.level) for logger in map(logging.getLogger, names)]
+    for logger, _ in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names inside the exporter
+            yield
+    finally:
+        for logger, level in levels:
+            logger.setLevel(level)
