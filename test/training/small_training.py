@@ -80,8 +80,8 @@ def compare_exactly(patch):
 
 
 def train_jointly(folder, accumulation=1, batch_statistics=True):
-    """Four steps on batches of four; returns (losses per step, gradient of the first step, weights)."""
-    recipe = dataclasses.replace(RECIPE, iterations=4, batch_size=4, accumulation=accumulation)
+    """Three steps on batches of four; returns (losses per step, gradient of the first step, weights)."""
+    recipe = dataclasses.replace(RECIPE, iterations=3, batch_size=4, accumulation=accumulation)
     trainer = small_trainer(folder, recipe, dataclasses.replace(MODEL, backbone_norm="batch_norm"), Scenes(empty=True))
     if not batch_statistics:  # the passes of one batch cannot share them
         for module in trainer.model.modules():

@@ -136,8 +136,12 @@ def test_tensorboard_and_bad_options(work, capsys, monkeypatch):
         (("--iterations", "0"), "iterations: expected at least 1, found 0"),
         (("--save-every", "0"), "--save-every: expected at least 1"),
         (("--resume",), "nothing to resume: expected"),
+        (("--device", "tpu"), "--device: expected auto, cpu, cuda or cuda:N, found 'tpu'"),
     ):
         assert main(command(work, "bad", *more)) == 2
         assert message in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if it were not installed
+    assert main(command(work, "bad", "--tensorboard")) == 2
+    assert "needs the package tensorboard" in capsys.readouterr().err
     assert main(["train", "--data", str(work)]) == 2
     assert "missing: recipe, output" in capsys.readouterr().err

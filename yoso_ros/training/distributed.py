@@ -3,6 +3,7 @@
 
 import datetime
 import os
+import re
 
 import torch
 import torch.distributed as dist
@@ -19,16 +20,18 @@ def join_processes(device):
     """Join the other processes of a torchrun launch; does nothing in a single process.
 
     Args:
-        device: "auto", "cpu" or "cuda"; auto is CUDA where there is one.
+        device: "auto", "cpu", "cuda" or "cuda:N"; auto is CUDA where there is one.
 
     Returns:
         torch.device of this process: with CUDA, the GPU of the local rank.
 
     Raises:
-        InputError: CUDA is asked for and absent, or there are more local processes than GPUs.
+        InputError: the device is unknown, CUDA is absent, or there are more local processes than GPUs.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f"--device: expected auto, cpu, cuda or cuda:N, found {device!r}")
     device, local_rank = torch.device(device), int(os.environ.get("LOCAL_RANK", 0))
     if device.type == "cuda":
         index = local_rank if device.index is None else device.index
