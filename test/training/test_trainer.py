@@ -11,7 +11,7 @@ from small_training import MODEL, RECIPE, Scenes, small_trainer
 from yoso_ros.errors import InputError
 from yoso_ros.models import create_model
 from yoso_ros.training.augment import Augmentation
-from yoso_ros.training.batches import TrainingSet
+from yoso_ros.training.batches import TrainingSet, pad_batch
 from yoso_ros.training.optim import create_optimizer, learning_rate_factor
 
 
@@ -38,6 +38,25 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(tmp_path):
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
         assert torch.equal(whole.average.model.state_dict()[key], resumed.average.model.state_dict()[key]), key
+
+
+def test_crops_of_any_size_are_padded_with_the_mean(tmp_path):
+    recipe = dataclasses.replace(
+        RECIPE, augmentation=dataclasses.replace(RECIPE.augmentation, crop_height=40, crop_width=70)
+    )
+    run = small_trainer(tmp_path, recipe)
+    images, targets = next(iter(run.batches()))
+    assert images.shape == (2, 3, 40, 70)
+    padded, padded_targets = pad_batch(images.float(), targets, run.model.pixel_mean)
+    assert padded.shape == (2, 3, 64, 96)
+    assert torch.equal(padded[..., :40, :70], images.float())
+    mean = torch.tensor(MODEL.pixel_mean).view(1, 3, 1, 1)
+    assert (padded[..., 40:, :] == mean).all() and (padded[..., 70:] == mean).all()
+    for before, after in zip(targets, padded_targets, strict=True):
+        assert after.masks.shape[1:] == (64, 96) and after.masks.dtype == torch.bool
+        assert after.masks.sum() == before.masks.sum() > 0
+        assert torch.equal(after.masks[:, :40, :70], before.masks)
+    assert np.isfinite(run.step([(images, targets)])["total"])
 
 
 def test_the_best_weights_are_kept(tmp_path):

@@ -4,8 +4,11 @@
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from yoso_ros.training.criterion import Target
+
+STRIDE = 32  # of the coarsest features: sides of images are multiples of it
 
 
 class TrainingSet(torch.utils.data.Dataset):
@@ -69,6 +72,26 @@ def collate(samples):
     """Samples of one size to (images uint8 (B, 3, H, W), list of `Target`)."""
     images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image, _, _ in samples])
     return images, [Target(torch.from_numpy(labels), torch.from_numpy(masks)) for _, labels, masks in samples]
+
+
+def pad_batch(images, targets, pixel_mean):
+    """Pad right and below to multiples of the stride, as at inference: images with the mean, masks with zero.
+
+    Args:
+        images: float (B, 3, H, W), RGB 0..255.
+        targets: B `Target` with masks (n, H, W).
+        pixel_mean: float (1, 3, 1, 1).
+
+    Returns:
+        (images, targets) of the padded size.
+    """
+    height, width = images.shape[-2:]
+    below, right = -height % STRIDE, -width % STRIDE
+    if not below and not right:
+        return images, targets
+    padded = pixel_mean.repeat(len(images), 1, height + below, width + right)
+    padded[..., :height, :width] = images
+    return padded, [Target(t.labels, F.pad(t.masks, (0, right, 0, below))) for t in targets]
 
 
 def _one_thread(_worker):

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from yoso_ros.errors import InputError
-from yoso_ros.training.batches import ShareOfBatches, TrainingSet, load_batches
+from yoso_ros.training.batches import ShareOfBatches, TrainingSet, load_batches, pad_batch
 from yoso_ros.training.criterion import Normalizer, SetCriterion, Target
 from yoso_ros.training.distributed import (
     is_distributed,
@@ -158,8 +158,10 @@ class Trainer:
         return losses
 
     def _losses(self, images, targets, normalizer):
-        images = images.to(self.device, non_blocking=True).float().contiguous(memory_format=torch.channels_last)
+        images = images.to(self.device, non_blocking=True).float()
         targets = [Target(t.labels.to(self.device), t.masks.to(self.device)) for t in targets]
+        images, targets = pad_batch(images, targets, self.model.pixel_mean)
+        images = images.contiguous(memory_format=torch.channels_last)
         mixed = self.config.precision != "fp32"
         with torch.autocast(self.device.type, _AUTOCAST[self.config.precision]) if mixed else contextlib.nullcontext():
             stages = self.network(images).stages
