@@ -5,7 +5,6 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from yoso_ros.ros import diagnostics
@@ -30,9 +29,7 @@ def clock(monkeypatch):
 
 
 def report(health, counts, phase="active", enabled=True):
-    message = health.message(Time(sec=7), phase, enabled, counts, "torch-cpu-fp32", "a_model")
-    assert message.header.stamp.sec == 7
-    (status,) = message.status
+    status = health.status(phase, enabled, counts, "torch-cpu-fp32", "a_model")
     return status, {item.key: item.value for item in status.values}
 
 
@@ -77,3 +74,16 @@ def test_a_kind_of_failure_is_new_once():
     assert health.failure("found 5 bytes", "found # bytes")
     assert not health.failure("found 6 bytes", "found # bytes")
     assert health.failure("unknown encoding", "unknown encoding")
+
+
+def test_a_new_report_counts_from_where_it_begins(clock):
+    health = diagnostics.HealthReport("yoso: front", Counts(100, 90, 10, 0))
+    clock.now += 1.0
+    status, values = report(health, Counts(103, 92, 11, 0))
+    assert (values["frames per second"], values["dropped per second"]) == ("2.0", "1.0")
+    assert status.name == "yoso: front"
+
+
+def test_a_node_without_a_model_warns():
+    status = diagnostics.idle_status("yoso: segmentation", "unconfigured")
+    assert status.level == DiagnosticStatus.WARN and "unconfigured" in status.message

@@ -6,33 +6,34 @@ import time
 
 import pytest
 
-from yoso_ros.ros.worker import Counts, LatestItemWorker
+from yoso_ros.ros.worker import Counts, LatestItemsWorker
 
 
 class Recorder:
-    """Work that waits at a gate and remembers; an item that is an exception is raised."""
+    """Work that waits at a gate and remembers; an item that is an exception is its own outcome."""
 
     def __init__(self):
         self.gate = threading.Event()
         self.gate.set()
-        self.begun, self.finished, self.started_at = [], [], []
+        self.begun, self.batches, self.finished, self.started_at = [], [], [], []
         self.changed = threading.Condition()
-        self.worker = LatestItemWorker(self.work, self.done)
+        self.pass_s = 0.0
+        self.worker = LatestItemsWorker(self.work, self.done)
 
-    def work(self, item, received, started):
-        assert received <= started <= time.perf_counter()
+    def work(self, batch, started):
+        assert all(d.received <= started <= time.perf_counter() for d in batch)
         with self.changed:
-            self.begun.append(item)
+            self.batches.append([(d.source, d.item) for d in batch])
+            self.begun += [d.item for d in batch]
             self.started_at.append(started)
             self.changed.notify_all()
         assert self.gate.wait(5)
-        if isinstance(item, Exception):
-            raise item
-        return f"value of {item}"
+        time.sleep(self.pass_s)
+        return [d.item if isinstance(d.item, Exception) else f"value of {d.item}" for d in batch]
 
-    def done(self, item, value, error):
+    def done(self, delivery, value, error):
         with self.changed:
-            self.finished.append((item, value, error, self.worker.counts))
+            self.finished.append((delivery.item, value, error, self.worker.counts))
             self.changed.notify_all()
 
     def wait(self, condition):
@@ -113,3 +114,57 @@ def test_stop_drops_the_waiting_item_and_start_resumes(recorder):
     recorder.worker.start()
     recorder.worker.deliver("again")
     recorder.wait(lambda: recorder.begun[-1] == "again")
+
+
+def test_a_pass_takes_the_newest_item_of_every_source_in_the_order_of_arrival(recorder):
+    recorder.gate.clear()
+    recorder.worker.deliver("a0", "a")
+    recorder.wait(lambda: recorder.begun)
+    for item in ("b1", "a1", "c1", "b2", "a2"):
+        recorder.worker.deliver(item, item[0])
+    recorder.gate.set()
+    recorder.wait(lambda: len(recorder.finished) == 4)
+    assert recorder.batches == [[("a", "a0")], [("c", "c1"), ("b", "b2"), ("a", "a2")]]
+    counts = {source: recorder.worker.counts_of(source) for source in "abcd"}
+    assert counts == {"a": Counts(3, 2, 1, 0), "b": Counts(2, 1, 1, 0), "c": Counts(1, 1, 0, 0), "d": Counts()}
+    assert recorder.worker.counts == Counts(6, 4, 2, 0)
+
+
+def test_a_slow_source_is_in_every_pass_beside_fast_ones(recorder):
+    """Two sources flood the worker from threads of their own; a third that sends once per pass loses nothing."""
+    stop = threading.Event()
+    recorder.pass_s = 0.005
+
+    def flood(source):
+        while not stop.is_set():
+            recorder.worker.deliver("flood", source)
+            time.sleep(0.0005)
+
+    threads = [threading.Thread(target=flood, args=(source,)) for source in ("left", "right")]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(30):
+            recorder.worker.deliver(number, "slow")
+            recorder.wait(lambda number=number: number in recorder.begun)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(5)
+    assert recorder.worker.counts_of("slow").dropped == 0
+    assert [item for item in recorder.begun if item != "flood"] == list(range(30))
+    for source in ("left", "right"):
+        assert recorder.worker.counts_of(source).processed > 10, "the others are served meanwhile"
+
+
+def test_one_failure_in_a_pass_leaves_the_others(recorder):
+    recorder.gate.clear()
+    recorder.worker.deliver("first", "a")
+    recorder.wait(lambda: recorder.begun)
+    error = ValueError("broken")
+    recorder.worker.deliver(error, "a")
+    recorder.worker.deliver("good", "b")
+    recorder.gate.set()
+    recorder.wait(lambda: len(recorder.finished) == 3)
+    assert [entry[:3] for entry in recorder.finished[1:]] == [(error, None, error), ("good", "value of good", None)]
+    assert (recorder.worker.counts_of("a").failed, recorder.worker.counts_of("b").processed) == (1, 1)

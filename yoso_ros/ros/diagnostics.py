@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The health of the node: one DiagnosticStatus a second with rate, drops, failures and their last cause."""
+"""The health of each camera of the node: a DiagnosticStatus with rate, drops, failures and their last cause."""
 
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from yoso_ros.ros.worker import Counts
 
@@ -14,12 +14,13 @@ class HealthReport:
     """Remembers what happened since the last report and turns it into a status.
 
     Args:
-        name: name of the node, the first part of the status' name.
+        name: name of the status: of the node and of the camera.
+        counts: `Counts` of this camera so far.
     """
 
-    def __init__(self, name):
+    def __init__(self, name, counts=Counts()):  # noqa: B008 (it is immutable)
         self._name = name
-        self._last_counts, self._last_time = Counts(), time.monotonic()
+        self._last_counts, self._last_time = counts, time.monotonic()
         self._last_frame = None
         self._last_failure = ""
         self._causes = set()
@@ -43,19 +44,18 @@ class HealthReport:
         self._causes.add(kind)
         return new
 
-    def message(self, stamp, phase, enabled, counts, backend, model):
+    def status(self, phase, enabled, counts, backend, model):
         """The report since the last call.
 
         Args:
-            stamp: builtin_interfaces/Time of now.
             phase: state of the lifecycle, in words.
             enabled: value of the parameter `enable`.
-            counts: `Counts` of the worker.
+            counts: `Counts` of this camera.
             backend: engine, device and precision; empty while no model is loaded.
             model: name of the model.
 
         Returns:
-            diagnostic_msgs/DiagnosticArray with one status.
+            diagnostic_msgs/DiagnosticStatus.
         """
         now = time.monotonic()
         before, seconds = self._last_counts, max(now - self._last_time, 1e-3)
@@ -78,11 +78,15 @@ class HealthReport:
             "last failure": self._last_failure or "none",
             "seconds since last frame": "no frame yet" if age is None else f"{age:.1f}",
         }
-        status = DiagnosticStatus(level=level, name=f"{self._name}: segmentation", message=text, hardware_id=backend)
+        status = DiagnosticStatus(level=level, name=self._name, message=text, hardware_id=backend)
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = stamp
-        return array
+        return status
+
+
+def idle_status(name, phase):
+    """diagnostic_msgs/DiagnosticStatus of a node without a model, which has no cameras yet."""
+    level, text = _judge(phase, True, None, 0, 0, "")
+    return DiagnosticStatus(level=level, name=name, message=text, values=[KeyValue(key="state", value=phase)])
 
 
 def _judge(phase, enabled, age, failures, processed, last_failure):

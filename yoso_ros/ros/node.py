@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node: camera images in, panoptic label images out; thin, with the work in the modules beside it."""
+"""The node: images of cameras in, panoptic label images out; thin, with the work in the modules beside it."""
 
 import os
 import re
@@ -15,23 +15,19 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 import yoso_ros
 from yoso_ros.errors import InputError
 from yoso_ros.msg import InferenceStats
 from yoso_ros.resources import share_path
-from yoso_ros.ros.diagnostics import HealthReport
-from yoso_ros.ros.inputs import CameraInput
-from yoso_ros.ros.messages import stats_message
-from yoso_ros.ros.outputs import CameraOutputs
+from yoso_ros.ros.batch import segment_and_publish
+from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
+from yoso_ros.ros.diagnostics import idle_status
 from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes, usage
-from yoso_ros.ros.worker import LatestItemWorker
+from yoso_ros.ros.worker import LatestItemsWorker
 
-STATS_QOS = QoSProfile(depth=10)
 DIAGNOSTICS_PERIOD_S = 1.0
 SPIN_S = 0.1  # longest time that a signal waits for the executor
 STOP_S = 1.2  # time that the frame in work gets to finish when the node ends
@@ -40,7 +36,7 @@ WARMUP_SHAPE = (480, 640, 3)
 
 
 class PanopticNode(LifecycleNode):
-    """Panoptic segmentation of one camera topic.
+    """Panoptic segmentation of one camera or of several, those together in one pass of the network.
 
     States: unconfigured holds nothing; configure loads the model (seconds) and creates the publishers; active reads
     images; inactive keeps the model ready and costs no time; clean-up frees the model.
@@ -58,12 +54,11 @@ class PanopticNode(LifecycleNode):
         self.settings = read_settings(self)
         self._load_segmenter = load_segmenter
         self._phase = "unconfigured"
-        self._segmenter = self._input = self._outputs = None
+        self._segmenter = None
+        self._cameras = {}  # name to Camera, while the node is configured
         self._model_thresholds = {}
-        self._last_done = (Header(), {})
-        self._health = HealthReport(self.get_name())
-        self._worker = LatestItemWorker(self._segment, self._finish, name="segmentation")
-        self._stats = self.create_publisher(InferenceStats, "~/stats", STATS_QOS)
+        self._worker = LatestItemsWorker(self._segment, self._finish, name="segmentation")
+        self._log = FrameLog(self.create_publisher(InferenceStats, "~/stats", STATS_QOS))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATS_QOS)
         self.create_service(SetBool, "~/enable", self._on_enable)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
@@ -92,7 +87,7 @@ class PanopticNode(LifecycleNode):
 
     def _configure(self):
         settings = self.settings = read_settings(self)
-        settings.refuse_what_is_not_served()
+        settings.check()
         started = time.perf_counter()
         self._segmenter = self._load_segmenter(
             settings.model,
@@ -107,17 +102,18 @@ class PanopticNode(LifecycleNode):
             raise InputError(fault)
         self._model_thresholds = {n: getattr(self._segmenter, n) for n in ("score_threshold", "overlap_threshold")}
         self._apply(settings)
+        names = settings.cameras or ("",)
         for _ in range(settings.warmup_iterations):
-            self._segmenter(np.zeros(WARMUP_SHAPE, np.uint8))
-        prefix = f"{settings.cameras[0]}/" if settings.cameras else ""
-        self._outputs = CameraOutputs(self, prefix)
-        self._outputs.set_label_set(label_set, settings.label_info_period_s)
-        self._input = CameraInput(self, prefix, settings.image_transport, settings.input_reliability, self._on_image)
+            self._segmenter.batch([np.zeros(WARMUP_SHAPE, np.uint8)] * len(names))
+        for name in names:
+            counts = self._worker.counts_of(name)
+            self._cameras[name] = Camera(self, name, settings, label_set, self._worker.deliver, counts)
+        topics = ", ".join(camera.input.topic for camera in self._cameras.values())
         self.get_logger().info(
             f"{settings.model} on {self._segmenter.backend}, {len(label_set)} classes of {label_set.name}, "
             f"score threshold {self._segmenter.score_threshold:g}, "
             f"overlap threshold {self._segmenter.overlap_threshold:g}, "
-            f"ready after {time.perf_counter() - started:.1f} s; reading {self._input.topic}"
+            f"ready after {time.perf_counter() - started:.1f} s; reading {topics}"
         )
 
     def on_activate(self, state):
@@ -130,7 +126,7 @@ class PanopticNode(LifecycleNode):
     def on_deactivate(self, state):
         """Stop reading images; the model stays loaded."""
         self._phase = "inactive"
-        self._input.unsubscribe()
+        self._unsubscribe()
         # Without a limit, for the model must not be freed or used again while a frame is in work.
         self._worker.stop(timeout=None)
         return TransitionCallbackReturn.SUCCESS
@@ -149,18 +145,20 @@ class PanopticNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _release(self):
-        if self._input is not None:
-            self._input.unsubscribe()
-        if self._outputs is not None:
-            self._outputs.destroy()
-        self._segmenter = self._input = self._outputs = None
+        for camera in self._cameras.values():
+            camera.destroy()
+        self._cameras = {}
+        self._segmenter = None
         self._phase = "unconfigured"
 
     def close(self):
         """End the work before the node is destroyed. Returns False when a frame is in work still."""
-        if self._input is not None:
-            self._input.unsubscribe()
+        self._unsubscribe()
         return self._worker.stop(STOP_S)
+
+    def _unsubscribe(self):
+        for camera in self._cameras.values():
+            camera.input.unsubscribe()
 
     # Parameters and services
 
@@ -183,9 +181,10 @@ class PanopticNode(LifecycleNode):
 
     def _follow_enable(self):
         if self._phase == "active" and self.settings.enable:
-            self._input.subscribe()
-        elif self._input is not None:
-            self._input.unsubscribe()
+            for camera in self._cameras.values():
+                camera.input.subscribe()
+        else:
+            self._unsubscribe()
 
     def _on_enable(self, request, response):
         (result,) = self.set_parameters([Parameter("enable", value=request.data)])
@@ -195,30 +194,8 @@ class PanopticNode(LifecycleNode):
 
     # Frames
 
-    def _on_image(self, message):
-        self._health.frame_arrived()
-        self._worker.deliver(message)
-
-    def _segment(self, message, received, started):
-        """Segment and publish one image message, in the worker's thread. Returns the times in milliseconds."""
-        frame = self._input.decode(message)
-        decoded = time.perf_counter()
-        result = self._segmenter(frame)
-        segmented = time.perf_counter()
-        header = message.header
-        self._outputs.publish(frame, result, header, self._input.camera_info(header), self.settings)
-        published = time.perf_counter()
-        preprocess_ms, inference_ms = result.timings_ms["preprocess"], result.timings_ms["inference"]
-        return {
-            "queue_ms": 1e3 * (started - received),
-            "preprocess_ms": 1e3 * (decoded - started) + preprocess_ms,
-            "inference_ms": inference_ms,
-            # All the rest of the call, so that the stages add up to the latency.
-            "postprocess_ms": 1e3 * (segmented - decoded) - preprocess_ms - inference_ms,
-            "publish_ms": 1e3 * (published - segmented),
-            "latency_ms": 1e3 * (published - received),
-            "age_ms": self._age_ms(header.stamp),
-        }
+    def _segment(self, batch, started):
+        return segment_and_publish(batch, started, self._segmenter, self._cameras, self.settings, self._age_ms)
 
     def _age_ms(self, stamp):
         if self.get_parameter("use_sim_time").value:
@@ -226,25 +203,33 @@ class PanopticNode(LifecycleNode):
         age = self.get_clock().now().nanoseconds * 1e-9 - (stamp.sec + stamp.nanosec * 1e-9)
         return 1e3 * age if abs(age) <= CLOCK_LIMIT_S else np.nan
 
-    def _finish(self, message, times, error):
+    def _finish(self, delivery, times, error):
         """Report the outcome of one image message, in the worker's thread."""
-        if error is None:
-            self._last_done = (message.header, times)
-        else:
+        camera = self._cameras[delivery.source]
+        if error is not None:
             cause = _cause(error)
             # Numbers change from frame to frame; the rest of the line names the kind.
-            if self._health.failure(cause, re.sub(r"\d+", "#", cause)):
-                self.get_logger().warning(f"a frame failed (reported once): {cause}")
-        header, times = self._last_done
-        self._stats.publish(stats_message(header, self._worker.counts, times, self._segmenter.backend))
+            if camera.health.failure(cause, re.sub(r"\d+", "#", cause)):
+                place = f"a frame of {camera.name}" if camera.name else "a frame"
+                self.get_logger().warning(f"{place} failed (reported once): {cause}")
+        header, backend = delivery.item.header, self._segmenter.backend
+        camera.report(header, times, self._worker.counts_of(delivery.source), backend)
+        self._log.report(header, times, self._worker.counts, backend)
 
     def _report_health(self):
-        backend = "" if self._segmenter is None else self._segmenter.backend
-        stamp = self.get_clock().now().to_msg()
-        settings, counts = self.settings, self._worker.counts
-        self._diagnostics.publish(
-            self._health.message(stamp, self._phase, settings.enable, counts, backend, settings.model)
-        )
+        array = DiagnosticArray()
+        array.header.stamp = self.get_clock().now().to_msg()
+        array.status = [
+            camera.health.status(
+                self._phase,
+                self.settings.enable,
+                self._worker.counts_of(name),
+                self._segmenter.backend,
+                self.settings.model,
+            )
+            for name, camera in self._cameras.items()
+        ] or [idle_status(f"{self.get_name()}: segmentation", self._phase)]
+        self._diagnostics.publish(array)
 
 
 def _cause(error):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parameters of the node: names, defaults, ranges and texts in one table, and the checks of values."""
 
+import re
 from dataclasses import dataclass, fields
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType, SetParametersResult
@@ -15,6 +16,7 @@ TYPES = {
     str: ParameterType.PARAMETER_STRING,
     tuple: ParameterType.PARAMETER_STRING_ARRAY,
 }
+CAMERA_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)  # what a topic name may begin with
 NO_NAMES = ("",)  # ROS cannot tell the type of an empty list, so a list of one empty string is the empty list
 
 
@@ -92,7 +94,8 @@ PARAMETERS = (
     Parameter(
         name="cameras",
         default=NO_NAMES,
-        text="Names of cameras; [front] reads front/image_raw and publishes ~/front/...; [''] reads image_raw.",
+        text="Names of cameras, served together: front reads front/image_raw and publishes ~/front/...; [''] is one "
+        "camera without a name, image_raw.",
     ),
     Parameter(
         name="input_reliability",
@@ -136,7 +139,8 @@ PARAMETERS = (
         low=0.0,
         high=1000.0,
         runtime=True,
-        text="Most frames per second by the steady clock, 0 for no limit; frames between count as dropped.",
+        text="Most frames per second of each camera by the steady clock, 0 for no limit; frames between count as "
+        "dropped.",
     ),
     Parameter(name="engine_path", default="", text="TensorRT engine file; not served by this version."),
     Parameter(name="force_rebuild", default=False, text="Rebuild the TensorRT engine; not served by this version."),
@@ -179,11 +183,13 @@ class Settings:
     label_info_period_s: float
     autostart: bool
 
-    def refuse_what_is_not_served(self):
-        """Raise an InputError for settings that exist but have nothing behind them in this version."""
-        if len(self.cameras) > 1:
-            found = ", ".join(self.cameras)
-            raise InputError(f"cameras: expected at most one in this version, found {found}; start a node for each")
+    def check(self):
+        """Raise an InputError for camera names of no use, and for settings with nothing behind them in this version."""
+        bad = [name for name in self.cameras if not CAMERA_NAME.fullmatch(name)]
+        if bad:
+            raise InputError(f"cameras: expected names of letters, digits and _, such as front; found {', '.join(bad)}")
+        if len(set(self.cameras)) < len(self.cameras):
+            raise InputError(f"cameras: expected each name once, found {', '.join(self.cameras)}")
         unserved = [name for name in ("engine_path", "force_rebuild", "build_only") if getattr(self, name)]
         if unserved:
             raise InputError(f"{', '.join(unserved)}: expected the default, for this version has no TensorRT engine")

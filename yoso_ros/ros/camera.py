@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera of the node: its input topics, its outputs, and its share of the statistics and of the health report."""
+
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
+
+from yoso_ros.msg import InferenceStats
+from yoso_ros.ros.diagnostics import HealthReport
+from yoso_ros.ros.inputs import CameraInput
+from yoso_ros.ros.messages import stats_message
+from yoso_ros.ros.outputs import CameraOutputs
+
+STATS_QOS = QoSProfile(depth=10)
+
+
+class FrameLog:
+    """Publishes what became of frames, with the times of the last processed one.
+
+    Args:
+        publisher: of yoso_ros/InferenceStats.
+    """
+
+    def __init__(self, publisher):
+        self._publisher = publisher
+        self._header, self._times = Header(), {}
+
+    def report(self, header, times, counts, backend):
+        """Publish after a frame; `times` is its dict of milliseconds, or None when it failed."""
+        if times is not None:
+            self._header, self._times = header, times
+        self._publisher.publish(stats_message(self._header, counts, self._times, backend))
+
+
+class Camera:
+    """One camera, from the node's configuration to its clean-up.
+
+    A named camera has all its topics below its name, `~/<name>/stats` among them; the camera without a name has none
+    of its own there, for `~/stats` tells of all cameras together.
+
+    Args:
+        node: rclpy node.
+        name: its name, or "" for the only camera of a node.
+        settings: `Settings` of the node.
+        label_set: `LabelSet` of the model.
+        deliver: called with (image message, name of the camera) for each image.
+        counts: `Counts` of this camera so far.
+    """
+
+    def __init__(self, node, name, settings, label_set, deliver, counts):
+        self.name, self._node, self._deliver = name, node, deliver
+        prefix = f"{name}/" if name else ""
+        self.outputs = CameraOutputs(node, prefix)
+        self.outputs.set_label_set(label_set, settings.label_info_period_s)
+        self.input = CameraInput(node, prefix, settings.image_transport, settings.input_reliability, self._on_image)
+        self.health = HealthReport(f"{node.get_name()}: {name or 'segmentation'}", counts)
+        self._stats = node.create_publisher(InferenceStats, f"~/{prefix}stats", STATS_QOS) if name else None
+        self._log = FrameLog(self._stats) if name else None
+
+    def _on_image(self, message):
+        self.health.frame_arrived()
+        self._deliver(message, self.name)
+
+    def decode(self, message):
+        """uint8 (H, W, 3) RGB of an image message. Raises InputError when the image cannot be used."""
+        return self.input.decode(message)
+
+    def publish(self, frame, result, header, settings):
+        """Publish one frame's results; see `CameraOutputs.publish`."""
+        self.outputs.publish(frame, result, header, self.input.camera_info(header), settings)
+
+    def report(self, header, times, counts, backend):
+        """Publish the statistics of this camera, if it has a name."""
+        if self._log is not None:
+            self._log.report(header, times, counts, backend)
+
+    def destroy(self):
+        """Take the subscriptions and publishers away."""
+        self.input.unsubscribe()
+        self.outputs.destroy()
+        if self._stats is not None:
+            self._node.destroy_publisher(self._stats)
