@@ -16,7 +16,6 @@ from yoso_ros.data.transforms import (
     apply_transforms,
     resize_image,
     resize_sample,
-    shortest_edge_size,
 )
 
 HEIGHT, WIDTH = 200, 251
@@ -99,12 +98,6 @@ def test_jitter_has_the_fixed_size_and_pads_with_void():
         sizes.append(int((~void).any(axis=0).sum()))  # columns that hold image
     # scale s makes the image min(100 s / 200, 120 s / 251) = s * 0.478 of its size: 12 to 240 columns, cut at 120
     assert min(sizes) < 30 and max(sizes) == 120 and min(sizes) >= 12
-
-
-def test_shortest_edge_rule():
-    assert shortest_edge_size(480, 640, 800, 1333) == (800, 1067)
-    assert shortest_edge_size(427, 1280, 800, 1333) == (445, 1333)
-    assert shortest_edge_size(1, 1, 800, 1333) == (800, 800)
 
 
 def test_crop_avoids_a_dominating_category():

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from yoso_ros.data.samples import VOID_ID
+from yoso_ros.inference.preprocess import network_size
 
 CROP_TRIALS = 10  # tries for a crop without a dominating category before the last one is taken
 PAD_VALUE = 128  # grey, close to the mean colour, which is what a network sees as zero
@@ -36,12 +37,6 @@ def resize_image(image, height, width):
 def resize_ids(ids, height, width):
     """Nearest pixel centre, the convention of the bilinear images: int32 (H, W) to (height, width)."""
     return cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def shortest_edge_size(height, width, shortest, longest):
-    """(height, width) after the shortest edge became `shortest`, or less where the longest would pass `longest`."""
-    scale = min(shortest / min(height, width), longest / max(height, width))
-    return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
 def apply_transforms(transforms, sample, rng):
@@ -82,7 +77,7 @@ class RandomShortestEdge:
     longest: int
 
     def __call__(self, sample, rng):
-        return resize_sample(sample, *shortest_edge_size(*sample.ids.shape, int(rng.choice(self.edges)), self.longest))
+        return resize_sample(sample, *network_size(*sample.ids.shape, int(rng.choice(self.edges)), self.longest))
 
 
 @dataclass(frozen=True, kw_only=True)
