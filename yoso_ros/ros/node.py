@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node: images of cameras in, panoptic label images out; thin, with the work in the modules beside it."""
 
+import gc
 import os
 import re
 import signal
@@ -30,7 +31,7 @@ from yoso_ros.ros.worker import LatestItemsWorker
 
 DIAGNOSTICS_PERIOD_S = 1.0
 SPIN_S = 0.1  # longest time that a signal waits for the executor
-STOP_S = 1.2  # time that the frame in work gets to finish when the node ends
+STOP_S = 1.0  # time that the frame in work gets to finish when the node ends
 CLOCK_LIMIT_S = 10.0  # a stamp farther from now was not made by this machine's clock
 WARMUP_SHAPE = (480, 640, 3)
 
@@ -238,7 +239,7 @@ def _cause(error):
 
 
 def _run(load_segmenter):
-    node = PanopticNode(load_segmenter)
+    node, executor = PanopticNode(load_segmenter), None
     try:
         if node.settings.autostart and not node.start():
             return 2
@@ -246,23 +247,32 @@ def _run(load_segmenter):
         executor.add_node(node)
         while True:
             executor.spin_once(timeout_sec=SPIN_S)
+    except KeyboardInterrupt:
+        return 0
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        ended = node.close()
+        node.close()
+        if executor is not None:
+            executor.shutdown(timeout_sec=0)
         node.destroy_node()
         rclpy.try_shutdown()
-        if not ended:
-            # A thread inside the network cannot be ended, and Python would wait for it or crash in its clean-up.
-            sys.stderr.flush()
-            os._exit(0)
+
+
+def _run_and_leave_dds(load_segmenter):
+    code = _run(load_segmenter)
+    # Frees what of the node is in circles of references; with the last of it Fast DDS tells the others that the node
+    # is gone and removes its shared memory.
+    gc.collect()
+    return code
 
 
 def main(args=None, load_segmenter=yoso_ros.load_segmenter):
-    """Run the node as a process of its own (console script `panoptic_node`).
+    """Run the node as a process of its own (console script `panoptic_node`), and end the process once the node ran.
 
     Returns:
-        Exit code: 0 after SIGINT, SIGTERM or --help; 2 when the arguments, the model or its weights are of no use.
+        Exit code, also of the process: 0 after SIGINT, SIGTERM or --help; 2 when the arguments, the model or its
+        weights are of no use.
     """
     if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
         print(usage())
@@ -278,12 +288,17 @@ def main(args=None, load_segmenter=yoso_ros.load_segmenter):
             rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         except RuntimeError as error:  # what rclpy raises for arguments and parameter files that it cannot read
             raise InputError(" ".join(str(error).split())) from error
-        return _run(load_segmenter)
+        code = _run_and_leave_dds(load_segmenter)
     except KeyboardInterrupt:
         return 0
     except (InputError, ParameterException, FileNotFoundError) as error:
         print(f"panoptic_node: {_cause(error)}", file=sys.stderr)
         return 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python's own way out takes a second to unload the network's libraries, several on a busy machine, and it would
+    # wait for a frame that is in the network still, or crash beside it.
+    os._exit(code)
 
 
 if __name__ == "__main__":
