@@ -15,15 +15,15 @@ def open_source(source, topic=None):
     """Open anything that has frames.
 
     Args:
-        source: "synthetic" for the rendered scene, or the path of a rosbag2 folder, a .mcap, .db3 or .bag file, a
-            folder of images, a video file, or one image.
+        source: "synthetic" for the rendered scene, or the path of a rosbag2 folder, a .mcap, .db3 (also .zstd) or .bag
+            file, a folder of images, a video file, or one image.
         topic: image topic of a recording; None takes the only camera topic.
 
     Returns:
         an object with `len()`, `name`, `rate_hz` (frames/s), and an iterator of `Frame` that starts anew each time.
 
     Raises:
-        InputError: no such path, unknown kind, damaged file, or a topic that does not fit; also while iterating.
+        InputError: no such path, unknown kind, nothing readable, or a topic that does not fit; also while iterating.
     """
     if str(source) == rendered.NAME:
         return rendered.RenderedScene()
@@ -32,7 +32,7 @@ def open_source(source, topic=None):
         raise InputError(f"no such source: {path}; expected {rendered.NAME!r} or the path of a bag, images or a video")
     suffix = path.suffix.lower()
     # rosbags is slow to import and needed for recordings only.
-    if (path / "metadata.yaml").is_file() or suffix in (".mcap", ".db3", ".bag"):
+    if is_recording(path):
         from yoso_ros.bags.recording import Recording
 
         return Recording(path, topic)
@@ -43,3 +43,14 @@ def open_source(source, topic=None):
     if suffix in VIDEO_SUFFIXES:
         return VideoFile(path)
     raise InputError(f"{path}: expected a bag (.mcap, .db3), a video or an image, found {suffix or 'no suffix'}")
+
+
+def is_recording(path):
+    """Whether a path looks like a rosbag2 folder or a file of a recording."""
+    if path.is_dir():
+        return any(p.name == "metadata.yaml" or _is_recording_file(p) for p in path.iterdir())
+    return _is_recording_file(path)
+
+
+def _is_recording_file(path):
+    return path.name.removesuffix(".zstd").endswith((".mcap", ".db3")) or path.suffix == ".bag"

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rosbag2 (or rosbag1) recording: its topics and messages, whole or damaged, with what is lost. No ROS is needed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from rosbags.highlevel import AnyReader
+
+from yoso_ros.bags.linear import is_storage_file, read_storage_file, uncompressed
+from yoso_ros.bags.message_types import typestore
+from yoso_ros.errors import InputError
+
+METADATA = "metadata.yaml"
+
+
+@dataclass(slots=True)
+class Topic:
+    """One topic: message type, readable messages, and when the first and last were recorded, in nanoseconds."""
+
+    type: str
+    count: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+
+
+class Bag:
+    """The messages of a recording; opening it reads it once from end to end, to know what can be read.
+
+    Args:
+        path: rosbag2 folder, with or without its metadata.yaml, or a single .mcap, .db3 (both also .zstd) or .bag file.
+
+    Attributes:
+        name: the path.
+        topics: dict of topic name to `Topic`, of the topics with messages.
+        custom_data: dict of str that the writer left in metadata.yaml.
+
+    Raises:
+        InputError: nothing in it can be read.
+    """
+
+    def __init__(self, path):
+        self.name, self._path = str(path), Path(path)
+        self._lost, self._undecoded = [], {}
+        metadata, fault = _read_metadata(self._path)
+        self.custom_data = metadata.get("custom_data") or {}
+        self._is_damaged = False
+        try:
+            self.topics = _survey(self._whole(None))
+            return
+        except Exception as error:  # the library lets errors of SQLite, mcap, YAML and its asserts through
+            reason = " ".join(str(error).split()) or type(error).__name__
+        self._is_damaged = True
+        self._files = _storage_files(self._path, metadata, self._lost.append)
+        self.topics = _survey(self._linear(self._lost.append))
+        if not self.topics:
+            raise InputError(f"{self.name}: expected a rosbag2 recording; it cannot be read: {reason}")
+        if fault:
+            self._lost.append(fault)
+        self._lost += self._missing_messages(metadata)
+
+    def messages(self, topics, start_ns=None, stop_ns=None):
+        """Read the messages of some topics in the order of recording.
+
+        Args:
+            topics: names; those that the recording lacks are passed over.
+            start_ns, stop_ns: recording times in nanoseconds, the second exclusive; None for no limit.
+
+        Yields:
+            (topic, recorded nanoseconds, message with the fields of the ROS message).
+        """
+        topics = {topic for topic in topics if topic in self.topics}
+        if not topics:
+            return
+        source = self._linear(lambda _: None) if self._is_damaged else self._whole(topics, start_ns, stop_ns)
+        low, high = start_ns or 0, float("inf") if stop_ns is None else stop_ns
+        for topic, kind, recorded, data, deserialize in source:
+            if topic not in topics or not low <= recorded < high:
+                continue
+            try:
+                message = deserialize(data, kind)
+            except Exception:  # of many kinds: whatever the bytes made the library do
+                self._undecoded.setdefault(topic, set()).add(recorded)
+                continue
+            yield topic, recorded, message
+
+    @property
+    def losses(self):
+        """What is lost in a damaged recording: list of str, empty for a whole one; `messages` may find more."""
+        return self._lost + [f"{t}: {len(found)} messages cannot be decoded" for t, found in self._undecoded.items()]
+
+    def _whole(self, topics, start_ns=None, stop_ns=None):
+        with AnyReader([self._path], default_typestore=typestore()) as reader:
+            chosen = [c for c in reader.connections if topics is None or c.topic in topics]
+            if not chosen:  # which would mean all topics to the library
+                return
+            for connection, recorded, data in reader.messages(chosen, start_ns, stop_ns):
+                data = uncompressed(data) if reader.is2 else data
+                yield connection.topic, connection.msgtype, recorded, data, reader.deserialize
+
+    def _linear(self, note):
+        for path in self._files:
+            for topic, kind, recorded, data in read_storage_file(path, note):
+                yield topic, kind, recorded, data, typestore().deserialize_cdr
+
+    def _missing_messages(self, metadata):
+        for entry in metadata.get("topics_with_message_count") or []:
+            topic, expected = entry["topic_metadata"]["name"], entry["message_count"]
+            found = self.topics[topic].count if topic in self.topics else 0
+            if found < expected:
+                yield f"{topic}: {expected - found} of {expected} messages are lost"
+
+
+def _survey(messages):
+    topics = {}
+    for topic, kind, recorded, *_ in messages:
+        entry = topics.setdefault(topic, Topic(kind, 0, recorded, recorded))
+        entry.count += 1
+        entry.first_ns, entry.last_ns = min(entry.first_ns, recorded), max(entry.last_ns, recorded)
+    return topics
+
+
+def _read_metadata(path):
+    """(content of metadata.yaml or {}, what is wrong with it or None)."""
+    file = path / METADATA
+    if not path.is_dir():
+        return {}, None
+    try:
+        content = yaml.safe_load(file.read_text())["rosbag2_bagfile_information"]
+        if not isinstance(content, dict):
+            raise TypeError("not a mapping")
+        return content, None
+    except FileNotFoundError:
+        return {}, f"no {METADATA}: how many messages there were is unknown"
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
+        return {}, f"{METADATA} cannot be read: how many messages there were is unknown"
+
+
+def _storage_files(path, metadata, note):
+    """The storage files of a recording in their order; `note` is told of missing ones."""
+    if not path.is_dir():
+        return [path] if is_storage_file(path) else []
+    present = sorted((p for p in path.iterdir() if is_storage_file(p)), key=lambda p: (len(p.name), p.name))
+    named = [path / Path(name).name for name in metadata.get("relative_file_paths") or []]
+    for file in named:
+        if file not in present:
+            note(f"{file.name} is missing")
+    # Files of a recording that was interrupted are in the folder before they are in the metadata.
+    return [f for f in named if f in present] + [f for f in present if f not in named]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Panoptic labels in recordings, as the node publishes them and as truth: a label image and its segments.
+
+Legend: `H W` size of a label image in pixels. A prefix such as /yoso/panoptic stands for the pair of topics
+PREFIX/image_raw (mono16, the id rule) and PREFIX/segments.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from yoso_ros.bags.message_types import IMAGE, SEGMENTS, stamp_ns
+from yoso_ros.errors import InputError
+from yoso_ros.results import UNLABELLED_ID, Segment
+
+TRUTH_PREFIX = "/ground_truth/panoptic"
+WAITING = 64  # label images and segments that wait for their other half; more are given up
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFrame:
+    """The labels of one frame.
+
+    Attributes:
+        stamp_ns: nanoseconds.
+        panoptic: uint16 (H, W), the id rule; 65535 = unlabelled.
+        segments: list of `Segment`. In truth a thing with instance 0 is a crowd: a group that is not told apart.
+    """
+
+    stamp_ns: int
+    panoptic: np.ndarray
+    segments: list[Segment]
+
+
+def label_prefixes(topics):
+    """Prefixes of the panoptic labels among the topics of a `Bag`: list of str."""
+    prefixes = [name.removesuffix("/segments") for name, topic in topics.items() if topic.type == SEGMENTS]
+    return [p for p in prefixes if f"{p}/image_raw" in topics and topics[f"{p}/image_raw"].type == IMAGE]
+
+
+def is_node_output(topic, topics):
+    """Whether a topic is beside panoptic labels, so that its images are answers and no camera's."""
+    for prefix in label_prefixes(topics):
+        namespace = prefix.rpartition("/")[0] or prefix
+        if topic.startswith(f"{namespace}/"):
+            return True
+    return False
+
+
+class Labels:
+    """The labels under one prefix of a `Bag`; each iteration starts anew.
+
+    Attributes:
+        unpaired: after an iteration, label images and segments without the other half of the same stamp.
+    """
+
+    def __init__(self, bag, prefix):
+        if prefix not in label_prefixes(bag.topics):
+            known = ", ".join(label_prefixes(bag.topics)) or "none"
+            raise InputError(
+                f"{bag.name}: expected {prefix}/image_raw and {prefix}/segments; panoptic topics in it: {known}"
+            )
+        self._bag, self._prefix, self.unpaired = bag, prefix, 0
+
+    def __iter__(self):
+        waiting, self.unpaired = {}, 0
+        names = [f"{self._prefix}/image_raw", f"{self._prefix}/segments"]
+        for topic, _, message in self._bag.messages(names):
+            parts = waiting.setdefault(stamp_ns(message), {})
+            parts[topic] = message
+            if len(parts) == len(names):
+                del waiting[stamp_ns(message)]
+                yield self._frame(*(parts[name] for name in names))
+            elif len(waiting) > WAITING:
+                del waiting[next(iter(waiting))]
+                self.unpaired += 1
+        self.unpaired += len(waiting)
+
+    def _frame(self, image, array):
+        where = f"{self._bag.name}: {self._prefix} at {stamp_ns(image) / 1e9:.9f}"
+        panoptic = _label_image(image, where)
+        if panoptic.shape != (array.height, array.width):
+            raise InputError(f"{where}: label image of {panoptic.shape}, segments of {(array.height, array.width)}")
+        segments = [_segment(message) for message in array.segments]
+        present, listed = set(np.unique(panoptic).tolist()) - {UNLABELLED_ID}, {s.id for s in segments}
+        if present != listed:
+            raise InputError(
+                f"{where}: the label image and its segments disagree on the ids {sorted(present ^ listed)[:5]}"
+            )
+        return LabelFrame(stamp_ns(image), panoptic, segments)
+
+
+def _label_image(message, where):
+    row_bytes = 2 * message.width
+    data = np.asarray(message.data)
+    if message.encoding != "mono16" or message.step < row_bytes or data.size != message.height * message.step:
+        raise InputError(
+            f"{where}: expected a mono16 image, found {message.encoding} of {message.width}x{message.height} pixels "
+            f"with step {message.step} and {data.size} bytes"
+        )
+    rows = np.ascontiguousarray(data.reshape(message.height, message.step)[:, :row_bytes])
+    return rows.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16)
+
+
+def _segment(message):
+    roi, centroid = message.roi, message.centroid
+    return Segment(
+        message.id,
+        message.class_id,
+        message.class_name,
+        message.is_thing,
+        message.instance_id,
+        message.score,
+        message.area,
+        (roi.x_offset, roi.y_offset, roi.width, roi.height),
+        (centroid.x, centroid.y),
+    )

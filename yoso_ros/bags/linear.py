@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage files of rosbag2 read from front to back, without index or metadata: also damaged and compressed ones."""
+
+import contextlib
+import sqlite3
+import struct
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+from zlib import crc32
+
+from lz4.frame import LZ4FrameDecompressor
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+STORAGE_SUFFIXES = (".mcap", ".db3")
+COMPRESSED_SUFFIX = ".zstd"  # of a storage file that was compressed as a whole
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # serialized ROS messages begin with 0
+COPY_BYTES = 1 << 20
+# By the number of the row, so that a damaged index does not matter.
+ROWS = "SELECT id, topic_id, timestamp, data FROM messages NOT INDEXED WHERE id > ? ORDER BY id"
+
+# mcap (specification at mcap.dev): records of an op code, the length of the content as 64 bits, and the content.
+MCAP_MAGIC = b"\x89MCAP0\r\n"
+SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END, LAST_OP = 0x03, 0x04, 0x05, 0x06, 0x0F, 0x0F
+RECORD_HEAD, MESSAGE_HEAD, CHUNK_HEAD = struct.Struct("<BQ"), struct.Struct("<HIQQ"), struct.Struct("<QQQII")
+
+
+def is_storage_file(path):
+    """Whether a path is named like a storage file: .mcap or .db3, each also with .zstd."""
+    name = path.name.removesuffix(COMPRESSED_SUFFIX)
+    return name.endswith(STORAGE_SUFFIXES) and not name.startswith(".")
+
+
+def uncompressed(data):
+    """The bytes of a message, which a recorder with message compression has compressed one by one."""
+    return zstd.decompress(data) if bytes(data[:4]) == ZSTD_MAGIC else data
+
+
+def read_storage_file(path, note):
+    """Read a storage file as far as it goes.
+
+    Args:
+        path: .mcap or .db3 file, or one of these compressed as a whole (.zstd).
+        note: called with one line for each fault.
+
+    Yields:
+        (topic, message type, recorded nanoseconds, serialized message), in the order of the file.
+    """
+    if path.suffix == COMPRESSED_SUFFIX:
+        with tempfile.TemporaryDirectory() as folder:
+            inner = Path(folder) / path.stem
+            _decompress_file(path, inner, note)
+            yield from read_storage_file(inner, note)
+        return
+    for topic, kind, recorded, data in _read_mcap(path, note) if path.suffix == ".mcap" else _read_sqlite(path, note):
+        try:
+            yield topic, kind, recorded, uncompressed(data)
+        except zstd.ZstdError as error:
+            note(f"a message of {topic} does not decompress: {error}")
+
+
+def _decompress_file(path, inner, note):
+    with path.open("rb") as source, inner.open("wb") as target:
+        stream = zstd.ZstdDecompressor()
+        while block := source.read(COPY_BYTES):
+            try:
+                while block:
+                    target.write(stream.decompress(block))
+                    block = b""
+                    if stream.eof:
+                        block, stream = stream.unused_data, zstd.ZstdDecompressor()
+            except zstd.ZstdError as error:
+                note(f"{path.name}: compressed data are damaged ({error})")
+                return
+
+
+def _read_mcap(path, note):
+    size = path.stat().st_size
+    schemas, channels = {}, {}
+    with path.open("rb") as file:
+        if file.read(len(MCAP_MAGIC)) != MCAP_MAGIC:
+            note(f"{path.name}: not an mcap file")
+            return
+        while True:
+            at = file.tell()
+            head = file.read(RECORD_HEAD.size)
+            if len(head) < RECORD_HEAD.size:
+                note(f"{path.name}: cut off at byte {size}")
+                return
+            op, length = RECORD_HEAD.unpack(head)
+            if op == DATA_END:
+                return
+            if not 0 < op <= LAST_OP:
+                note(f"{path.name}: damaged at byte {at}; nothing after it can be read")
+                return
+            content = file.read(min(length, size - at))
+            is_whole = len(content) == length
+            if op == CHUNK:
+                # What is left of a chunk that is cut off still holds whole messages.
+                records = _chunk_content(content, is_whole, lambda text, at=at: note(f"{path.name}: byte {at}: {text}"))
+                yield from sorted(_messages(records, schemas, channels), key=lambda message: message[2])
+            elif is_whole:
+                yield from _messages(head + content, schemas, channels)
+            if not is_whole:
+                note(f"{path.name}: cut off at byte {size}")
+                return
+
+
+def _chunk_content(content, is_whole, note):
+    """The records of a chunk, decompressed, as far as they can be had."""
+    if len(content) < CHUNK_HEAD.size:
+        return b""
+    *_, length, checksum, name_length = CHUNK_HEAD.unpack_from(content)
+    start = CHUNK_HEAD.size + name_length + 8
+    compression, data = bytes(content[CHUNK_HEAD.size : start - 8]), content[start:]
+    try:
+        if compression == b"zstd":
+            data = zstd.ZstdDecompressor().decompress(data)
+        elif compression == b"lz4":
+            data = LZ4FrameDecompressor().decompress(data)
+        elif compression:
+            note(f"chunk with unknown compression {compression!r} left out")
+            return b""
+    except (zstd.ZstdError, RuntimeError) as error:
+        note(f"chunk does not decompress and is left out ({error})")
+        return b""
+    if is_whole and (len(data) != length or (checksum and crc32(data) != checksum)):
+        note("chunk with a wrong checksum left out")
+        return b""
+    return data
+
+
+def _messages(records, schemas, channels):
+    """Messages in a run of records; schemas and channels are added to the dicts; stops where a record is cut off."""
+    at = 0
+    while at + RECORD_HEAD.size <= len(records):
+        op, length = RECORD_HEAD.unpack_from(records, at)
+        at += RECORD_HEAD.size
+        content = records[at : at + length]
+        at += length
+        if len(content) < length:
+            return
+        if op == SCHEMA:
+            schemas[int.from_bytes(content[:2], "little")], _ = _string(content, 2)
+        elif op == CHANNEL:
+            topic, _ = _string(content, 4)
+            channels[int.from_bytes(content[:2], "little")] = topic, int.from_bytes(content[2:4], "little")
+        elif op == MESSAGE:
+            channel, _, recorded, _ = MESSAGE_HEAD.unpack_from(content)
+            topic, schema = channels.get(channel, (None, None))
+            if schema in schemas:
+                yield topic, schemas[schema], recorded, content[MESSAGE_HEAD.size :]
+
+
+def _string(content, at):
+    end = at + 4 + int.from_bytes(content[at : at + 4], "little")
+    return content[at + 4 : end].decode(errors="replace"), end
+
+
+def _read_sqlite(path, note):
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as database:
+        try:
+            # Without it SQLite does not even open a file that is shorter than its header says.
+            database.execute("PRAGMA writable_schema=ON")
+            topics = {row[0]: row[1:] for row in database.execute("SELECT id, name, type FROM topics")}
+        except sqlite3.Error as error:
+            note(f"{path.name}: {error}")
+            return
+        try:
+            (final,) = database.execute("SELECT max(id) FROM messages").fetchone()
+        except sqlite3.Error:
+            final = None
+        last, is_noted = 0, False
+        while True:
+            try:
+                for number, topic, recorded, data in database.execute(ROWS, (last,)):
+                    last = number
+                    if topic in topics:
+                        yield *topics[topic], recorded, data
+                return
+            except sqlite3.Error as error:
+                if not is_noted:
+                    note(f"{path.name}: after message {last}: {error}")
+                is_noted = True
+                last += 1
+                if final is None or last >= final:
+                    return
