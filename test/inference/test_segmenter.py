@@ -35,7 +35,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def segmenter(weights):
-    return yoso_ros.load_segmenter(SMALL, weights, score_threshold=0.05, overlap_threshold=0.1)
+    return yoso_ros.load_segmenter(SMALL, weights, engine="torch", score_threshold=0.05, overlap_threshold=0.1)
 
 
 def check(result, frame):

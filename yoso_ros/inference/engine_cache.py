@@ -14,8 +14,6 @@ import os
 import time
 from pathlib import Path
 
-import torch
-
 from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare
 from yoso_ros.resources import PACKAGE
 
@@ -54,7 +52,7 @@ def engine_graph(model):
             _LOG.warning("%s does not fit the network (%s): exporting it again", path, error)
     _LOG.info("exporting the graph of %s (once; it is kept in %s)", model.config.name, path.parent)
     started = time.perf_counter()
-    proto = graph_without_weights(network, dtype=torch.float32)
+    proto = graph_without_weights(network)
     _write(path, proto.SerializeToString())
     _LOG.info("exported in %.0f s", time.perf_counter() - started)
     return fill_weights(proto, network).SerializeToString()

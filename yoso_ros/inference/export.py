@@ -63,9 +63,9 @@ class FrameNetwork(nn.Module):
         self.network = network
 
     def forward(self, frames):
-        """frames uint8 or float32 (B, h, w, 3) RGB 0..255 -> class_logits (B, N, C+1), mask_logits (B, N, H/4, W/4)."""
+        """frames float32 (B, h, w, 3) RGB 0..255 -> class_logits (B, N, C+1), mask_logits (B, N, H/4, W/4)."""
         network = self.network
-        images = (frames.permute(0, 3, 1, 2).to(torch.float32) - network.pixel_mean) / network.pixel_std
+        images = (frames.permute(0, 3, 1, 2) - network.pixel_mean) / network.pixel_std
         height, width = images.shape[-2:]
         # Written with the size of a padded map first: the exporter then sees that every stride divides it.
         right = (width + STRIDE - 1) // STRIDE * STRIDE - width
@@ -87,13 +87,12 @@ def prepare(model, variant="portable"):
     return FrameNetwork(model).eval()
 
 
-def graph_without_weights(network, shape=None, dtype=torch.uint8, variant="portable"):
-    """Export a prepared network with its weights as inputs of the graph, named as in the network.
+def graph_without_weights(network, shape=None, variant="portable"):
+    """Export a prepared network with float32 frames, and its weights as inputs of the graph, named as in the network.
 
     Args:
         network: what `prepare` returned.
         shape: (B, h, w) of the one shape that the graph takes, or None for any up to (64, 8192, 8192).
-        dtype: of the frames, torch.uint8 or torch.float32.
         variant: that of `prepare`.
 
     Returns:
@@ -115,7 +114,7 @@ def graph_without_weights(network, shape=None, dtype=torch.uint8, variant="porta
         1: dim("height", min=1, max=LONGEST_SIDE),
         2: dim("width", min=1, max=LONGEST_SIDE),
     }
-    frames = torch.zeros(*(shape or TRACED_SHAPE), 3, dtype=dtype)
+    frames = torch.zeros(*(shape or TRACED_SHAPE), 3)
     with torch.no_grad(), _without_exporter_messages():
         program = torch.onnx.export(
             network,
@@ -170,6 +169,19 @@ def fill_weights(proto, network):
     return proto
 
 
+def take_uint8(proto):
+    """Make the frames of a graph uint8: a cast before all else. Changes and returns `proto`."""
+    import onnx
+
+    graph, floats = proto.graph, f"{INPUT_NAME}_float32"
+    for node in graph.node:
+        node.input[:] = [floats if name == INPUT_NAME else name for name in node.input]
+    graph.node.insert(0, onnx.helper.make_node("Cast", [INPUT_NAME], [floats], to=onnx.TensorProto.FLOAT))
+    (frames,) = (value for value in graph.input if value.name == INPUT_NAME)
+    frames.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    return proto
+
+
 def export_onnx(model, shape=None, variant="portable"):
     """Export a network as one ONNX graph with its weights: uint8 frames in, class logits and mask logits out.
 
@@ -185,7 +197,7 @@ def export_onnx(model, shape=None, variant="portable"):
         InputError: unknown variant, or the packages of the extra "onnx" are missing.
     """
     network = prepare(model, variant)
-    proto = fill_weights(graph_without_weights(network, shape, torch.uint8, variant), network)
+    proto = take_uint8(fill_weights(graph_without_weights(network, shape, variant), network))
     import onnx
 
     onnx.checker.check_model(proto, full_check=True)
@@ -215,7 +227,7 @@ def compare_with_network(proto, model, shape):
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     actual = session.run(list(OUTPUT_NAMES), {INPUT_NAME: frames.numpy()})
     with torch.no_grad():
-        expected = FrameNetwork(model)(frames)
+        expected = FrameNetwork(model)(frames.float())
     return {
         name: float((torch.from_numpy(a) - e).abs().max() / e.abs().max())
         for name, a, e in zip(OUTPUT_NAMES, actual, expected, strict=True)

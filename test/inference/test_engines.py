@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every engine equals the network for frames of any size; `auto` picks by what is present; the graph cache.
+
+Random weights compare two ways to compute the same, nothing else.
+"""
+
+import copy
+import dataclasses
+import logging
+import sys
+
+import numpy as np
+import pytest
+import torch
+from engine_cases import assert_equal_outputs, expected_outputs, frames_of, network
+
+from yoso_ros.errors import InputError
+from yoso_ros.inference import Segmenter, engine_cache
+from yoso_ros.inference import engines as engines_room
+from yoso_ros.inference.engines import ENGINES, create_engine
+from yoso_ros.inference.preprocess import batch_frames
+from yoso_ros.models import load_config
+
+GRAPH_ENGINES = tuple(name for name in ENGINES if name != "torch")
+SHAPES = ((1, 101, 77), (2, 64, 160), (1, 1, 33), (1, 101, 77))
+
+
+@pytest.fixture
+def cached(tiny_graph, tiny_cache, monkeypatch):
+    """The small network; an engine made from it finds its graph in the cache."""
+    monkeypatch.setenv("YOSO_CACHE", str(tiny_cache))
+    monkeypatch.setattr(engine_cache, "graph_without_weights", lambda *a: pytest.fail("exported again"))
+    return tiny_graph[0]
+
+
+def outputs_of(engine, model, frames):
+    return [t.numpy() for t in engine(batch_frames(list(frames), model.config.pixel_mean))]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_engine_equals_the_network_for_frames_of_any_size(name, request):
+    if name in GRAPH_ENGINES:
+        pytest.importorskip(name, reason=f"needs {name}")
+        model = request.getfixturevalue("cached")
+    else:
+        from engine_cases import tiny
+
+        model = tiny()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    engine = create_engine(name, model, "cpu", "fp32")
+    assert engine.backend == f"{name}-cpu-fp32" and engine.device == torch.device("cpu")
+    kept = []
+    for index, shape in enumerate(SHAPES):
+        frames = frames_of(shape, seed=index)
+        outputs, expected = outputs_of(engine, model, frames), expected_outputs(model, frames)
+        assert all(o.dtype == np.float32 for o in outputs)
+        assert_equal_outputs(outputs, expected)
+        kept.append((outputs, expected))
+    engine.synchronize()
+    for outputs, expected in kept:  # a later call has not written over them
+        assert_equal_outputs(outputs, expected)
+    after = model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_segmenter_gives_the_same_results_for_frames_of_different_sizes(name, cached):
+    pytest.importorskip(name, reason=f"needs {name}")
+    model = copy.deepcopy(cached)
+    for stage in model.decoder.stages:
+        torch.nn.init.normal_(stage.class_predictor.weight, std=2.0)  # not all void
+    config = dataclasses.replace(model.config, score_threshold=0.05, overlap_threshold=0.1, shortest_edge=120)
+    frames = [frames_of((1, *size))[0] for size in ((101, 77), (60, 133))]
+    expected = Segmenter(config, create_engine("torch", model, "cpu", "fp32")).batch(frames)
+    actual = Segmenter(config, create_engine(name, model, "cpu", "fp32")).batch(frames)
+    for a, e in zip(actual, expected, strict=True):
+        assert len(e.segments) > 1
+        assert (a.panoptic != e.panoptic).mean() < 1e-3
+
+
+def test_openvino_computes_in_float32_unless_asked(cached):
+    pytest.importorskip("openvino", reason="needs openvino")
+    frames = frames_of((1, 64, 96))
+    expected = expected_outputs(cached, frames)
+    exact = outputs_of(create_engine("openvino", cached, "cpu", "auto"), cached, frames)
+    engine = create_engine("openvino", cached, "cpu", "bf16")
+    assert engine.backend == "openvino-cpu-bf16"
+    # bfloat16 has 8 bits of mantissa and cannot come this close.
+    assert_equal_outputs(exact, expected, tolerance=1e-4)
+    errors = [
+        np.abs(a - e).max() / np.abs(e).max() for a, e in zip(outputs_of(engine, cached, frames), expected, strict=True)
+    ]
+    assert all(np.isfinite(errors))
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "precision", "message"),
+    [
+        ("openvino", "cpu", "fp16", "precision fp16 is not one of the openvino engine; it runs fp32 and bf16"),
+        ("onnxruntime", "auto", "bf16", "precision bf16 is not one of the onnxruntime engine; it runs fp32"),
+        ("onnxruntime", "tpu", "auto", "device: expected auto, cpu, cuda"),
+        ("tensorflow", "cpu", "auto", "engine: expected one of auto, torch, openvino, onnxruntime, found 'tensorflow'"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_said(name, device, precision, message):
+    if name in GRAPH_ENGINES:
+        pytest.importorskip(name, reason=f"needs {name}")
+    with pytest.raises(InputError, match=message):
+        create_engine(name, None, device, precision)
+
+
+def test_missing_package_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match=r"engine openvino: its package is missing .*install yoso-ros\[cpu,onnx\]"):
+        create_engine("openvino", None, "cpu", "auto")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto takes CUDA here")
+@pytest.mark.parametrize("missing", [(), ("openvino",), ("openvino", "onnxruntime")], ids=str)
+def test_auto_takes_the_fastest_that_is_present_and_says_why(cached, monkeypatch, caplog, missing):
+    for name in GRAPH_ENGINES:
+        pytest.importorskip(name, reason=f"needs {name}")
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    expected = ("openvino", "onnxruntime", "torch")[len(missing)]
+    with caplog.at_level(logging.INFO, logger="yoso_ros"):
+        assert create_engine("auto", cached, "auto", "auto").backend == f"{expected}-cpu-fp32"
+    (line,) = [r.getMessage() for r in caplog.records if r.name == engines_room.__name__]
+    assert f"engine {expected}-cpu-fp32" in line and all(f"no {package}: " in line for package in missing)
+
+
+def test_auto_falls_back_to_torch_where_the_graph_cannot_be_made(tiny_graph, monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with caplog.at_level(logging.INFO, logger="yoso_ros"):
+        assert create_engine("auto", tiny_graph[0], "cpu", "auto").backend == "torch-cpu-fp32"
+    assert 'export needs the packages of the extra "onnx"' in caplog.text
+
+
+def test_kept_graph_serves_other_weights_of_the_same_network(cached, tiny_cache):
+    onnx = pytest.importorskip("onnx")
+    other = network(cached.config)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.1)
+    graph = onnx.load_from_string(engine_cache.engine_graph(other))  # `cached` fails the test on an export
+    frames = frames_of((1, 64, 90))
+    from engine_cases import run_graph
+
+    assert_equal_outputs(run_graph(graph, frames.astype(np.float32)), expected_outputs(other, frames))
+    (path,) = tiny_cache.iterdir()
+    assert path.stat().st_size < 1e6, "the weights are kept too"
+
+
+def test_key_follows_the_structure_and_not_the_thresholds():
+    config = load_config("yoso_mobilenetv2_camvid")
+
+    def key(**changes):
+        return engine_cache.structure_key(network(dataclasses.replace(config, **changes)))
+
+    assert key() == key(score_threshold=0.1, shortest_edge=100, name="other")
+    assert len({key(), key(num_stages=1), key(temperature=0.2), key(num_proposals=49)}) == 4
+
+
+def test_broken_or_unwritable_cache_is_no_obstacle(tiny_graph, tiny_cache, monkeypatch, tmp_path, caplog):
+    model, graph = tiny_graph
+    (kept,) = tiny_cache.iterdir()
+    onnx = pytest.importorskip("onnx")
+    monkeypatch.setattr(engine_cache, "graph_without_weights", lambda *a: onnx.load(kept))
+    monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
+    (tmp_path / kept.name).write_bytes(kept.read_bytes()[:1000])
+    assert engine_cache.engine_graph(model) == graph
+    assert "exporting it again" in caplog.text
+    assert (tmp_path / kept.name).read_bytes() == kept.read_bytes()
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("YOSO_CACHE", str(tmp_path / "file"))
+    assert engine_cache.engine_graph(model) == graph
+    assert "cannot be kept" in caplog.text

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exported graphs equal the network: every model configuration, both variants, fixed and ranged shapes, the command.
+
+The reference is the network itself in torch, not folded, on frames padded as the authors do. The weights are the golden
+numbers where there are some, otherwise random ones; they compare two ways to compute the same, nothing else.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from engine_cases import (
+    SMALL,
+    assert_equal_outputs,
+    expected_outputs,
+    frames_of,
+    golden_network,
+    network,
+    operators,
+    run_graph,
+    tiny,
+)
+
+import yoso_ros
+from yoso_ros.checkpoint import save_checkpoint
+from yoso_ros.inference.fold import fold_batch_norms
+from yoso_ros.models import create_model, load_config, model_names
+
+
+@pytest.fixture
+def exporter():
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason=f"export needs {package}")
+    from yoso_ros.inference import export
+
+    return export
+
+
+BACKBONES = [
+    {"backbone": backbone, "backbone_norm": norm}
+    for backbone in ("resnet18", "resnet50", "mobilenet_v2")
+    for norm in ("batch_norm", "frozen_batch_norm")
+]
+
+
+@pytest.mark.parametrize("change", BACKBONES, ids=lambda change: " ".join(change.values()))
+def test_folding_keeps_the_outputs_and_leaves_only_the_norms_of_deformable_convolutions(change):
+    model = network(dataclasses.replace(load_config(SMALL), **change))
+    folded = fold_batch_norms(model)
+    frames = frames_of((1, 64, 90))
+    assert_equal_outputs(expected_outputs(folded, frames), expected_outputs(model, frames), tolerance=1e-4)
+    left = [name for name, module in folded.named_modules() if hasattr(module, "running_var")]
+    assert left == [f"neck.pyramid.upsamples.{level}.deform_norm" for level in range(3)]
+    assert any("bn1" in name or "features.0.1" in name for name in model.state_dict()), "the model itself was changed"
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_portable_graph_of_every_configuration(exporter, request, monkeypatch, name):
+    if name.startswith("yoso_r50_"):
+        model = golden_network(name.removeprefix("yoso_r50_"), request.getfixturevalue("golden"), monkeypatch)
+    else:
+        model = network(load_config(name))
+    frames = frames_of((1, 96, 118))
+    proto = exporter.export_onnx(model, frames.shape[:3])
+    assert operators(proto).count("GridSample") == 3 and "DeformConv" not in operators(proto)
+    assert_equal_outputs(run_graph(proto, frames), expected_outputs(model, frames))
+
+
+def test_tensorrt_variant_keeps_deformable_convolutions_with_a_bias(exporter):
+    model = network(load_config(SMALL))
+    frames = frames_of((1, 64, 90))
+    proto = exporter.export_onnx(model, frames.shape[:3], "tensorrt")
+    nodes = [node for node in proto.graph.node if node.op_type == "DeformConv"]
+    assert len(nodes) == 3 and "GridSample" not in operators(proto)
+    initializers = {i.name for i in proto.graph.initializer}
+    # x, weight, offset, bias, mask; TensorRT's parser reads the bias whenever there is a mask.
+    assert all(len(node.input) == 5 and node.input[3] in initializers for node in nodes)
+    assert_equal_outputs(run_graph(proto, frames), expected_outputs(model, frames))
+
+
+def test_ranged_graph_takes_any_shape_and_names_nothing_of_this_machine(exporter, tiny_graph):
+    import onnx
+
+    model, graph = tiny_graph
+    proto = exporter.take_uint8(onnx.load_from_string(graph))
+    onnx.checker.check_model(proto, full_check=True)
+    assert [d.dim_param for d in proto.graph.input[0].type.tensor_type.shape.dim[:3]] == ["batch", "height", "width"]
+    assert str(Path(yoso_ros.__file__).parent).encode() not in graph and b"site-packages" not in graph
+    for shape in ((1, 101, 77), (2, 64, 160), (3, 1, 33), (1, 250, 40)):
+        frames = frames_of(shape, seed=shape[1])
+        assert_equal_outputs(run_graph(proto, frames), expected_outputs(model, frames))
+
+
+def test_weights_of_another_network_are_refused(exporter):
+    network = exporter.prepare(tiny())
+    proto = exporter.graph_without_weights(network, (1, 64, 64))
+    wide = dataclasses.replace(load_config(SMALL), backbone="resnet18", num_stages=1, num_attention_blocks=1)
+    with pytest.raises(ValueError, match=r"expected \(.*\) for this graph, found \("):
+        exporter.fill_weights(proto, exporter.prepare(create_model(wide)))
+
+
+def test_command(exporter, tmp_path, capsys):
+    import onnx
+
+    from yoso_ros.cli import main
+
+    model = tiny()
+    weights, output = tmp_path / "weights.safetensors", tmp_path / "out" / "tiny.onnx"
+    save_checkpoint(weights, model.state_dict(), model.config, {})
+    yaml = tmp_path / "tiny.yaml"
+    yaml.write_text(
+        "architecture: yoso\nlabel_set: camvid\nbackbone: resnet18\npyramid_channels: [16, 16, 32, 32]\n"
+        "aggregator_channels: 64\nhidden_dim: 128\nffn_dim: 512\nnum_proposals: 50\ntemperature: 0.1\n"
+        "num_stages: 1\nnum_attention_blocks: 1\n"
+    )
+    base = ["export", "--model", str(yaml), "--weights", str(weights)]
+    assert main([*base, "--output", str(output), "--size", "64x90", "--batch", "2"]) == 0
+    assert "passed the ONNX checker" in capsys.readouterr().out
+    frames = frames_of((2, 64, 90))
+    assert_equal_outputs(run_graph(onnx.load(output), frames), expected_outputs(model, frames))
+    assert [path.name for path in output.parent.iterdir()] == ["tiny.onnx"]
+    for arguments, message in (
+        (["--output", str(output), "--size", "64"], "--size: expected HxW such as 480x640, or ranged, found '64'"),
+        (["--output", str(output), "--batch", "0"], "--batch: expected 1 or more, found 0"),
+        (["--output", "graph.pt"], "expected a file name that ends in .onnx, found graph.pt"),
+    ):
+        assert main([*base, *arguments]) == 2
+        assert message in capsys.readouterr().err
