@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera of a sensor_msgs/CameraInfo: rays of its pixels, and pixels of points. Needs no ROS.
+
+Legend: `H W` size of the image; camera coordinates as REP-103 has them for optical frames: x right, y down, z forward,
+metres; pixel coordinates with the centre of the top-left pixel at (0, 0).
+"""
+
+import cv2
+import numpy as np
+
+from yoso_ros.errors import InputError
+
+FISHEYE_MODELS = ("equidistant", "fisheye")
+PLAIN_MODELS = ("", "plumb_bob", "rational_polynomial")  # one formula in OpenCV, by the number of coefficients
+# By default OpenCV stops after 5 rounds, a twentieth of a pixel off with a wide lens.
+ACCURATE = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
+MARGIN = 0.02  # of the view, on each side, so that rounding at the border loses no point
+NEAREST_M = 1e-3  # what is nearer, or behind the camera, is not seen
+
+
+class CameraModel:
+    """Pinhole camera with the distortion of its calibration.
+
+    Args:
+        info: has height, width, k (9 numbers), d, p (12), distortion_model, as sensor_msgs/CameraInfo.
+        rectified: True when the images are rectified: then `p` holds and there is no distortion.
+
+    Raises:
+        InputError: no calibration, or a distortion model that is not known.
+    """
+
+    def __init__(self, info, rectified=False):
+        self.size = info.height, info.width
+        matrix = np.array(info.p, np.float64).reshape(3, 4)[:, :3] if rectified else np.reshape(info.k, (3, 3))
+        self._matrix = np.array(matrix, np.float64)
+        if self._matrix[0, 0] <= 0 or self._matrix[1, 1] <= 0 or 0 in self.size:
+            raise InputError("expected a calibrated camera_info, found one without focal length or size")
+        distortion = np.array([] if rectified else info.d, np.float64)
+        self._distortion = distortion if distortion.any() else None
+        self._is_fisheye = info.distortion_model in FISHEYE_MODELS
+        if self._distortion is not None and info.distortion_model not in (*FISHEYE_MODELS, *PLAIN_MODELS):
+            known = ", ".join(m for m in (*PLAIN_MODELS, *FISHEYE_MODELS) if m)
+            raise InputError(f"expected a distortion model of {known}; found {info.distortion_model!r}")
+
+    def rays(self):
+        """Where the ray of each pixel meets z = 1: float32 (H, W) x and float32 (H, W) y."""
+        height, width = self.size
+        (fx, skew, cx), (_, fy, cy) = self._matrix[0], self._matrix[1]
+        if self._distortion is None and skew == 0:
+            x = np.broadcast_to(((np.arange(width) - cx) / fx).astype(np.float32), self.size)
+            y = np.broadcast_to((((np.arange(height) - cy) / fy).astype(np.float32))[:, None], self.size)
+            return np.ascontiguousarray(x), np.ascontiguousarray(y)
+        columns, rows = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
+        rays = self._undistort(np.stack([columns, rows], axis=-1).reshape(-1, 2)).astype(np.float32)
+        x, y = rays.reshape(height, width, 2).transpose(2, 0, 1)
+        return np.ascontiguousarray(x), np.ascontiguousarray(y)
+
+    def _undistort(self, pixels):
+        distortion = np.zeros(4) if self._distortion is None else self._distortion
+        if self._is_fisheye:
+            return cv2.fisheye.undistortPoints(pixels[:, None], self._matrix, distortion)[:, 0]
+        if hasattr(cv2, "undistortPointsIter"):  # its name before OpenCV 5
+            return cv2.undistortPointsIter(pixels[:, None], self._matrix, distortion, None, None, ACCURATE)[:, 0]
+        return cv2.undistortPoints(pixels[:, None], self._matrix, distortion, criteria=ACCURATE)[:, 0]
+
+    def project(self, points):
+        """The pixels that show points.
+
+        Args:
+            points: float (n, 3), camera coordinates.
+
+        Returns:
+            int32 (n,) row, int32 (n,) column, bool (n,) whether the point is in view; row and column are 0 where not.
+        """
+        height, width = self.size
+        points = np.asarray(points, np.float32)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            plane = points[:, :2] / points[:, 2:]
+            seen = (points[:, 2] > NEAREST_M) & np.isfinite(plane).all(axis=1)
+        plane = np.where(seen[:, None], plane, np.float32(0))
+        if self._distortion is None:
+            pixels = plane @ self._matrix[:2, :2].T.astype(np.float32) + self._matrix[:2, 2].astype(np.float32)
+        else:
+            # Far outside the view the polynomials turn back and would show points that are not there.
+            low, high = self._view()
+            seen &= ((plane >= low) & (plane <= high)).all(axis=1)
+            pixels = self._distort(np.where(seen[:, None], plane, np.float32(0)))
+        # In floating point first: a value out of range has no integer.
+        inside = (pixels > -0.5).all(axis=1) & (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
+        seen &= inside
+        column, row = np.rint(np.where(seen[:, None], pixels, 0)).astype(np.int32).T
+        return row, column, seen
+
+    def _view(self):
+        """Smallest box around the view on the plane z = 1: (low x, low y), (high x, high y), with a margin."""
+        height, width = self.size
+        columns, rows = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
+        sides = [np.stack(np.broadcast_arrays(columns, float(y)), -1) for y in (-0.5, height - 0.5)]
+        sides += [np.stack(np.broadcast_arrays(float(x), rows), -1) for x in (-0.5, width - 0.5)]
+        border = self._undistort(np.concatenate(sides))
+        margin = MARGIN * np.ptp(border, axis=0)
+        return border.min(axis=0) - margin, border.max(axis=0) + margin
+
+    def _distort(self, plane):
+        if self._is_fisheye:
+            return cv2.fisheye.distortPoints(plane.astype(np.float64)[:, None], self._matrix, self._distortion)[:, 0]
+        points = np.concatenate([plane, np.ones((len(plane), 1), np.float32)], axis=1).astype(np.float64)
+        if len(points) == 0:
+            return plane
+        return cv2.projectPoints(points, np.zeros(3), np.zeros(3), self._matrix, self._distortion)[0][:, 0]

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The point cloud node: panoptic labels onto the points of an aligned depth image or of a lidar."""
+
+import os
+import re
+import signal
+import sys
+
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from yoso_ros.errors import InputError
+from yoso_ros.resources import share_path
+from yoso_ros.ros.camera_model import CameraModel
+from yoso_ros.ros.decoding import decode_image
+from yoso_ros.ros.depth import decode_depth, single_channel
+from yoso_ros.ros.parameters import Parameter
+from yoso_ros.ros.point_cloud import cloud_from_depth, cloud_from_points, rotation_matrix
+from yoso_ros.ros.point_cloud_messages import cloud_message, read_points
+from yoso_ros.ros.stamp_sync import StampSync
+
+INPUT_DEPTH = 5  # messages of a topic that may arrive while a cloud is in work
+SPIN_S = 0.1
+PARAMETERS = (
+    Parameter(name="source", default="depth", choices=("depth", "lidar"), text="Where the points come from."),
+    Parameter(
+        name="organized",
+        default=False,
+        text="True: a point for each pixel (NaN without depth) or each lidar point; false: known ones in view only.",
+    ),
+    Parameter(name="use_color", default=True, text="Colour the points from color/image_raw; false leaves them black."),
+    Parameter(name="rectified", default=False, text="The images are rectified: use P of camera_info, no distortion."),
+    Parameter(
+        name="sync_tolerance_s",
+        default=0.0,
+        low=0.0,
+        high=10.0,
+        text="Largest difference of stamps; 0 for equal stamps, as aligned depth has them.",
+    ),
+    Parameter(name="queue_size", default=30, low=1, high=1000, text="Messages of each topic that wait for the others."),
+)
+EXTRINSIC = "camera_in_lidar"
+EXTRINSIC_TEXT = (
+    "Pose of the camera's optical frame in the lidar's frame, x y z qx qy qz qw, as static_transform_publisher takes "
+    "it; without it TF is asked."
+)
+
+
+class PointCloudNode(Node):
+    """Publishes `~/points` as long as somebody listens.
+
+    Its name is /yoso/point_cloud, so that without remapping it reads the topics of the node /yoso and the cloud is
+    /yoso/points.
+
+    Raises:
+        InputError: a parameter is not allowed.
+    """
+
+    def __init__(self):
+        super().__init__("point_cloud", namespace="yoso")
+        self._settings = self._declare()
+        self._extrinsic = self._declare_extrinsic()
+        self._tf_buffer = None
+        self._info, self._model, self._rays = None, None, None
+        self._causes = set()
+        settings = self._settings
+        source_type, topic = {"depth": (Image, "depth/image_raw"), "lidar": (PointCloud2, "lidar/points")}[
+            settings["source"]
+        ]
+        topics = {"points": (source_type, topic), "panoptic": (Image, "panoptic/image_raw")}
+        if settings["use_color"]:
+            topics["color"] = (Image, "color/image_raw")
+        self._sync = StampSync(topics, self._on_set, settings["sync_tolerance_s"], settings["queue_size"])
+        self._points = self.create_publisher(PointCloud2, "points", QoSProfile(depth=1))
+        qos = QoSProfile(depth=INPUT_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+        for name, (message_type, topic) in topics.items():
+            self.create_subscription(message_type, topic, self._adder(name), qos)
+        self.create_subscription(CameraInfo, "panoptic/camera_info", self._on_info, qos)
+        if settings["source"] == "lidar" and self._extrinsic is None:
+            self._listen_to_tf()
+        read = ", ".join(self.resolve_topic_name(topic) for _, topic in topics.values())
+        self.get_logger().info(f"reading {read}; publishing {self._points.topic_name}")
+
+    def _declare(self):
+        values = {}
+        for parameter in PARAMETERS:
+            descriptor = ParameterDescriptor(dynamic_typing=True, read_only=True, description=parameter.text)
+            descriptor.additional_constraints = parameter.allowed
+            values[parameter.name] = self.declare_parameter(parameter.name, parameter.default, descriptor).value
+            fault = parameter.fault(values[parameter.name])
+            if fault:
+                raise InputError(fault)
+        return values
+
+    def _declare_extrinsic(self):
+        descriptor = ParameterDescriptor(dynamic_typing=True, read_only=True, description=EXTRINSIC_TEXT)
+        value = self.declare_parameter(EXTRINSIC, None, descriptor).value
+        if value is None:
+            return None
+        numbers = list(value) if isinstance(value, (list, tuple)) or hasattr(value, "tolist") else []
+        if len(numbers) != 7 or any(isinstance(n, (str, bool)) for n in numbers):
+            raise InputError(f"{EXTRINSIC}: expected 7 numbers x y z qx qy qz qw, found {value!r}")
+        return rotation_matrix(*numbers[3:]), np.array(numbers[:3], np.float64)
+
+    def _listen_to_tf(self):
+        try:
+            from tf2_ros import Buffer, TransformListener
+        except ImportError as error:
+            raise InputError(f"expected the parameter {EXTRINSIC}, or the package tf2_ros installed") from error
+        self._tf_buffer = Buffer()
+        self._tf_listener = TransformListener(self._tf_buffer, self)
+
+    def _adder(self, name):
+        return lambda message: self._sync.add(name, message)
+
+    def _on_info(self, info):
+        if self._info is None or any(
+            not np.array_equal(getattr(info, part), getattr(self._info, part))
+            for part in ("height", "width", "distortion_model", "k", "d", "p")
+        ):
+            self._info, self._model, self._rays = info, None, None
+
+    def _on_set(self, messages):
+        if self._points.get_subscription_count() == 0:
+            return
+        try:
+            cloud = self._cloud(messages)
+        except Exception as error:  # one set of messages must not end the node
+            text = " ".join(str(error).split())
+            cause = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+            kind = re.sub(r"\d+", "#", cause)  # numbers change from frame to frame
+            if kind not in self._causes:
+                self._causes.add(kind)
+                self.get_logger().warning(f"no cloud of a frame (reported once): {cause}")
+            return
+        self._points.publish(cloud_message(cloud, messages["points"].header))
+
+    def _cloud(self, messages):
+        if self._info is None:
+            topic = self.resolve_topic_name("panoptic/camera_info")
+            raise InputError(f"expected a calibration on {topic}, found none so far")
+        if self._model is None:
+            self._model = CameraModel(self._info, self._settings["rectified"])
+            self._rays = self._model.rays() if self._settings["source"] == "depth" else None
+        if messages["panoptic"].encoding != "mono16":
+            raise InputError(f"expected a panoptic image in mono16, found {messages['panoptic'].encoding!r}")
+        panoptic = single_channel(messages["panoptic"], "u2")
+        rgb = decode_image(messages["color"]) if "color" in messages else None
+        organized = self._settings["organized"]
+        if self._settings["source"] == "depth":
+            return cloud_from_depth(decode_depth(messages["points"]), self._rays, panoptic, rgb, organized)
+        pose = self._extrinsic or self._pose_from_tf(messages)
+        return cloud_from_points(read_points(messages["points"]), pose, self._model, panoptic, rgb, organized)
+
+    def _pose_from_tf(self, messages):
+        """Pose of the camera in the lidar's frame, for which the two are taken as mounted fast to each other."""
+        lidar, camera = (messages[name].header.frame_id for name in ("points", "panoptic"))
+        transform = self._tf_buffer.lookup_transform(lidar, camera, Time()).transform
+        translation, rotation = transform.translation, transform.rotation
+        return (
+            rotation_matrix(rotation.x, rotation.y, rotation.z, rotation.w),
+            np.array([translation.x, translation.y, translation.z]),
+        )
+
+
+def usage():
+    """Help text of the command line."""
+    lines = [
+        "Labelled point cloud /yoso/points from the panoptic image and a depth image or a lidar.",
+        "example: point_cloud_node --ros-args -r depth/image_raw:=/camera/camera/aligned_depth_to_color/image_raw",
+        "reads panoptic/image_raw, panoptic/camera_info, color/image_raw and depth/image_raw or lidar/points in /yoso",
+        "parameters:",
+    ]
+    for p in PARAMETERS:
+        lines.append(f"  {p.name} [{p.default!r}]: {p.text}" + (f" Allowed: {p.allowed}." if p.allowed else ""))
+    lines.append(f"  {EXTRINSIC} [not set]: {EXTRINSIC_TEXT}")
+    return "\n".join(lines)
+
+
+def main(args=None):
+    """Run the node as a process of its own (console script `point_cloud_node`).
+
+    Returns:
+        Exit code: 0 after SIGINT, SIGTERM or --help; 2 when the arguments are of no use.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
+        print(usage())
+        return 0
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        try:
+            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:  # what rclpy raises for arguments and parameter files that it cannot read
+            raise InputError(str(error)) from error
+        node = PointCloudNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while True:
+            executor.spin_once(timeout_sec=SPIN_S)
+    except KeyboardInterrupt:
+        return 0
+    except (InputError, ParameterException) as error:
+        print(f"point_cloud_node: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
