@@ -98,6 +98,29 @@ def panoptic_result(merged, label_set, timings_ms=None):
     return PanopticResult(panoptic, semantic, confidence, segments, timings_ms or {})
 
 
+def segments_of(panoptic, label_set, score=1.0):
+    """The segments of a map by the id rule, such as ground truth, which has no merge.
+
+    Args:
+        panoptic: uint16 (H, W), panoptic ids of the label set; 65535 = unlabelled.
+        label_set: the `LabelSet` of the class ids.
+        score: of every segment.
+
+    Returns:
+        list of `Segment`, largest first. A thing may have instance 0, which in truth is a crowd.
+    """
+    runs = _Runs(panoptic)
+    ids, runs.value = np.unique(runs.value, return_inverse=True)
+    segments = []
+    for number, *place in zip(ids.tolist(), *runs.geometry(len(ids)), strict=True):
+        if number != UNLABELLED_ID:
+            label = label_set.classes[number >> 8]
+            area, box, centroid = place[0], tuple(place[1]), tuple(place[2])
+            named = (number, number >> 8, label.name, label.is_thing, number & 0xFF)
+            segments.append(Segment(*named, score, area, box, centroid))
+    return sorted(segments, key=lambda s: (-s.area, s.id))
+
+
 def _host_array(array):
     return np.asarray(array.cpu() if hasattr(array, "cpu") else array)
 

@@ -5,14 +5,18 @@ Legend: `H W` size of a label image in pixels. A prefix such as /yoso/panoptic s
 PREFIX/image_raw (mono16, the id rule) and PREFIX/segments.
 """
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 
 from yoso_ros.bags.message_types import IMAGE, SEGMENTS, stamp_ns
+from yoso_ros.configuration import dataclass_from_mapping
 from yoso_ros.errors import InputError
+from yoso_ros.label_sets import LabelSet
 from yoso_ros.results import UNLABELLED_ID, Segment
 
+LABEL_SET_KEY, NAMES_KEY = "yoso_ros.label_set", "yoso_ros.images"  # in the custom data of a recording
 TRUTH_PREFIX = "/ground_truth/panoptic"
 WAITING = 64  # label images and segments that wait for their other half; more are given up
 
@@ -88,6 +92,17 @@ class Labels:
                 f"{where}: the label image and its segments disagree on the ids {sorted(present ^ listed)[:5]}"
             )
         return LabelFrame(stamp_ns(image), panoptic, segments)
+
+
+def label_set_of(bag):
+    """The `LabelSet` that a recording made from a data set holds, or None."""
+    text = bag.custom_data.get(LABEL_SET_KEY)
+    return dataclass_from_mapping(LabelSet, json.loads(text), bag.name) if text else None
+
+
+def names_of(bag):
+    """Stamp in nanoseconds to (image id, file name) in a recording made from a data set, else empty: dict."""
+    return {stamp: (image_id, name) for stamp, image_id, name in json.loads(bag.custom_data.get(NAMES_KEY, "[]"))}
 
 
 def _label_image(message, where):

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set as a recording: pictures, calibration where known, and the truth as the node publishes its answers.
+
+Legend: `H W` size of a picture in pixels.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from yoso_ros.bags.frames import FIRST_STAMP_NS, CompressedImage, pinhole_info, rgb_image
+from yoso_ros.bags.labels import LABEL_SET_KEY, NAMES_KEY, TRUTH_PREFIX
+from yoso_ros.bags.message_types import camera_info_message, header, label_message, picture_message, segments_message
+from yoso_ros.bags.writing import BagWriter
+from yoso_ros.errors import InputError
+from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, panoptic_id, segments_of
+
+CAMERA = "/camera"
+FRAME_ID = "camera_optical"
+FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png"}  # by the first bytes
+
+
+def write_dataset_bag(dataset, path, storage="mcap", rate_hz=10.0, transport="compressed", progress=iter):
+    """Write a split of a data set as a recording.
+
+    Topics: /camera/image_raw or /camera/image_raw/compressed, /camera/camera_info where the data set knows its camera
+    (rendered scenes), and the truth in /ground_truth/panoptic/image_raw and /ground_truth/panoptic/segments. The label
+    set and the images' names are left in the metadata. For what becomes of crowds see `truth_labels`.
+
+    Args:
+        dataset: samples with `label_set`, as `yoso_ros.data.open_dataset` gives.
+        path: folder of the recording.
+        storage: "mcap" or "sqlite3".
+        rate_hz: frames per second of the stamps.
+        transport: "compressed" for the files' own bytes, "raw" for rgb8 pixels.
+        progress: wraps the range of indices, for a progress bar.
+
+    Returns:
+        dict of int: "frames", and what the id rule cannot express, in segments: "merged_crowds", "merged_stuff",
+        "unlabelled_crowds", "unlabelled_things".
+
+    Raises:
+        InputError: a sample has a fault, an image is neither JPEG nor PNG, or the folder exists.
+    """
+    k, counts, names = _camera_k(dataset), Counter(), []
+    with BagWriter(path, storage) as writer:
+        for index in progress(range(len(dataset))):
+            sample = dataset[index]
+            stamp = FIRST_STAMP_NS + round(index * 1e9 / rate_hz)
+            head = header(stamp, FRAME_ID)
+            height, width = sample.ids.shape
+            image = rgb_image(sample.image) if transport == "raw" else _stored_image(sample.file_name)
+            suffix = "" if transport == "raw" else "/compressed"
+            writer.write(f"{CAMERA}/image_raw{suffix}", stamp, picture_message(image, head))
+            if k is not None:
+                writer.write(f"{CAMERA}/camera_info", stamp, camera_info_message(pinhole_info(height, width, k), head))
+            panoptic, lost = truth_labels(sample.ids, sample.segments, dataset.label_set)
+            segments = segments_of(panoptic, dataset.label_set)
+            writer.write(f"{TRUTH_PREFIX}/image_raw", stamp, label_message(panoptic, head))
+            writer.write(f"{TRUTH_PREFIX}/segments", stamp, segments_message(segments, height, width, head))
+            names.append([stamp, sample.image_id, Path(sample.file_name).name])
+            counts.update(lost)
+        writer.set_custom_data(LABEL_SET_KEY, json.dumps(dataclasses.asdict(dataset.label_set)))
+        writer.set_custom_data(NAMES_KEY, json.dumps(names))
+    return {"frames": len(names), **{name: counts[name] for name in LOST}}
+
+
+LOST = ("merged_crowds", "merged_stuff", "unlabelled_crowds", "unlabelled_things")
+
+
+def truth_labels(ids, segments, label_set):
+    """Ground truth by the id rule.
+
+    Things count from 1 per class in the order of `segments`. A crowd of a thing class gets instance 0, which no single
+    thing has; crowds of one class become one. Stuff segments of one class become one. What the rule cannot name is
+    unlabelled: crowds of stuff, and things of a class past the 255th.
+
+    Args:
+        ids: int (H, W), segment id of each pixel, 0 = void.
+        segments: COCO `segments_info` list with the data set's category ids.
+        label_set: `LabelSet` of these.
+
+    Returns:
+        (uint16 (H, W) panoptic ids, Counter with the names of `LOST`).
+    """
+    things, taken, lost = Counter(), set(), Counter()
+    values = np.full(len(segments) + 1, UNLABELLED_ID, np.uint16)
+    for index, segment in enumerate(segments):
+        class_id = label_set.contiguous_id[segment["category_id"]]
+        is_thing, is_crowd = label_set.classes[class_id].is_thing, bool(segment.get("iscrowd"))
+        if is_thing and not is_crowd:
+            things[class_id] += 1
+            if things[class_id] > MAX_INSTANCES:
+                lost["unlabelled_things"] += 1
+            else:
+                values[index] = panoptic_id(class_id, things[class_id])
+        elif is_crowd and not is_thing:
+            lost["unlabelled_crowds"] += 1
+        else:
+            lost["merged_crowds" if is_crowd else "merged_stuff"] += class_id in taken
+            taken.add(class_id)
+            values[index] = panoptic_id(class_id, 0)
+    # The last value, unlabelled, is for pixels that no segment claims.
+    known = np.array([s["id"] for s in segments] + [0], np.int64)
+    order = np.argsort(known)
+    nearest = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
+    return np.where(known[nearest] == ids, values[nearest], UNLABELLED_ID).astype(np.uint16), lost
+
+
+def _stored_image(path):
+    data = np.fromfile(path, np.uint8)
+    for start, name in FORMATS.items():
+        if data[: len(start)].tobytes() == start:
+            return CompressedImage(name, data)
+    raise InputError(f"{path}: expected a JPEG or PNG file for compressed images; --transport raw takes any kind")
+
+
+def _camera_k(dataset):
+    """The camera matrix of a rendered data set, 9 numbers, or None."""
+    path = getattr(dataset, "annotations_json", None)
+    return (json.loads(path.read_bytes()).get("info") or {}).get("camera_k") if path else None

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write rosbag2 recordings without ROS."""
+
+import os
+import shutil
+from pathlib import Path
+
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from yoso_ros.bags.message_types import typestore
+from yoso_ros.errors import InputError
+
+STORAGES = ("mcap", "sqlite3")
+METADATA_VERSION = 9  # of ROS 2 Jazzy
+
+
+class BagWriter:
+    """Writes a recording, in a with block; the folder appears when the block ends without an error.
+
+    Args:
+        path: folder of the recording, which must not exist.
+        storage: one of `STORAGES`.
+
+    Raises:
+        InputError: the folder exists.
+    """
+
+    def __init__(self, path, storage="mcap"):
+        self._path = Path(path)
+        if self._path.exists():
+            raise InputError(f"{self._path} exists already; choose another place or delete it first")
+        self._parent = self._path.parent / f".{self._path.name}.{os.getpid()}"
+        # The recording's files are named after its folder, so the unfinished one has the same name elsewhere.
+        self._writer = Writer(
+            self._parent / self._path.name, version=METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()]
+        )
+        self._connections = {}
+
+    def __enter__(self):
+        self._parent.mkdir(parents=True)
+        self._writer.open()
+        return self
+
+    def write(self, topic, recorded_ns, message):
+        """Append a message of `yoso_ros.bags.message_types`, recorded at `recorded_ns` nanoseconds."""
+        kind = message.__msgtype__
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=typestore())
+        self._writer.write(self._connections[topic], recorded_ns, typestore().serialize_cdr(message, kind))
+
+    def set_custom_data(self, key, text):
+        """Leave a text in metadata.yaml, read back as `Bag.custom_data`."""
+        self._writer.set_custom_data(key, text)
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self._writer.close()
+                os.replace(self._parent / self._path.name, self._path)
+            else:
+                self._writer.abort()
+        finally:
+            shutil.rmtree(self._parent, ignore_errors=True)
