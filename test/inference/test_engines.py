@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import logging
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -176,3 +177,17 @@ def test_broken_or_unwritable_cache_is_no_obstacle(tiny_graph, tiny_cache, monke
     monkeypatch.setenv("YOSO_CACHE", str(tmp_path / "file"))
     assert engine_cache.engine_graph(model) == graph
     assert "cannot be kept" in caplog.text
+
+
+def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph):
+    from yoso_ros.benchmark.engines import BASELINE, create_engines, measure_engines
+
+    model = tiny_graph[0]
+    engines, reasons = create_engines(model, "cpu", ["torch", "torch:fp16", "magic"])
+    assert list(engines) == [BASELINE, "torch-cpu-fp32"]
+    assert "torch:fp16: precision fp16 needs a CUDA device" in reasons[0] and "magic" in reasons[1]
+    frames = frames_of((1, 64, 96))
+    assert_equal_outputs(outputs_of(engines[BASELINE], model, frames), expected_outputs(model, frames))
+    slept = {"short": lambda images: time.sleep(0.01), "long": lambda images: time.sleep(0.05)}
+    short, long = measure_engines(slept, None, rounds=3)
+    assert 10 <= short.wall_ms < 50 <= long.wall_ms and long.processor_ms < 25

@@ -9,7 +9,9 @@ EXAMPLE = "yoso-ros benchmark merge --kept 30"
 
 # Benchmark to the module that holds it, of the same form as a subcommand.
 BENCHMARKS = {
+    "engines": "yoso_ros.cli.benchmark_engines",
     "merge": "yoso_ros.cli.benchmark_merge",
+    "points": "yoso_ros.cli.benchmark_points",
 }
 
 

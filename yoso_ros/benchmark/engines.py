@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time of one forward pass in each engine, interleaved in one run, beside the network in plain eager torch."""
+
+import copy
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from yoso_ros.errors import InputError
+from yoso_ros.inference.engines import create_engine
+
+BASELINE = "torch, not folded"
+WARM_UP = 2  # rounds that are not counted
+
+
+@dataclass(frozen=True)
+class EngineTime:
+    """One engine at one size: medians in milliseconds, `processor_ms` summed over all threads of the process."""
+
+    name: str
+    wall_ms: float
+    processor_ms: float
+
+
+def create_engines(model, device, names):
+    """The baseline and every engine of "NAME" or "NAME:PRECISION" that can run here.
+
+    Args:
+        model: a `Yoso` in evaluation mode.
+        device: "cpu", "cuda" or "cuda:N".
+        names: list of str.
+
+    Returns:
+        (dict of backend name to a callable, list of reasons why one was left out).
+    """
+    plain = copy.deepcopy(model).to(device, memory_format=torch.channels_last).requires_grad_(False)
+
+    def baseline(images):
+        with torch.inference_mode():
+            return plain(images.to(device))[:2]
+
+    engines, reasons = {BASELINE: baseline}, []
+    for name in names:
+        engine, _, precision = name.partition(":")
+        try:
+            engine = create_engine(engine, model, device, precision or "fp32")
+            engines[engine.backend] = engine
+        except InputError as error:
+            reasons.append(f"{name}: {error}")
+    return engines, reasons
+
+
+def measure_engines(engines, images, rounds):
+    """Run all engines in turn, `rounds` times.
+
+    Args:
+        engines: what `create_engines` returned first.
+        images: float32 (B, 3, H, W) RGB 0..255.
+        rounds: number of measurements of each.
+
+    Returns:
+        list of `EngineTime` in the order of `engines`.
+    """
+    times = {name: [] for name in engines}
+    for turn in range(WARM_UP + rounds):
+        for name, engine in engines.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            engine(images)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn >= WARM_UP:
+                times[name].append((1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - processor)))
+    return [EngineTime(name, *map(statistics.median, zip(*pairs, strict=True))) for name, pairs in times.items()]

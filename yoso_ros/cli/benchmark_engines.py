@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros benchmark engines`: one forward pass in each engine."""
+
+import re
+
+from yoso_ros.errors import InputError
+
+SUMMARY = "Time one forward pass in each engine beside eager torch, interleaved in one run."
+EXAMPLE = "yoso-ros benchmark engines --sizes 360x480 512x800 --rounds 15"
+
+
+def add_arguments(parser):
+    """Add this benchmark's arguments."""
+    parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
+    parser.add_argument("--weights", help="checkpoint (default: the one that comes with the model)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        default=["torch", "onnxruntime", "openvino", "openvino:bf16"],
+        metavar="NAME[:PRECISION]",
+        help="engines to time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", default=["360x480", "512x800"], metavar="HxW", help="(default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="measurements of each (default: %(default)s)")
+
+
+def run(arguments):
+    """Measure every size, then print the table."""
+    import torch
+    from tqdm import tqdm
+
+    from yoso_ros.benchmark.engines import create_engines, measure_engines
+    from yoso_ros.inference.preprocess import STRIDE
+    from yoso_ros.inference.segmenter import load_network
+
+    if arguments.rounds < 1:
+        raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
+    sizes = [_size(text) for text in arguments.sizes]
+    network = load_network(arguments.model, arguments.weights)
+    engines, reasons = create_engines(network, arguments.device, arguments.engines)
+    for reason in reasons:
+        print(f"left out {reason}")
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for height, width in tqdm(sizes, desc="engines", unit="size"):
+        padded = [-(-side // STRIDE) * STRIDE for side in (height, width)]
+        images = (255 * torch.rand(1, *padded, 3, generator=generator)).permute(0, 3, 1, 2)
+        rows.append((f"{height}x{width}", measure_engines(engines, images, arguments.rounds)))
+    print(f"{'input':>10} {'engine':<24} {'median ms':>10} {'ratio':>6} {'processor ms':>13} {'ratio':>6}")
+    for size, times in rows:
+        for t in times:
+            wall, processor = times[0].wall_ms / t.wall_ms, times[0].processor_ms / t.processor_ms
+            print(f"{size:>10} {t.name:<24} {t.wall_ms:10.1f} {wall:6.2f} {t.processor_ms:13.1f} {processor:6.2f}")
+    return 0
+
+
+def _size(text):
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
+        raise InputError(f"--sizes: expected HxW such as 512x800, found {text!r}")
+    return int(match[1]), int(match[2])
