@@ -11,6 +11,7 @@ EXAMPLE = "yoso-ros benchmark merge --kept 30"
 BENCHMARKS = {
     "engines": "yoso_ros.cli.benchmark_engines",
     "merge": "yoso_ros.cli.benchmark_merge",
+    "node": "yoso_ros.cli.benchmark_node",
     "points": "yoso_ros.cli.benchmark_points",
 }
 

@@ -79,6 +79,11 @@ class NodeProcess:
                 env={**os.environ, **dds_environment(domain), "PYTHONUNBUFFERED": "1"},
             )
 
+    @property
+    def pid(self):
+        """Process id: int."""
+        return self._process.pid
+
     def check(self):
         """Raise InputError with its last lines when the node has ended."""
         status = self._process.poll()

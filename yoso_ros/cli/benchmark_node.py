@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros benchmark node`: images in and labels out of the running node over DDS, all in processes of their own."""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from yoso_ros.errors import InputError
+
+SUMMARY = "Latency, loss, CPU and memory of the node over DDS, with a constant result and with the real model."
+EXAMPLE = "yoso-ros benchmark node --segmenters constant --rates 10 30 60 --seconds 60 --search"
+NODE_NAME = "/yoso"
+SEARCH_S = 5.0  # of one iteration, as ros2_benchmark has it
+SEARCH = {"constant": (10.0, 200.0, 5.0), "real": (1.0, 60.0, 1.0)}  # lowest and highest rate and step, Hz
+
+
+def add_arguments(parser):
+    """Add this benchmark's arguments."""
+    parser.add_argument(
+        "--segmenters",
+        nargs="+",
+        default=["constant", "real"],
+        choices=["constant", "real"],
+        help="the network's place taken by a constant result, or the model itself (default: both)",
+    )
+    parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="the real model (default: %(default)s)")
+    parser.add_argument("--weights", help="its weights (default: the shipped checkpoint)")
+    parser.add_argument("--size", default="720x1280", metavar="HxW", help="size of the images (default: %(default)s)")
+    parser.add_argument("--source", default="synthetic", help="where the pictures come from (default: %(default)s)")
+    parser.add_argument("--rates", nargs="*", type=float, default=[10.0, 30.0, 60.0], help="Hz (default: 10 30 60)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a run (default: %(default)s)")
+    parser.add_argument("--search", action="store_true", help="also look for the highest rate with at most 5 %% loss")
+    parser.add_argument("--iterations", type=int, default=5, help="runs that confirm that rate (default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
+
+
+def run(arguments):
+    """Measure each segmenter in turn and print the tables."""
+    parts = arguments.size.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"--size: expected HEIGHTxWIDTH such as 720x1280, found {arguments.size!r}")
+    if arguments.seconds <= 0 or arguments.iterations < 1 or any(rate <= 0 for rate in arguments.rates):
+        raise InputError("--seconds, --rates and --iterations: expected numbers above 0")
+    report = {}
+    for segmenter in arguments.segmenters:
+        with _bench(segmenter, arguments, *parts) as bench:
+            report[segmenter] = _measure(bench, segmenter, arguments)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = arguments.output.with_name(f".{arguments.output.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(report, indent=1))
+        os.replace(temporary, arguments.output)
+    return 0
+
+
+@contextlib.contextmanager
+def _bench(segmenter, arguments, height, width):
+    """The node, a camera and a monitor, in a ROS domain of their own."""
+    from yoso_ros.benchmark.node_latency import Bench, Role
+    from yoso_ros.ros.node_process import NodeProcess, dds_environment, free_domain
+
+    roles = [sys.executable, "-m", "yoso_ros.ros.latency_roles"]
+    domain = free_domain()
+    environment = dds_environment(domain)
+    parameters = {}
+    if segmenter == "real":
+        parameters = {"model": arguments.model} | ({"weights": arguments.weights} if arguments.weights else {})
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as started:
+        command = [*roles, "node"] if segmenter == "constant" else None
+        log = Path(folder) / "node.log"
+        node = NodeProcess(parameters, {"image_raw": "/benchmark/image_raw"}, domain, log, command)
+        started.callback(node.stop)
+        camera = Role([*roles, "camera", height, width, arguments.source], environment)
+        started.callback(camera.stop)
+        monitor = Role([*roles, "monitor", NODE_NAME], environment)
+        started.callback(monitor.stop)
+        bench = Bench(camera, monitor, node)
+        bench.connect()
+        yield bench
+
+
+def _measure(bench, segmenter, arguments):
+    from tqdm import tqdm
+
+    from yoso_ros.benchmark.node_latency import highest_rate
+
+    runs = []
+    for rate in tqdm(arguments.rates, desc=f"node, {segmenter}", unit="run"):
+        runs.append(bench.run(rate, arguments.seconds))
+    print(
+        f"\nnode with the {segmenter} segmenter, {arguments.size} bgr8 in, panoptic + semantic + segments out over DDS"
+    )
+    print("latency: publish to receipt of the last label topic, ms; CPU: of one core, and per processed frame")
+    names = ("Hz", "sent", "received", "processed", "dropped", "failed", "lost", "p50", "p95", "p99", "max")
+    print("".join(f"{name:>10}" for name in names) + f"{'CPU %':>8}{'CPU ms':>8}{'MB':>7}{'peak':>7}")
+    for r in runs:
+        whole = [r.sent, r.received, r.processed, r.dropped, r.failed]
+        latency = [r.percentile(p) for p in (50, 95, 99, 100)]
+        print(
+            f"{r.reached_hz:10.1f}" + "".join(f"{n:10d}" for n in whole) + f"{100 * r.loss:9.1f}%"
+            "" + "".join(f"{ms:10.1f}" for ms in latency) + f"{r.cpu_percent:8.0f}{r.cpu_ms:8.1f}{r.memory_mb:7.0f}"
+            f"{r.peak_mb:7.0f}"
+        )
+    for r in runs:
+        if r.stages:
+            text = " + ".join(f"{name} {ms:.1f}" for name, ms in r.stages.items() if name != "outside")
+            print(
+                f"stages at {r.rate_hz:g} Hz, means: {text}; outside {r.stages['outside']:.1f} ms; "
+                f"{r.unsound} of {r.answered} frames do not add up"
+            )
+    report = {"size": arguments.size, "seconds": arguments.seconds, "runs": [_plain(r) for r in runs]}
+    if arguments.search:
+        low, high, step = SEARCH[segmenter]
+        with tqdm(desc="highest rate", unit="run") as bar:
+
+            def measure(rate):
+                result = bench.run(rate, SEARCH_S)
+                bar.update()
+                bar.set_postfix(Hz=rate, loss=f"{result.loss:.1%}")
+                return result
+
+            rate, loss = highest_rate(measure, low, high, step, arguments.iterations)
+        print(f"highest rate with at most 5 % loss: {rate:g} Hz ({loss:.1%} lost), looked at {low:g} to {high:g} Hz")
+        report["highest_rate"] = {"rate_hz": rate, "loss": loss, "low_hz": low, "high_hz": high, "step_hz": step}
+    return report
+
+
+def _plain(run):
+    """The numbers of a run, those that ros2_benchmark has under its names too."""
+    values = {name: value for name, value in vars(run).items() if name != "latency"}
+    values |= {f"latency_p{p}_ms": run.percentile(p) for p in (50, 95, 99, 100)}
+    if run.latency.size:
+        values |= {
+            "FIRST_SENT_RECEIVED_LATENCY": float(run.latency[0]),
+            "MEAN_LATENCY": float(run.latency.mean()),
+            "MAX_LATENCY": float(run.latency.max()),
+            "NUM_MISSED_FRAMES": run.sent - run.answered,
+            "NUM_FRAMES_SENT": run.sent,
+        }
+    return values
