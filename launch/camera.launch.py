@@ -30,6 +30,11 @@ ARGUMENTS = [
         "camera_info_topic", default_value="/camera/camera_info", description="Calibration that belongs to the images."
     ),
     DeclareLaunchArgument(
+        "input_depth_topic",
+        default_value="",
+        description="Depth image aligned to the camera; if given, the labelled point cloud is <namespace>/yoso/points.",
+    ),
+    DeclareLaunchArgument(
         "namespace", default_value="", description="Namespace of the node; its topics are <namespace>/yoso/..."
     ),
     DeclareLaunchArgument(
@@ -91,6 +96,24 @@ def _panoptic_node(context):
     ]
 
 
+def _point_cloud_node(context):
+    """The node of the labelled cloud, when there is a depth image. In <namespace>/yoso it finds the labels itself."""
+    depth = LaunchConfiguration("input_depth_topic").perform(context)
+    if not depth:
+        return []
+    namespace = LaunchConfiguration("namespace").perform(context).strip("/")
+    return [
+        Node(
+            package="yoso_ros",
+            executable="point_cloud_node",
+            name="point_cloud",
+            namespace=f"/{namespace}/yoso" if namespace else "/yoso",
+            remappings=[("depth/image_raw", depth)],
+            output="screen",
+        )
+    ]
+
+
 def _source(context):
     """The process that publishes images, if one has to be started."""
     source = LaunchConfiguration("source").perform(context)
@@ -141,5 +164,11 @@ def generate_launch_description():
         condition=IfCondition(LaunchConfiguration("use_rviz")),
     )
     return LaunchDescription(
-        [*ARGUMENTS, OpaqueFunction(function=_source), OpaqueFunction(function=_panoptic_node), rviz]
+        [
+            *ARGUMENTS,
+            OpaqueFunction(function=_source),
+            OpaqueFunction(function=_panoptic_node),
+            OpaqueFunction(function=_point_cloud_node),
+            rviz,
+        ]
     )

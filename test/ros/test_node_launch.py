@@ -8,7 +8,7 @@ import pytest
 
 from yoso_ros.resources import share_path
 
-CAMERA = Path(share_path("launch/camera.launch.py"))
+CAMERA, SEVERAL = (Path(share_path(f"launch/{name}.launch.py")) for name in ("camera", "multi_camera"))
 PROMISED = {
     "input_image_topic",
     "camera_info_topic",
@@ -24,30 +24,40 @@ PROMISED = {
 }
 
 
-def test_every_promised_argument_is_declared_at_top_level_with_a_text():
+@pytest.mark.parametrize("path", [CAMERA, SEVERAL], ids=lambda path: path.name)
+def test_every_promised_argument_is_declared_at_top_level_with_a_text(path):
     declared = {}
-    for statement in ast.parse(CAMERA.read_text()).body:
+    for statement in ast.parse(path.read_text()).body:
         for call in ast.walk(statement) if not isinstance(statement, ast.FunctionDef) else ():
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "DeclareLaunchArgument":
                 declared[call.args[0].value] = {k.arg for k in call.keywords}
-    assert set(declared) >= PROMISED
+    assert set(declared) >= PROMISED | ({"cameras"} if path == SEVERAL else {"input_depth_topic"})
     assert all("description" in keywords for keywords in declared.values())
 
 
 @pytest.mark.needs_launch_ros
 @pytest.mark.parametrize(
-    ("given", "executables", "words"),
+    ("path", "given", "executables", "words"),
     [
-        ({}, ["panoptic_node"], ["image_raw:=/camera/image_raw", "__node:=yoso", "config/node.yaml"]),
+        (CAMERA, {}, ["panoptic_node"], ["image_raw:=/camera/image_raw", "__node:=yoso", "config/node.yaml"]),
         (
+            CAMERA,
             {"input_image_topic": "/front/image", "namespace": "robot", "log_level": "debug"},
             ["panoptic_node"],
             ["image_raw:=/front/image", "__ns:=/robot", "--log-level debug"],
         ),
-        ({"source": "synthetic"}, ["panoptic_node", "source_node"], ["image_raw:=/camera/image_raw"]),
+        (CAMERA, {"source": "synthetic"}, ["panoptic_node", "source_node"], ["image_raw:=/camera/image_raw"]),
+        (CAMERA, {"input_depth_topic": "/depth"}, ["panoptic_node", "point_cloud_node"], []),
+        (
+            SEVERAL,
+            {"cameras": "left, right", "input_image_topic": "/{camera}/color/image_raw"},
+            ["panoptic_node"],
+            ["left/image_raw:=/left/color/image_raw", "right/image_raw:=/right/color/image_raw"],
+        ),
+        (SEVERAL, {"source": "synthetic"}, ["panoptic_node", "source_node"], ["rear/image_raw:=/rear/image_raw"]),
     ],
 )
-def test_what_the_camera_launch_file_starts(ros_domain, given, executables, words):
+def test_what_a_launch_file_starts(ros_domain, path, given, executables, words):
     pytest.importorskip("launch_ros", reason="needs launch_ros, which comes with a ROS installation")
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
     from launch.actions import EmitEvent, IncludeLaunchDescription, RegisterEventHandler
@@ -72,7 +82,7 @@ def test_what_the_camera_launch_file_starts(ros_domain, given, executables, word
         LaunchDescription(
             [
                 RegisterEventHandler(OnProcessStart(on_start=on_start)),
-                IncludeLaunchDescription(PythonLaunchDescriptionSource(str(CAMERA)), launch_arguments=given.items()),
+                IncludeLaunchDescription(PythonLaunchDescriptionSource(str(path)), launch_arguments=given.items()),
             ]
         )
     )
