@@ -7,8 +7,10 @@ from setuptools import setup
 
 
 def data_files():
-    """Each folder of config/ and launch/ with its files, for share/yoso_ros of the environment."""
-    folders = [path for top in ("config", "launch") for path in (Path(top), *Path(top).rglob("*")) if path.is_dir()]
+    """Each folder of config/, launch/ and msg/ with its files, for share/yoso_ros of the environment."""
+    folders = [
+        path for top in ("config", "launch", "msg") for path in (Path(top), *Path(top).rglob("*")) if path.is_dir()
+    ]
     for folder in sorted(folders):
         files = [str(path) for path in sorted(folder.iterdir()) if path.is_file()]
         if files:

@@ -81,7 +81,8 @@ def imports(path, module_level_only=False):
 def third_party(path, **kwargs):
     """Top-level names of imported packages outside the standard library and this package: set of str."""
     tops = {name.split(".")[0] for name in imports(path, **kwargs)}
-    return tops - set(sys.stdlib_module_names) - {"yoso_ros", "__future__"}
+    # compression is in the standard library from Python 3.14 on.
+    return tops - set(sys.stdlib_module_names) - {"yoso_ros", "__future__", "compression"}
 
 
 def own(path):
