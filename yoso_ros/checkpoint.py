@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from yoso_ros.errors import InputError
 from yoso_ros.models.factory import config_from_mapping
@@ -30,7 +30,8 @@ def save_checkpoint(path, state_dict, config, story):
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"config": json.dumps(dataclasses.asdict(config)), "story": json.dumps(story)}
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file({k: v.detach().cpu().contiguous() for k, v in state_dict.items()}, temporary, metadata)
+    # Through bytes: the library's own file writer would leave a file that only its owner can read.
+    temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state_dict.items()}, metadata))
     os.replace(temporary, path)
 
 
