@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for the network that answers every frame at once with one result, to measure what is around it."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,7 +34,10 @@ class ConstantSegmenter:
             height, width = size
             count = min(STRIPES, width)
             stripes = np.arange(width) * count // width + 1
-            classes = [i % len(self.label_set) for i in range(count)]
+            # Stuff has one segment a class; the rest are things.
+            stuff = [i for i, label in enumerate(self.label_set.classes) if not label.is_thing]
+            things = itertools.cycle(self.label_set.thing_ids)
+            classes = [*stuff, *itertools.islice(things, max(0, count - len(stuff)))][:count]
             merged = SimpleNamespace(
                 segment_map=np.broadcast_to(stripes, (height, width)).astype(np.int32),
                 confidence=np.full(size, 200, np.uint8),

@@ -22,6 +22,7 @@ from yoso_ros.errors import InputError
 LOSS_LIMIT = 0.05
 ANSWER_S = 120.0  # for a process of the benchmark
 CONNECT_S = 180.0  # for the node to load its model
+STOP_S = 5.0  # between asking a process to stop and killing it
 QUIET_S = 1.0  # without a message a run is over
 STAGES = ("queue_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "publish_ms")
 STAGE_TOLERANCE_MS = 1.0
@@ -68,9 +69,13 @@ class Role:
         return json.loads(line)
 
     def stop(self):
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
+        """End the process: the end of its commands is the end of its work, so that it leaves nothing behind."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 @dataclass(frozen=True)

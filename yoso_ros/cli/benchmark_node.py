@@ -87,12 +87,13 @@ def _measure(bench, segmenter, arguments):
 
     from yoso_ros.benchmark.node_latency import highest_rate
 
-    runs = []
+    runs, load = [], os.getloadavg()[0]
     for rate in tqdm(arguments.rates, desc=f"node, {segmenter}", unit="run"):
         runs.append(bench.run(rate, arguments.seconds))
     print(
         f"\nnode with the {segmenter} segmenter, {arguments.size} bgr8 in, panoptic + semantic + segments out over DDS"
     )
+    print(f"load of the machine before: {load:.1f} on {os.cpu_count()} processors")
     print("latency: publish to receipt of the last label topic, ms; CPU: of one core, and per processed frame")
     names = ("Hz", "sent", "received", "processed", "dropped", "failed", "lost", "p50", "p95", "p99", "max")
     print("".join(f"{name:>10}" for name in names) + f"{'CPU %':>8}{'CPU ms':>8}{'MB':>7}{'peak':>7}")
@@ -111,7 +112,12 @@ def _measure(bench, segmenter, arguments):
                 f"stages at {r.rate_hz:g} Hz, means: {text}; outside {r.stages['outside']:.1f} ms; "
                 f"{r.unsound} of {r.answered} frames do not add up"
             )
-    report = {"size": arguments.size, "seconds": arguments.seconds, "runs": [_plain(r) for r in runs]}
+    report = {
+        "size": arguments.size,
+        "seconds": arguments.seconds,
+        "load_before": load,
+        "runs": [_plain(r) for r in runs],
+    }
     if arguments.search:
         low, high, step = SEARCH[segmenter]
         with tqdm(desc="highest rate", unit="run") as bar:

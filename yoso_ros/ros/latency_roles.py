@@ -54,6 +54,8 @@ def camera(height, width, source):
             sent.append((stamp, time.monotonic_ns()))
             publisher.publish(message)
         _answer(sent)
+    node.destroy_node()
+    rclpy.shutdown()
 
 
 def _messages(height, width, source):
@@ -112,6 +114,8 @@ def monitor(node_name):
             for entries in (*arrived.values(), stats):
                 entries.clear()
             command = None
+    node.destroy_node()
+    rclpy.shutdown()
 
 
 def _read_commands(commands):

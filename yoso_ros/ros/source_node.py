@@ -2,6 +2,7 @@
 """A camera for tests and demonstrations: plays the rendered scene, a bag, images or a video on image_raw."""
 
 import os
+import signal
 import sys
 import time
 
@@ -109,6 +110,9 @@ def main():
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:
+        # Ctrl-C under ros2 launch is two signals: the terminal's and that of launch.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         node.destroy_node()
         rclpy.try_shutdown()
 
