@@ -130,9 +130,10 @@ def test_auto_takes_the_fastest_that_is_present_and_says_why(cached, monkeypatch
     assert f"engine {expected}-cpu-fp32" in line and all(f"no {package}: " in line for package in missing)
 
 
-def test_auto_falls_back_to_torch_where_the_graph_cannot_be_made(tiny_graph, monkeypatch, tmp_path, caplog):
+def test_auto_falls_back_to_torch_without_openvino_and_export(tiny_graph, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    for package in ("openvino", "onnxscript"):
+        monkeypatch.setitem(sys.modules, package, None)
     with caplog.at_level(logging.INFO, logger="yoso_ros"):
         assert create_engine("auto", tiny_graph[0], "cpu", "auto").backend == "torch-cpu-fp32"
     assert 'export needs the packages of the extra "onnx"' in caplog.text
