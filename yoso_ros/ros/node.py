@@ -26,6 +26,7 @@ from yoso_ros.resources import share_path
 from yoso_ros.ros.batch import segment_and_publish
 from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
 from yoso_ros.ros.diagnostics import idle_status
+from yoso_ros.ros.log import forward_log
 from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes, usage
 from yoso_ros.ros.worker import LatestItemsWorker
 
@@ -240,6 +241,7 @@ def _cause(error):
 
 def _run(load_segmenter):
     node, executor = PanopticNode(load_segmenter), None
+    forward_log(node)
     try:
         if node.settings.autostart and not node.start():
             return 2

@@ -84,7 +84,9 @@ PARAMETERS = (
         choices=("auto", "torch", "openvino", "onnxruntime", "tensorrt"),
         text="What runs the network.",
     ),
-    Parameter(name="precision", default="auto", choices=("auto", "fp32", "fp16"), text="Number format of the network."),
+    Parameter(
+        name="precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"), text="Number format of the network."
+    ),
     Parameter(
         name="image_transport",
         default="raw",

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package's own log lines (chosen engine, exported graph) into the ROS log of a node."""
+
+import logging
+
+
+class RosLogHandler(logging.Handler):
+    """Hands records to a ROS logger.
+
+    Args:
+        logger: what `rclpy.node.Node.get_logger` gives.
+    """
+
+    def __init__(self, logger):
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record):
+        """Log one record at its level."""
+        text = record.getMessage()
+        # One line per level: rclpy remembers the severity by the place of the call and refuses another one there.
+        if record.levelno >= logging.ERROR:
+            self._logger.error(text)
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(text)
+        elif record.levelno >= logging.INFO:
+            self._logger.info(text)
+        else:
+            self._logger.debug(text)
+
+
+def forward_log(node):
+    """Send what the package logs, from INFO up, to a node's ROS log."""
+    logger = logging.getLogger("yoso_ros")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(RosLogHandler(node.get_logger()))
