@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The views for RViz and Foxglove: every topic that they show is published by the running nodes."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from yoso_ros.resources import share_path
+
+FOXGLOVE, RVIZ = (Path(share_path(f"config/{name}")) for name in ("foxglove/yoso.json", "rviz/yoso.rviz"))
+NODE = Path(__file__).with_name("node_with_test_segmenter.py")
+
+
+def topics_of_rviz():
+    displays = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]["Displays"]
+    return {display["Topic"]["Value"] for display in displays}
+
+
+def topics_of_foxglove():
+    """Whatever looks like a topic; a path below a message, such as /yoso/stats.latency_ms, counts as its topic."""
+    return {text.split(".")[0] for text in re.findall(r'"(/[\w./]+)"', FOXGLOVE.read_text())}
+
+
+def test_every_panel_of_the_layout_has_a_configuration():
+    layout = json.loads(FOXGLOVE.read_text())
+
+    def leaves(node):
+        return (
+            [node] if isinstance(node, str) else [leaf for side in ("first", "second") for leaf in leaves(node[side])]
+        )
+
+    assert sorted(leaves(layout["layout"])) == sorted(layout["configById"])
+
+
+def test_fields_in_the_layout_are_fields_of_the_messages():
+    messages = pytest.importorskip("yoso_ros.msg", reason="needs the compiled messages")
+    fields = messages.InferenceStats.get_fields_and_field_types()
+    named = re.findall(r'"/yoso/stats\.(\w+)"', FOXGLOVE.read_text())
+    assert named and set(named) <= set(fields)
+    assert "segments" in messages.PanopticSegmentArray.get_fields_and_field_types()
+
+
+@pytest.mark.ros
+def test_every_topic_of_the_views_is_published(ros_domain, start_process):
+    rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+    wanted = topics_of_rviz() | topics_of_foxglove()
+    assert {"/yoso/overlay/image_raw", "/yoso/points", "/diagnostics"} <= wanted
+    start_process([sys.executable, NODE], limit_s=40)
+    start_process([sys.executable, "-m", "yoso_ros.ros.point_cloud_node"], limit_s=40)
+    rclpy.init()
+    node = rclpy.create_node("viewer")
+    try:
+        for _ in range(300):
+            missing = [topic for topic in wanted if not node.count_publishers(topic)]
+            if not missing:
+                break
+            rclpy.spin_once(node, timeout_sec=0.05)
+        assert not missing
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
