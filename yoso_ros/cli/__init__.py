@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "segment": "yoso_ros.cli.segment",
     "train": "yoso_ros.cli.train",
     "evaluate": "yoso_ros.cli.evaluate",
+    "evaluate-bag": "yoso_ros.cli.evaluate_bag",
     "bag": "yoso_ros.cli.bag",
     "export": "yoso_ros.cli.export",
     "convert": "yoso_ros.cli.convert",

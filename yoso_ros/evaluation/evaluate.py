@@ -154,41 +154,62 @@ def _paint(ids, segments, values, outside):
     return np.where(known[nearest] == ids, values[nearest], outside)
 
 
+class Scores:
+    """PQ and mIoU of predictions against truth, image by image; memory does not grow.
+
+    Args:
+        label_set: `LabelSet` of the truth.
+
+    Attributes:
+        mean_iou: `MeanIoU`, which has the confusion matrix.
+    """
+
+    def __init__(self, label_set):
+        self._label_set = label_set
+        self._quality, self.mean_iou = PanopticQuality(label_set.coco_categories()), MeanIoU(len(label_set))
+
+    @property
+    def pq(self):
+        """PQ of all classes so far, percent."""
+        return self._quality.compute()["All"]["PQ"]
+
+    def add(self, ids, segments, truth_ids, truth_segments):
+        """Add one image, arguments as for `PanopticQuality.update`; returns its PQ (percent, NaN without a segment)."""
+        counts = self._quality.count(ids, segments, truth_ids, truth_segments)
+        self._quality.totals += counts
+        truth = semantic_map(truth_ids, truth_segments, self._label_set)
+        self.mean_iou.update(semantic_map(ids, segments, self._label_set), truth)
+        return summarise(self._quality.categories, counts)["All"]["PQ"]
+
+    def compute(self):
+        """The result so far: dict with "panoptic_quality", "mean_iou" and "per_class", see `evaluate_segmenter`."""
+        result = self._quality.compute()
+        miou, iou = self.mean_iou.compute()
+        per_class = [
+            {
+                "name": label.name,
+                "is_thing": label.is_thing,
+                "category_id": label.dataset_id,
+                **result["per_class"][label.dataset_id],
+                "semantic_iou": float(iou[i]),
+            }
+            for i, label in enumerate(self._label_set.classes)
+        ]
+        return {"panoptic_quality": result, "mean_iou": miou, "per_class": per_class}
+
+
 def _evaluate(predict, dataset, progress):
     if len(dataset) == 0:
         raise InputError("expected at least one image to evaluate on, found none")
-    label_set = dataset.label_set
-    quality, mean_iou, per_image = PanopticQuality(label_set.coco_categories()), MeanIoU(len(label_set)), []
+    scores, per_image = Scores(dataset.label_set), []
     bar = tqdm(range(len(dataset)), unit="image", desc="evaluate", disable=not progress)
     for index in bar:
         sample = dataset[index]
         ids, segments = predict(sample)
         try:
-            counts = quality.count(ids, segments, sample.ids, sample.segments)
+            image_pq = scores.add(ids, segments, sample.ids, sample.segments)
         except InputError as error:
             raise InputError(f"{sample.file_name}: {error}") from error
-        quality.totals += counts
-        truth = semantic_map(sample.ids, sample.segments, label_set)
-        mean_iou.update(semantic_map(ids, segments, label_set), truth)
-        image_pq = summarise(quality.categories, counts)["All"]["PQ"]
         per_image.append({"index": index, "image_id": sample.image_id, "file_name": sample.file_name, "PQ": image_pq})
-        bar.set_postfix(PQ=f"{quality.compute()['All']['PQ']:.2f}", refresh=False)
-    result = quality.compute()
-    miou, iou = mean_iou.compute()
-    per_class = [
-        {
-            "name": label.name,
-            "is_thing": label.is_thing,
-            "category_id": label.dataset_id,
-            **result["per_class"][label.dataset_id],
-            "semantic_iou": float(iou[i]),
-        }
-        for i, label in enumerate(label_set.classes)
-    ]
-    return {
-        "images": len(dataset),
-        "panoptic_quality": result,
-        "mean_iou": miou,
-        "per_class": per_class,
-        "per_image": per_image,
-    }
+        bar.set_postfix(PQ=f"{scores.pq:.2f}", refresh=False)
+    return {"images": len(dataset), **scores.compute(), "per_image": per_image}

@@ -14,8 +14,13 @@ def write_report(report, folder):
         folder: pathlib.Path, made if missing. In the JSON a number that does not exist is null.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "report.json", json.dumps(_without_nan(report), indent=1).encode())
+    write_json(folder / "report.json", report)
     write_file(folder / "per_class.md", per_class_table(report).encode())
+
+
+def write_json(path, content):
+    """Write plain values as JSON; a number that does not exist (NaN) is null."""
+    write_file(path, json.dumps(_without_nan(content), indent=1).encode())
 
 
 def write_file(path, content):

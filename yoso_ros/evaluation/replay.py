@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A segmenter on every frame of a recording: accuracy where the recording has truth, stability and times anywhere.
+
+Legend: `H W` size of a frame in pixels.
+"""
+
+import time
+from array import array
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from yoso_ros.bags.labels import LabelFrame
+from yoso_ros.errors import InputError
+from yoso_ros.evaluation.evaluate import Scores, coco_prediction, match_classes
+from yoso_ros.results import UNLABELLED_CLASS, UNLABELLED_ID, PanopticResult
+
+PERCENTILES = (50, 95, 99)
+MAX_REASONS = 5  # of frames that cannot be decoded, kept for the report
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedFrame:
+    """What is known of one frame.
+
+    Attributes:
+        index: place in the recording, from 0. stamp_ns: nanoseconds.
+        image: uint8 (H, W, 3) RGB.
+        result: `PanopticResult`, classes of the model.
+        truth: `LabelFrame` or None, classes of the truth's label set.
+        pq: percent, NaN without truth.
+        row: dict of plain numbers, the frame's line in the report.
+    """
+
+    index: int
+    stamp_ns: int
+    image: np.ndarray
+    result: PanopticResult
+    truth: LabelFrame | None
+    pq: float
+    row: dict
+
+
+def with_truth(frames, labels):
+    """Pair frames with labels of the same stamp: yields (frame, `LabelFrame` or None) for each frame.
+
+    Both have rising stamps; labels that come late are passed over. One of each is held at a time.
+    """
+    labels = iter(labels)
+    label = next(labels, None)
+    for frame in frames:
+        while label is not None and label.stamp_ns < frame.stamp_ns:
+            label = next(labels, None)
+        yield frame, label if label is not None and label.stamp_ns == frame.stamp_ns else None
+
+
+def evaluate_recording(segmenter, source, decode, labels=(), label_set=None, observe=lambda frame: None, progress=True):
+    """Run a segmenter over every frame of a recording, one after the other, none dropped.
+
+    Args:
+        segmenter: `Segmenter`, or another callable from uint8 (H, W, 3) RGB to `PanopticResult` with a `label_set`.
+        source: frames with `len()`, as `yoso_ros.bags.open_source` gives.
+        decode: callable from a frame's image to uint8 (H, W, 3) RGB; raises InputError where it cannot.
+        labels: iterable of `LabelFrame`, the truth; empty for none.
+        label_set: `LabelSet` of the truth's class ids; None for no truth.
+        observe: called with each `ReplayedFrame`.
+        progress: whether to show a progress bar.
+
+    Returns:
+        dict with
+        "frames": {"in_recording", "evaluated", "undecodable", "with_truth"},
+        "undecodable": list of str, the first reasons,
+        "latency_ms": stage to {"mean", "p50", "p95", "p99", "max"}; decode, preprocess, inference, postprocess, total,
+        "stability": see `Stability.compute`,
+        "segments": list of dict per class of the model that was found, see `SegmentTable.compute`,
+        "per_frame": list of dict: index, stamp_ns, latency_ms, segments, unlabelled_percent, confidence_percent,
+        class_change_percent, PQ (NaN where there is nothing to say),
+        and with truth "images", "panoptic_quality", "mean_iou" and "per_class" of `evaluate_segmenter` and
+        "confusion": {"classes", "matrix"}, pixels by true class (row) and predicted class (column), last unlabelled.
+
+    Raises:
+        InputError: no frame can be used, or the truth does not fit the frames, the label set or the model.
+    """
+    truth = None if label_set is None else _Truth(segmenter.label_set, label_set)
+    clock, stability, table, per_frame, faults = _Clock(), Stability(), SegmentTable(), [], []
+    undecodable = 0
+    bar = tqdm(with_truth(source, labels), total=len(source), unit="frame", desc="evaluate", disable=not progress)
+    for index, (frame, label) in enumerate(bar):
+        begin = time.perf_counter()
+        try:
+            image = decode(frame.image)
+        except InputError as error:
+            undecodable += 1
+            faults += [f"frame {index}: {error}"][: MAX_REASONS - len(faults)]
+            continue
+        decoded = time.perf_counter()
+        result = segmenter(image)
+        end = time.perf_counter()
+        clock.add(1e3 * (decoded - begin), result.timings_ms, 1e3 * (end - begin))
+        pq = truth.add(result, label, f"frame {index}") if truth and label is not None else float("nan")
+        table.add(result.segments, result.panoptic.size)
+        row = {"index": index, "stamp_ns": frame.stamp_ns, "latency_ms": 1e3 * (end - begin)}
+        row |= {"segments": len(result.segments), **stability.add(result), "PQ": pq}
+        per_frame.append(row)
+        observe(ReplayedFrame(index, frame.stamp_ns, image, result, label, pq, row))
+        if truth and truth.count:
+            bar.set_postfix(PQ=f"{truth.scores.pq:.2f}", refresh=False)
+    if not per_frame:
+        raise InputError(f"no frame could be evaluated; {faults[0] if faults else 'the recording has none'}")
+    report = {
+        "frames": {
+            "in_recording": len(per_frame) + undecodable,
+            "evaluated": len(per_frame),
+            "undecodable": undecodable,
+            "with_truth": truth.count if truth else 0,
+        },
+        "undecodable": faults,
+        "latency_ms": clock.compute(),
+        "stability": stability.compute(),
+        "segments": table.compute(len(per_frame)),
+        "per_frame": per_frame,
+    }
+    if truth and truth.count:
+        confusion = {"classes": [c.name for c in label_set.classes], "matrix": truth.scores.mean_iou.confusion.tolist()}
+        report |= {"images": truth.count, **truth.scores.compute(), "confusion": confusion}
+    return report
+
+
+class _Truth:
+    """Scores of results against labels."""
+
+    def __init__(self, model_labels, label_set):
+        self._categories, self._label_set = match_classes(model_labels, label_set), label_set
+        self.scores, self.count = Scores(label_set), 0
+
+    def add(self, result, label, where):
+        """Add a frame; returns its PQ in percent."""
+        truth = np.where(label.panoptic == UNLABELLED_ID, 0, label.panoptic.astype(np.int32) + 1)
+        classes = self._label_set.classes
+        for s in label.segments:
+            if s.class_id >= len(classes) or classes[s.class_id].name != s.class_name:
+                raise InputError(
+                    f"{where}: the truth has class {s.class_id} {s.class_name!r}, which is another one in the label "
+                    f"set {self._label_set.name}; give the right one with --label-set"
+                )
+        segments = [
+            {
+                "id": s.id + 1,
+                "category_id": classes[s.class_id].dataset_id,
+                "iscrowd": int(s.is_thing and s.instance_id == 0),
+            }
+            for s in label.segments
+        ]
+        self.count += 1
+        try:
+            return self.scores.add(*coco_prediction(result, self._categories), truth, segments)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+
+
+class Stability:
+    """Numbers about a sequence of results that need no truth."""
+
+    def __init__(self):
+        self._last, self._last_count = None, None
+        self._values = {name: array("d") for name in ("unlabelled", "confidence", "class_change", "count", "steps")}
+
+    def add(self, result):
+        """Add the next frame's `PanopticResult`; returns its unlabelled, confidence and class_change, in percent."""
+        semantic = result.semantic
+        unlabelled = 100 * float(np.mean(semantic == UNLABELLED_CLASS))
+        confidence = 100 * float(result.confidence.mean()) / 255
+        change = float("nan")
+        if self._last is not None and self._last.shape == semantic.shape:
+            change = 100 * float(np.mean(self._last != semantic))
+            self._values["class_change"].append(change)
+            self._values["steps"].append(abs(len(result.segments) - self._last_count))
+        self._last, self._last_count = semantic.copy(), len(result.segments)
+        self._values["unlabelled"].append(unlabelled)
+        self._values["confidence"].append(confidence)
+        self._values["count"].append(len(result.segments))
+        return {"unlabelled_percent": unlabelled, "confidence_percent": confidence, "class_change_percent": change}
+
+    def compute(self):
+        """Means over the frames, NaN where there is none.
+
+        Returns:
+            dict with "class_change_percent": pixels whose class is another one than in the frame before, the camera's
+            motion included; "unlabelled_percent"; "confidence_percent"; "segments_per_frame"; and
+            "segments_change_per_frame": difference in the number of segments to the frame before.
+        """
+        mean = {name: float(np.mean(v)) if len(v) else float("nan") for name, v in self._values.items()}
+        return {
+            "class_change_percent": mean["class_change"],
+            "unlabelled_percent": mean["unlabelled"],
+            "confidence_percent": mean["confidence"],
+            "segments_per_frame": mean["count"],
+            "segments_change_per_frame": mean["steps"],
+        }
+
+
+class SegmentTable:
+    """Sums over the segments of each class."""
+
+    def __init__(self):
+        self._rows = {}
+
+    def add(self, segments, pixels):
+        """Add the segments of a frame of so many pixels."""
+        for s in segments:
+            row = self._rows.setdefault(s.class_id, {"name": s.class_name, "is_thing": s.is_thing, "sums": np.zeros(3)})
+            row["sums"] += (1, s.area / pixels, s.score)
+        for class_id in {s.class_id for s in segments}:
+            self._rows[class_id]["frames"] = self._rows[class_id].get("frames", 0) + 1
+
+    def compute(self, frames):
+        """One dict per class: name, is_thing, frames (with it), segments, per_frame, area_percent (of all pixels, mean
+        over all frames), score (mean)."""
+        rows = []
+        for _, row in sorted(self._rows.items()):
+            count, area, score = row["sums"].tolist()
+            rows.append(
+                {
+                    "name": row["name"],
+                    "is_thing": row["is_thing"],
+                    "frames": row["frames"],
+                    "segments": int(count),
+                    "per_frame": count / frames,
+                    "area_percent": 100 * area / frames,
+                    "score": score / count,
+                }
+            )
+        return rows
+
+
+class _Clock:
+    """Times of the frames by stage."""
+
+    def __init__(self):
+        self._stages = {}
+
+    def add(self, decode, stages, total):
+        for name, value in {"decode": decode, **stages, "total": total}.items():
+            self._stages.setdefault(name, array("d")).append(value)
+
+    def compute(self):
+        return {
+            name: {
+                "mean": float(np.mean(values)),
+                **{f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES},
+                "max": max(values),
+            }
+            for name, values in self._stages.items()
+        }
