@@ -10,6 +10,7 @@ EXAMPLE = "yoso-ros benchmark merge --kept 30"
 # Benchmark to the module that holds it, of the same form as a subcommand.
 BENCHMARKS = {
     "engines": "yoso_ros.cli.benchmark_engines",
+    "cameras": "yoso_ros.cli.benchmark_cameras",
     "merge": "yoso_ros.cli.benchmark_merge",
     "node": "yoso_ros.cli.benchmark_node",
     "points": "yoso_ros.cli.benchmark_points",
