@@ -4,11 +4,13 @@
 import ast
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from yoso_ros.resources import share_path
 
-CAMERA, SEVERAL = (Path(share_path(f"launch/{name}.launch.py")) for name in ("camera", "multi_camera"))
+CAMERA, SEVERAL, REPLAY = (Path(share_path(f"launch/{n}.launch.py")) for n in ("camera", "multi_camera", "replay"))
 PROMISED = {
     "input_image_topic",
     "camera_info_topic",
@@ -24,14 +26,22 @@ PROMISED = {
 }
 
 
-@pytest.mark.parametrize("path", [CAMERA, SEVERAL], ids=lambda path: path.name)
-def test_every_promised_argument_is_declared_at_top_level_with_a_text(path):
+@pytest.mark.parametrize(
+    ("path", "promised"),
+    [
+        (CAMERA, PROMISED | {"input_depth_topic"}),
+        (SEVERAL, PROMISED | {"cameras"}),
+        (REPLAY, {"recording", "topic", "rate_hz", "record_to", "model", "weights", "device", "params_file"}),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
+def test_every_promised_argument_is_declared_at_top_level_with_a_text(path, promised):
     declared = {}
     for statement in ast.parse(path.read_text()).body:
         for call in ast.walk(statement) if not isinstance(statement, ast.FunctionDef) else ():
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "DeclareLaunchArgument":
                 declared[call.args[0].value] = {k.arg for k in call.keywords}
-    assert set(declared) >= PROMISED | ({"cameras"} if path == SEVERAL else {"input_depth_topic"})
+    assert set(declared) >= promised
     assert all("description" in keywords for keywords in declared.values())
 
 
@@ -54,10 +64,16 @@ def test_every_promised_argument_is_declared_at_top_level_with_a_text(path):
             ["panoptic_node"],
             ["left/image_raw:=/left/color/image_raw", "right/image_raw:=/right/color/image_raw"],
         ),
+        (
+            REPLAY,
+            {"recording": "a.png", "rate_hz": "5"},
+            ["panoptic_node", "source_node"],
+            ["image_raw:=/replay/image_raw"],
+        ),
         (SEVERAL, {"source": "synthetic"}, ["panoptic_node", "source_node"], ["rear/image_raw:=/rear/image_raw"]),
     ],
 )
-def test_what_a_launch_file_starts(ros_domain, path, given, executables, words):
+def test_what_a_launch_file_starts(ros_domain, tmp_path, monkeypatch, path, given, executables, words):
     pytest.importorskip("launch_ros", reason="needs launch_ros, which comes with a ROS installation")
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
     from launch.actions import EmitEvent, IncludeLaunchDescription, RegisterEventHandler
@@ -71,6 +87,8 @@ def test_what_a_launch_file_starts(ros_domain, path, given, executables, words):
         get_package_prefix("yoso_ros")
     except PackageNotFoundError:
         pytest.skip("needs yoso_ros built by colcon and its setup file sourced")
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("a.png", np.zeros((48, 64, 3), np.uint8))
     started = {}
 
     def on_start(event, context):
