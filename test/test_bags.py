@@ -135,6 +135,15 @@ def test_several_cameras_need_a_choice(tmp_path):
         open_source(bag, "/rear")
 
 
+def test_a_camera_recorded_in_both_forms_is_one_camera(tmp_path):
+    (image,) = pictures(1)
+    jpeg = message("CompressedImage", header=header(START_NS), format="jpeg", data=np.zeros(3, np.uint8))
+    both = [("/cam/image_raw/compressed", START_NS, jpeg), ("/cam/image_raw", START_NS, raw(START_NS, image))]
+    bag = write_bag(tmp_path / "bag", both)
+    assert open_source(bag).topic == "/cam/image_raw"
+    assert open_source(bag, "/cam/image_raw/compressed").topic == "/cam/image_raw/compressed"
+
+
 def test_a_bag_without_camera_lists_its_topics(tmp_path):
     bag = write_bag(tmp_path / "bag", [("/info", START_NS, camera_info(START_NS, 1.0))])
     with pytest.raises(InputError, match=r"expected a camera image topic.*/info \(sensor_msgs/msg/CameraInfo\)"):

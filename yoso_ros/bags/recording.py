@@ -69,6 +69,8 @@ class Recording:
                 f"{self.name}: no image topic {topic!r}; image topics in it: {', '.join(images) or 'none'}"
             )
         cameras = [name for name in images if self._is_picture(name)]
+        # A camera recorded in both forms is one camera; its pixels need no decoding and have lost nothing.
+        cameras = [c for c in cameras if not (c.endswith("/compressed") and c.removesuffix("/compressed") in cameras)]
         if len(cameras) == 1:
             return cameras[0]
         if not cameras:
