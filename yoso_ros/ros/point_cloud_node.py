@@ -70,6 +70,7 @@ class PointCloudNode(Node):
         self._extrinsic = self._declare_extrinsic()
         self._tf_buffer = None
         self._info, self._model, self._rays = None, None, None
+        self._early = None  # the first set, which may come before the calibration that belongs to it
         self._causes = set()
         settings = self._settings
         source_type, topic = {"depth": (Image, "depth/image_raw"), "lidar": (PointCloud2, "lidar/points")}[
@@ -127,8 +128,14 @@ class PointCloudNode(Node):
             for part in ("height", "width", "distortion_model", "k", "d", "p")
         ):
             self._info, self._model, self._rays = info, None, None
+        if self._early is not None:
+            early, self._early = self._early, None
+            self._on_set(early)
 
     def _on_set(self, messages):
+        if self._info is None and self._early is None:
+            self._early = messages
+            return
         if self._points.get_subscription_count() == 0:
             return
         try:
