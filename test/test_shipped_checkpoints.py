@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every shipped checkpoint tells its story, loads, and has learned what the story says."""
+
+import pytest
+import torch
+
+import yoso_ros
+from yoso_ros.checkpoint import read_metadata
+from yoso_ros.data import CocoPanoptic
+from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
+from yoso_ros.evaluation import evaluate_segmenter
+from yoso_ros.inference import Segmenter
+from yoso_ros.inference.engines import create_engine
+from yoso_ros.models import create_model, load_config
+from yoso_ros.resources import PACKAGE
+
+CAMVID, SYNTHETIC = "yoso_mobilenetv2_camvid", "yoso_mobilenetv2_synthetic"
+CHECKPOINTS = sorted((PACKAGE / "checkpoints").glob("*.safetensors"))
+MOST_BYTES = 40e6  # of all checkpoints together
+
+
+class Part:
+    """Every n-th sample of a data set, to stay fast."""
+
+    def __init__(self, dataset, count):
+        self.dataset, self.label_set, self.count = dataset, dataset.label_set, count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        return self.dataset[index * len(self.dataset) // self.count]
+
+
+def quality(segmenter, samples):
+    return evaluate_segmenter(segmenter, samples, progress=False)["panoptic_quality"]["All"]["PQ"]
+
+
+def test_they_are_few_and_small():
+    assert CHECKPOINTS
+    assert sum(path.stat().st_size for path in CHECKPOINTS) < MOST_BYTES
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
+def test_story(path):
+    config, story = read_metadata(path)
+    assert config == load_config(path.stem)
+    assert story["command"].startswith("yoso-ros train ")
+    assert story["data"] and story["recipe"]["model"] == path.stem
+    assert set(story["validation"]) >= {"PQ", "SQ", "RQ", "mIoU", "iteration"}
+
+
+def test_camvid(shared_data):
+    samples = Part(CocoPanoptic.from_root(shared_data / "data/camvid", "val", load_config(CAMVID).label_set), 20)
+    stated = read_metadata(PACKAGE / f"checkpoints/{CAMVID}.safetensors")[1]["validation"]["PQ"]
+    # 20 of the 101 frames: near the stated number, not equal to it.
+    assert quality(yoso_ros.load_segmenter(CAMVID), samples) == pytest.approx(stated, abs=6.0)
+    torch.manual_seed(0)
+    untrained = Segmenter(load_config(CAMVID), create_engine("torch", create_model(load_config(CAMVID)), "cpu", "fp32"))
+    assert quality(untrained, samples) < 2.0
+
+
+def test_synthetic_on_scenes_it_has_not_seen(tmp_path):
+    # Training has seed 1 and validation 1000001: other seeds are other scenes.
+    write_dataset(Synthesis(count=20, seed=77, split="val", frames_per_scene=1), tmp_path, progress=iter)
+    samples = CocoPanoptic.from_root(tmp_path, "val", load_config(SYNTHETIC).label_set)
+    stated = read_metadata(PACKAGE / f"checkpoints/{SYNTHETIC}.safetensors")[1]["validation"]["PQ"]
+    assert quality(yoso_ros.load_segmenter(SYNTHETIC), samples) == pytest.approx(stated, abs=10.0)
