@@ -11,7 +11,7 @@ from yoso_ros.bags import CompressedImage, open_source
 from yoso_ros.bags.bag import Bag
 from yoso_ros.bags.from_dataset import truth_labels, write_dataset_bag
 from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_prefixes, label_set_of
-from yoso_ros.bags.message_types import label_message, segments_message
+from yoso_ros.bags.message_types import header, label_message, segments_message
 from yoso_ros.bags.to_coco import write_coco
 from yoso_ros.bags.writing import BagWriter
 from yoso_ros.cli import main
@@ -20,6 +20,7 @@ from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation import PanopticQuality
 from yoso_ros.label_sets import LabelClass, LabelSet
+from yoso_ros.results import segments_of
 from yoso_ros.ros.decoding import decode_compressed
 
 LABELS = LabelSet(
@@ -183,9 +184,6 @@ def labels_bag(path, change=None):
     """A recording of labels as a node publishes them, without label set; `change` of the segments message."""
     toy = Toy(path.parent)
     panoptic, _ = truth_labels(toy.ids, toy.segments, LABELS)
-    from yoso_ros.bags.message_types import header
-    from yoso_ros.results import segments_of
-
     segments = segments_of(panoptic, LABELS)
     with BagWriter(path) as writer:
         for stamp in (5, 6):
@@ -213,6 +211,24 @@ def test_labels_without_label_set_and_without_other_half(tmp_path):
 def test_labels_that_contradict_themselves(tmp_path):
     with pytest.raises(InputError, match="disagree on the ids"):
         list(Labels(labels_bag(tmp_path / "bag", 2), "/yoso/panoptic"))
+
+
+@pytest.mark.parametrize("big", [0, 1])
+def test_label_images_with_padding_and_of_either_byte_order(tmp_path, big):
+    toy = Toy(tmp_path)
+    panoptic, _ = truth_labels(toy.ids, toy.segments, LABELS)
+    head = header(5, "cam")
+    image = label_message(panoptic, head)
+    rows = panoptic.astype(">u2" if big else "<u2").view(np.uint8).reshape(6, 80)
+    image.step, image.is_bigendian = 83, big
+    image.data = np.pad(rows, ((0, 0), (0, 3)), constant_values=7).reshape(-1)
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write("/a/panoptic/image_raw", 5, image)
+        writer.write("/a/panoptic/segments", 6, segments_message(segments_of(panoptic, LABELS), 6, 40, head))
+    (frame,) = Labels(Bag(tmp_path / "bag"), "/a/panoptic")
+    np.testing.assert_array_equal(frame.panoptic, panoptic)
+    assert frame.panoptic.dtype == np.uint16 and frame.stamp_ns == 5
+    assert [s.id for s in frame.segments] == [s.id for s in segments_of(panoptic, LABELS)]
 
 
 def test_an_interrupted_writer_leaves_nothing(tmp_path):

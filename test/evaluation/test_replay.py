@@ -20,7 +20,8 @@ from yoso_ros.data import open_dataset
 from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation import evaluate_segmenter
-from yoso_ros.evaluation.replay import Stability, evaluate_recording, with_truth
+from yoso_ros.evaluation.replay import evaluate_recording, with_truth
+from yoso_ros.evaluation.stability import Stability
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, segments_of
 from yoso_ros.ros.decoding import decode_compressed, decode_image
