@@ -89,6 +89,40 @@ def test_same_numbers_as_on_the_data_set(rendered, tmp_path, storage, transport)
     assert matrix.sum() == 5 * 96 * 64 and (np.diagonal(matrix) > 0).sum() >= 3
 
 
+def test_same_numbers_with_a_crowd_and_void(tmp_path):
+    labels = load_label_set("synthetic")
+    floor = next(c.dataset_id for c in labels.classes if c.name == "floor")
+    person = labels.classes[labels.thing_ids[0]].dataset_id
+    ids = np.full((12, 20), 5, np.int32)
+    ids[:4], ids[4:8, :8], ids[4:8, 10:] = 0, 6, 7
+    image = np.zeros((12, 20, 3), np.uint8)
+    image[4:8, 1:7], image[5:8, 11:] = 200, 200  # `Plain` takes both for one person
+    image[4:8, 1:7, 0] = 0
+
+    class Crowded:
+        label_set = labels
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            kinds = ((5, floor, 0), (6, person, 0), (7, person, 1))
+            segments = [{"id": i, "category_id": c, "iscrowd": crowd} for i, c, crowd in kinds]
+            return SimpleNamespace(image=image, ids=ids, segments=segments, image_id=0, file_name="0")
+
+    expected = evaluate_segmenter(Plain(), Crowded(), progress=False)
+    counts = expected["panoptic_quality"]["per_class"][person]
+    # What is found lies in the crowd and is no false positive; the single person is missed.
+    assert (counts["tp"], counts["fp"], counts["fn"]) == (0, 0, 1)
+    write_dataset_bag(Crowded(), tmp_path / "bag", transport="raw")
+    source = open_source(tmp_path / "bag")
+    report = evaluate_recording(
+        Plain(), source, decode, Labels(source.bag, TRUTH_PREFIX), label_set_of(source.bag), progress=False
+    )
+    np.testing.assert_equal(report["panoptic_quality"], expected["panoptic_quality"])
+    assert report["mean_iou"] == expected["mean_iou"]
+
+
 def test_same_numbers_as_on_camvid_with_the_shipped_weights(shared_data, tmp_path):
     from yoso_ros import load_segmenter
     from yoso_ros.resources import checkpoint_path
