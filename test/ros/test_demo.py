@@ -132,9 +132,10 @@ def test_frames_that_never_arrive_at_first_do_not_stop_it(ros_domain, pictures, 
     deaf.write_text(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from node_with_test_segmenter import ColourSegmenter\n"
-        "from yoso_ros.ros.node import PanopticNode, main\n"
-        "hear, lost = PanopticNode._on_image, []\n"
-        "PanopticNode._on_image = lambda self, m: hear(self, m) if len(lost) > 1 else lost.append(m)\n"
+        "from yoso_ros.ros.camera import Camera\n"
+        "from yoso_ros.ros.node import main\n"
+        "hear, lost = Camera._on_image, []\n"
+        "Camera._on_image = lambda self, m: hear(self, m) if len(lost) > 1 else lost.append(m)\n"
         "sys.exit(main(load_segmenter=ColourSegmenter))\n"
     )
     command = (sys.executable, str(deaf))

@@ -80,8 +80,8 @@ def play_and_record(options):
             report = Report(
                 output, options.label_set, options.count, options.rate_hz or options.source.rate_hz, _picture
             )
-            player = _Player(options, node, process, report, first.kind)
             try:
+                player = _Player(options, node, process, report, first.kind)
                 return player.play(itertools.chain([first], frames))
             except BaseException:
                 report.discard()
