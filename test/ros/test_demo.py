@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demonstration and the source node over real DDS, with a segmenter whose right answer is known."""
 
+import contextlib
 import csv
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -189,10 +191,10 @@ def test_interrupted_demo_takes_the_node_with_it(ros_domain, start_process, tmp_
     if not checkpoint_path(model).is_file():
         pytest.skip(f"needs the shipped checkpoint of {model}")
     command = [sys.executable, "-m", "yoso_ros", "demo", "--output", str(tmp_path / "out")]
+    nodes = []
     with open(tmp_path / "output", "wb") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as process:
         try:
             deadline = time.monotonic() + 30
-            nodes = []
             # A child has no command line for a moment, between its fork and its exec.
             while not nodes or b"yoso_ros.ros.node" not in Path(f"/proc/{nodes[0]}/cmdline").read_bytes():
                 assert process.poll() is None and time.monotonic() < deadline
@@ -200,8 +202,12 @@ def test_interrupted_demo_takes_the_node_with_it(ros_domain, start_process, tmp_
                 nodes = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             process.send_signal(number)
             assert process.wait(15) == 130
-        finally:
+        except BaseException:
             process.kill()
+            for node in nodes:  # it has a session of its own, and nobody else would end it
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(node), signal.SIGKILL)
+            raise
     assert not Path(f"/proc/{nodes[0]}").exists()
     assert "Traceback" not in (tmp_path / "output").read_text()
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["node.log"]
