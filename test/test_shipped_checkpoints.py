@@ -62,7 +62,7 @@ def test_camvid(shared_data):
 
 def test_synthetic_on_scenes_it_has_not_seen(tmp_path):
     # Training has seed 1 and validation 1000001: other seeds are other scenes.
-    write_dataset(Synthesis(count=20, seed=77, split="val", frames_per_scene=1), tmp_path, progress=iter)
+    write_dataset(tmp_path, Synthesis(count=20, seed=77, split="val", frames_per_scene=1))
     samples = CocoPanoptic.from_root(tmp_path, "val", load_config(SYNTHETIC).label_set)
     stated = read_metadata(PACKAGE / f"checkpoints/{SYNTHETIC}.safetensors")[1]["validation"]["PQ"]
     assert quality(yoso_ros.load_segmenter(SYNTHETIC), samples) == pytest.approx(stated, abs=10.0)
