@@ -4,7 +4,6 @@
 import gc
 import os
 import re
-import signal
 import sys
 import time
 
@@ -16,15 +15,14 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
 import yoso_ros
 from yoso_ros.errors import InputError
 from yoso_ros.msg import InferenceStats
-from yoso_ros.resources import share_path
 from yoso_ros.ros.batch import segment_and_publish
 from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
+from yoso_ros.ros.context import ignore_stop_signals, open_ros
 from yoso_ros.ros.diagnostics import idle_status
 from yoso_ros.ros.log import forward_log
 from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes, usage
@@ -252,8 +250,7 @@ def _run(load_segmenter):
     except KeyboardInterrupt:
         return 0
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        ignore_stop_signals()
         node.close()
         if executor is not None:
             executor.shutdown(timeout_sec=0)
@@ -279,17 +276,8 @@ def main(args=None, load_segmenter=yoso_ros.load_segmenter):
     if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
         print(usage())
         return 0
-    # Fast DDS loses most frames of camera size with its own defaults; the profile says more.
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
-    # Both signals become KeyboardInterrupt in the main thread, also while the model loads. SIGINT is set too, for a
-    # shell that starts a process in the background has it ignore that signal.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     try:
-        try:
-            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        except RuntimeError as error:  # what rclpy raises for arguments and parameter files that it cannot read
-            raise InputError(" ".join(str(error).split())) from error
+        open_ros(args)
         code = _run_and_leave_dds(load_segmenter)
     except KeyboardInterrupt:
         return 0

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The point cloud node: panoptic labels onto the points of an aligned depth image or of a lidar."""
 
-import os
 import re
-import signal
 import sys
 
 import numpy as np
@@ -13,13 +11,12 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from yoso_ros.errors import InputError
-from yoso_ros.resources import share_path
 from yoso_ros.ros.camera_model import CameraModel
+from yoso_ros.ros.context import ignore_stop_signals, open_ros
 from yoso_ros.ros.decoding import decode_image
 from yoso_ros.ros.depth import decode_depth, single_channel
 from yoso_ros.ros.parameters import Parameter
@@ -201,14 +198,8 @@ def main(args=None):
     if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
         print(usage())
         return 0
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     try:
-        try:
-            rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        except RuntimeError as error:  # what rclpy raises for arguments and parameter files that it cannot read
-            raise InputError(str(error)) from error
+        open_ros(args)
         node = PointCloudNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -220,8 +211,7 @@ def main(args=None):
         print(f"point_cloud_node: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        ignore_stop_signals()
         rclpy.try_shutdown()
 
 

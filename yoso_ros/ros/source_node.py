@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A camera for tests and demonstrations: plays the rendered scene, a bag, images or a video on image_raw."""
 
-import os
-import signal
 import sys
 import time
 
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.executors import ExternalShutdownException
 
 from yoso_ros.bags import open_source
 from yoso_ros.errors import InputError
-from yoso_ros.resources import share_path
+from yoso_ros.ros.context import ignore_stop_signals, open_ros
 from yoso_ros.ros.playback import FramePublisher, Pacer
 
 # A subscriber that is seen here may not have found this publisher yet, and what is sent until then is lost to it.
@@ -95,10 +92,10 @@ def _spin_for(node, seconds):
 
 def main():
     """Console script `source_node`; exit status 2 on bad input."""
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
-    rclpy.init()
-    node = rclpy.create_node("source")
+    node = None
     try:
+        open_ros()
+        node = rclpy.create_node("source")
         values = declare_parameters(node)
         count = play(node, values)
         node.get_logger().info(f"{count} frames published")
@@ -107,13 +104,12 @@ def main():
     except InputError as error:
         print(f"source_node: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         return 0
     finally:
-        # Ctrl-C under ros2 launch is two signals: the terminal's and that of launch.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        node.destroy_node()
+        ignore_stop_signals()
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()
 
 
