@@ -260,7 +260,7 @@ def test_real_recording_cut_short(shared_data, tmp_path):
         assert frame.stamp_ns == expected.stamp_ns
         np.testing.assert_array_equal(frame.image.data, expected.image.data)
     lost = f"{source.topic}: {10 - len(frames)} of 10 messages are lost"
-    assert lost in source.bag.losses and any("cut off" in line for line in source.bag.losses)
+    assert lost in source.losses and any("cut off" in line for line in source.bag.losses)
 
 
 def test_rosbag1(tmp_path):

@@ -61,7 +61,7 @@ def test_compressed(tmp_path, plugin, mode, part):
     source = open_source(storage_file(bag) if part == "file" else bag)
     check(source, range(COUNT))
     expected = ["no metadata.yaml: how many messages there were is unknown"] if "without" in part else []
-    assert source.bag.losses == expected
+    assert source.losses == expected
 
 
 def divided(tmp_path, plugin):
@@ -84,7 +84,7 @@ def test_several_files(tmp_path, plugin):
     bag, names = divided(tmp_path, plugin)
     source = open_source(bag)
     check(source, range(12))
-    assert source.bag.losses == []
+    assert source.losses == []
     messages = list(source.bag.messages(["/cam/image_raw"], START_NS + 3, START_NS + 11))
     assert [recorded - START_NS for _, recorded, _ in messages] == list(range(3, 11))
     (bag / "metadata.yaml").unlink()
@@ -99,9 +99,9 @@ def test_one_of_several_files_is_missing_and_one_is_empty(tmp_path, plugin):
     (bag / names[7]).write_bytes(b"")
     source = open_source(bag)
     check(source, [i for i in range(12) if i not in (4, 7)])
-    assert f"{names[4]} is missing" in source.bag.losses
-    assert any(line.startswith(f"{names[7]}: ") for line in source.bag.losses)
-    assert source.bag.losses[-1] == "/cam/image_raw: 2 of 12 messages are lost"
+    assert f"{names[4]} is missing" in source.losses
+    assert any(line.startswith(f"{names[7]}: ") for line in source.losses)
+    assert source.losses[-1] == "/cam/image_raw: 2 of 12 messages are lost"
     messages = list(source.bag.messages(["/cam/image_raw"], START_NS + 3, START_NS + 9))
     assert [recorded - START_NS for _, recorded, _ in messages] == [3, 5, 6, 8]
 
@@ -129,8 +129,8 @@ def test_cut_off(tmp_path, plugin, mode, keep):
     count = len(source)
     assert keep * COUNT - 4 <= count <= keep * COUNT
     check(source, range(count), shape)
-    assert source.bag.losses[-1] == f"/cam/image_raw: {COUNT - count} of {COUNT} messages are lost"
-    assert any(data.name.removesuffix(".zstd") in line for line in source.bag.losses)
+    assert source.losses[-1] == f"/cam/image_raw: {COUNT - count} of {COUNT} messages are lost"
+    assert any(data.name.removesuffix(".zstd") in line for line in source.losses)
 
 
 def test_a_damaged_page_of_sqlite_costs_its_messages_only(tmp_path):
@@ -146,7 +146,7 @@ def test_a_damaged_page_of_sqlite_costs_its_messages_only(tmp_path):
     assert 0 in stamps and count - 1 in stamps and 30 not in stamps
     assert count - page // (shape[0] * shape[1] * 3) <= len(stamps) < count
     check(source, stamps, shape)
-    assert source.bag.losses[-1] == f"/cam/image_raw: {count - len(stamps)} of {count} messages are lost"
+    assert source.losses[-1] == f"/cam/image_raw: {count - len(stamps)} of {count} messages are lost"
 
 
 def test_a_message_that_does_not_decompress_costs_itself_only(tmp_path):
@@ -157,7 +157,7 @@ def test_a_message_that_does_not_decompress_costs_itself_only(tmp_path):
     database.close()
     source = open_source(bag)
     check(source, [i for i in range(COUNT) if i != 5])
-    assert source.bag.losses[-1] == f"/cam/image_raw: 1 of {COUNT} messages are lost"
+    assert source.losses[-1] == f"/cam/image_raw: 1 of {COUNT} messages are lost"
 
 
 @pytest.mark.parametrize("plugin", list(StoragePlugin))
@@ -172,7 +172,7 @@ def test_a_message_that_does_not_decode_is_counted_once(tmp_path, plugin):
     source = open_source(bag)
     for _ in range(2):
         assert [f.stamp_ns - START_NS for f in source] == list(range(1, COUNT))
-    assert source.bag.losses == ["/cam/image_raw: 1 messages cannot be decoded"]
+    assert source.losses == ["/cam/image_raw: 1 messages cannot be decoded"]
 
 
 def test_a_chunk_with_a_wrong_checksum_is_left_out(tmp_path):
@@ -188,7 +188,7 @@ def test_a_chunk_with_a_wrong_checksum_is_left_out(tmp_path):
     data.write_bytes(content)
     source = open_source(bag)
     check(source, [0, 1, 3], shape)
-    assert any("wrong checksum" in line for line in source.bag.losses)
+    assert any("wrong checksum" in line for line in source.losses)
 
 
 def test_broken_metadata_is_said(tmp_path):
@@ -196,7 +196,7 @@ def test_broken_metadata_is_said(tmp_path):
     (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
     source = open_source(bag)
     check(source, range(COUNT))
-    assert source.bag.losses == ["metadata.yaml cannot be read: how many messages there were is unknown"]
+    assert source.losses == ["metadata.yaml cannot be read: how many messages there were is unknown"]
 
 
 def test_nothing_there(tmp_path):

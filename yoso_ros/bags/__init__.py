@@ -20,7 +20,8 @@ def open_source(source, topic=None):
         topic: image topic of a recording; None takes the only camera topic.
 
     Returns:
-        an object with `len()`, `name`, `rate_hz` (frames/s), and an iterator of `Frame` that starts anew each time.
+        an object with `len()`, `name`, `rate_hz` (frames/s), `losses` (lines on what a damaged recording has lost;
+        reading may find more), and an iterator of `Frame` that starts anew each time.
 
     Raises:
         InputError: no such path, unknown kind, nothing readable, or a topic that does not fit; also while iterating.

@@ -27,6 +27,8 @@ class ImageFiles:
         name: what the user named; rate_hz: frames per second.
     """
 
+    losses = ()  # a file that does not decode is an error
+
     def __init__(self, name, paths, rate_hz=FOLDER_RATE):
         self.name, self.rate_hz, self._paths = str(name), rate_hz, list(paths)
 
@@ -59,6 +61,8 @@ class VideoFile:
     Raises:
         InputError: not a video that OpenCV can read.
     """
+
+    losses = ()  # a file that does not decode is an error
 
     def __init__(self, path):
         self.name = str(path)

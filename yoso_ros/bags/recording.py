@@ -40,6 +40,11 @@ class Recording:
     def __len__(self):
         return self._length
 
+    @property
+    def losses(self):
+        """See `open_source`."""
+        return self.bag.losses
+
     def __iter__(self):
         infos = self._camera_infos()
         # A calibration seldom changes: without one of the same stamp the last one holds.

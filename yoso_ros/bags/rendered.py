@@ -16,6 +16,7 @@ class RenderedScene:
     """
 
     name = NAME
+    losses = ()
 
     def __init__(self, length=100, width=640, height=480, rate_hz=10.0, seed=10):
         self.rate_hz, self._length, self._size, self._seed = rate_hz, length, (width, height), seed

@@ -107,6 +107,8 @@ def run(arguments):
             f"{frames['dropped']} of {frames['sent']} frames were dropped: the network is slower than the source; "
             "--every-frame processes all"
         )
+    for line in source.losses:
+        print(f"lost in the recording: {line}")
     for name in summary["files"]:
         print(f"{arguments.output}/{name}")
     return 0 if frames["answered"] else 1

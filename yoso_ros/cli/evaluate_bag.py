@@ -81,7 +81,7 @@ def run(arguments):
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "backend": segmenter.backend,
         **environment(),
-        "losses": source.bag.losses,
+        "losses": source.losses,
         **report,
     }
     if label_set is not None and labels.unpaired:

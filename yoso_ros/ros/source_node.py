@@ -72,6 +72,8 @@ def play(node, values):
             _spin_for(node, pacer.seconds_until(last_stamp))
             publisher.publish(frame, time.time_ns() if values["stamps"] == "now" else last_stamp)
             count += 1
+        for line in () if count > len(source) else source.losses:  # once, also with `loop`
+            node.get_logger().warning(f"lost in the recording: {line}")
     return count
 
 
