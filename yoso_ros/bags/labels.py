@@ -85,7 +85,7 @@ class Labels:
         panoptic = _label_image(image, where)
         if panoptic.shape != (array.height, array.width):
             raise InputError(f"{where}: label image of {panoptic.shape}, segments of {(array.height, array.width)}")
-        segments = [_segment(message) for message in array.segments]
+        segments = [segment_from_message(message) for message in array.segments]
         present, listed = set(np.unique(panoptic).tolist()) - {UNLABELLED_ID}, {s.id for s in segments}
         if present != listed:
             raise InputError(
@@ -117,7 +117,8 @@ def _label_image(message, where):
     return rows.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16)
 
 
-def _segment(message):
+def segment_from_message(message):
+    """`Segment` of a yoso_ros/PanopticSegment, from rosbags or from rclpy: the fields have the same names."""
     roi, centroid = message.roi, message.centroid
     return Segment(
         message.id,

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from yoso_ros.data.coco_panoptic import CocoPanoptic
-from yoso_ros.data.samples import VOID_ID, PanopticSample, read_image
+from yoso_ros.data.samples import VOID_ID, PanopticSample, find_reading_faults, read_image
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import load_label_set
 
@@ -98,16 +98,8 @@ class Ade20k:
         return PanopticSample(image, ids, _segments(ids, labels), path.stem, str(path))
 
     def find_faults(self, watch=iter):
-        """Read everything and yield each fault as one line that names the file and the reason.
-
-        Args:
-            watch: wraps the range of indices, for a progress bar.
-        """
-        for index in watch(range(len(self))):
-            try:
-                self[index]
-            except InputError as error:
-                yield str(error)
+        """See `find_reading_faults`."""
+        return find_reading_faults(self, watch)
 
     def _paint_instances(self, ids, instances, path):
         """Paint the instances into `ids`; returns the label of each new segment id."""

@@ -61,6 +61,20 @@ def read_image(path, flags=cv2.IMREAD_COLOR_RGB):
     return image
 
 
+def find_reading_faults(dataset, watch=iter):
+    """Read every sample of a data set and yield each fault as one line that names the file and the reason.
+
+    Args:
+        dataset: has `len()` and `[i]`, which raises InputError for a sample with a fault.
+        watch: wraps the range of indices, for a progress bar.
+    """
+    for index in watch(range(len(dataset))):
+        try:
+            dataset[index]
+        except InputError as error:
+            yield str(error)
+
+
 def training_targets(ids, segments, label_set):
     """The targets of one image for the criterion: one mask per thing instance and one per stuff class.
 

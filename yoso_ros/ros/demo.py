@@ -13,13 +13,14 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
+from yoso_ros.bags.labels import segment_from_message
 from yoso_ros.demo.answers import Answer
 from yoso_ros.demo.report import Report
 from yoso_ros.errors import InputError
 from yoso_ros.ros.decoding import decode_compressed, decode_image
 from yoso_ros.ros.node_process import NodeProcess, dds_environment, free_domain
 from yoso_ros.ros.playback import FramePublisher, Pacer
-from yoso_ros.ros.recorder import Recorder, pixels, segment
+from yoso_ros.ros.recorder import Recorder, pixels
 
 PREFIX = "/demo/"
 NODE_NAME = "/yoso"
@@ -239,7 +240,7 @@ def _answer(index, frame, sent_s, parts):
         panoptic=pixels(messages["panoptic"]),
         semantic=pixels(messages["semantic"]),
         overlay=pixels(messages["overlay"]),
-        segments=[segment(s) for s in messages["segments"].segments],
+        segments=[segment_from_message(s) for s in messages["segments"].segments],
         stages_ms={n: getattr(stats, n) for n in stats.get_fields_and_field_types() if n.endswith("_ms")},
         latency_ms=1e3 * (received_s - sent_s),
         sent_s=sent_s,

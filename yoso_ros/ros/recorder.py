@@ -10,7 +10,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from yoso_ros.msg import InferenceStats, PanopticSegmentArray
-from yoso_ros.results import Segment
 
 TOPICS = {
     "panoptic": (Image, "panoptic/image_raw"),
@@ -116,18 +115,3 @@ def pixels(message):
     dtype, channels = PIXELS[message.encoding]
     shape = (message.height, message.width) if channels == 1 else (message.height, message.width, channels)
     return np.frombuffer(message.data, dtype).reshape(shape)
-
-
-def segment(message):
-    """`Segment` of a yoso_ros/PanopticSegment."""
-    return Segment(
-        message.id,
-        message.class_id,
-        message.class_name,
-        message.is_thing,
-        message.instance_id,
-        message.score,
-        message.area,
-        (message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height),
-        (message.centroid.x, message.centroid.y),
-    )
