@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from yoso_ros.checkpoint import load_weights, read_metadata, save_checkpoint
+from yoso_ros.checkpoint import load_weights, read_metadata, save_checkpoint, weights_hash
 from yoso_ros.cli import main
 from yoso_ros.errors import InputError
 from yoso_ros.models import create_model, load_config
@@ -21,8 +21,29 @@ def test_round_trip_with_story(tmp_path):
     save_checkpoint(tmp_path / "w.safetensors", model.state_dict(), config, {"PQ": 1.5})
     load_weights(other, tmp_path / "w.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
-    assert read_metadata(tmp_path / "w.safetensors") == (config, {"PQ": 1.5})
+    story = {"PQ": 1.5, "weights_sha256": weights_hash(model.state_dict())}
+    assert read_metadata(tmp_path / "w.safetensors") == (config, story)
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_hash_names_keys_types_shapes_and_values():
+    import hashlib
+
+    weights = {"b": torch.tensor([[1.5, -2.0]]), "a": torch.tensor(3)}
+    text = b"a int64 []" + b"\x03" + 7 * b"\0" + b"b float32 [1, 2]" + bytes.fromhex("0000c03f000000c0")
+    assert weights_hash(weights) == hashlib.sha256(text).hexdigest()
+    assert weights_hash(dict(reversed(weights.items()))) == weights_hash(weights)
+
+
+def test_changed_weights_are_refused(tmp_path):
+    config = load_config(SMALL)
+    model, path = create_model(config), tmp_path / "w.safetensors"
+    save_checkpoint(path, model.state_dict(), config, {})
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged or changed; get it again"):
+        load_weights(model, path)
 
 
 def test_interpolation_first_weights_run_convolution_first(tmp_path):

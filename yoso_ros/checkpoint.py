@@ -2,6 +2,7 @@
 """Checkpoints on disk: safetensors with the model configuration and the story of the weights in the metadata."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -24,15 +25,31 @@ def save_checkpoint(path, state_dict, config, story):
         path: `.safetensors` file.
         state_dict: key to tensor.
         config: model configuration.
-        story: dict of plain values: command, data, metrics, versions.
+        story: dict of plain values: command, data, metrics, versions. The file's story has "weights_sha256" too, see
+            `weights_hash`; `load_weights` checks it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    state_dict = {k: v.detach().cpu().contiguous() for k, v in state_dict.items()}
+    story = {**story, "weights_sha256": weights_hash(state_dict)}
     metadata = {"config": json.dumps(dataclasses.asdict(config)), "story": json.dumps(story)}
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     # Through bytes: the library's own file writer would leave a file that only its owner can read.
-    temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state_dict.items()}, metadata))
+    temporary.write_bytes(save(state_dict, metadata))
     os.replace(temporary, path)
+
+
+def weights_hash(state_dict):
+    """SHA-256 of weights: of each tensor, by rising key, the text "KEY DTYPE SHAPE" and the bytes; str of 64 digits.
+
+    It names the weights whatever stands around them in the file: configuration, command, metrics.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(state_dict):
+        tensor = state_dict[key].detach().cpu().contiguous()
+        digest.update(f"{key} {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_metadata(path):
@@ -61,11 +78,7 @@ def load_weights(model, path):
         InputError: the file is missing or unreadable, or names every key that does not fit.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        with _open(path) as file:
-            state_dict = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    else:
-        state_dict = _read_pth(path)
+    state_dict = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
     if CRITERION_KEY in state_dict:
         load_official_state_dict(model, state_dict)
         return
@@ -100,6 +113,18 @@ def _open(path):
         return safe_open(str(path), framework="pt")
     except SafetensorError as error:
         raise InputError(f"{path}: expected a safetensors file, found something else ({error})") from error
+
+
+def _read_safetensors(path):
+    with _open(path) as file:
+        state_dict = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        expected = json.loads((file.metadata() or {}).get("story", "{}")).get("weights_sha256")
+    if expected and weights_hash(state_dict) != expected:
+        raise InputError(
+            f"{path}: the weights are not those that its metadata names (SHA-256 {expected[:12]}...): the file was "
+            "damaged or changed; get it again"
+        )
+    return {key: tensor.float() for key, tensor in state_dict.items()}
 
 
 def _read_pth(path):

@@ -29,6 +29,11 @@ def add_arguments(parser):
     parser.add_argument("--resume", action="store_true", help="go on from the state in --output")
     parser.add_argument("--iterations", type=int, help="instead of the recipe's")
     parser.add_argument("--accumulation", type=int, help="forward passes per step, instead of the recipe's")
+    parser.add_argument(
+        "--aggregation",
+        choices=("ifa", "cfa"),
+        help="form of the feature pyramid aggregator to train, instead of the model's; it runs as cfa either way",
+    )
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="instead of the recipe's")
     parser.add_argument(
         "--save-every", type=int, default=500, help="iterations between states for --resume (default: %(default)s)"
@@ -111,6 +116,8 @@ def _train(arguments, splits, device):
     changes = {n: getattr(arguments, n) for n in ("iterations", "accumulation", "precision")}
     recipe = replace(load_recipe(arguments.recipe), **{n: v for n, v in changes.items() if v is not None})
     config = load_config(recipe.model)
+    if arguments.aggregation:
+        config = replace(config, aggregation=arguments.aggregation)
     train_set, val_set = (open_dataset(arguments.data, split, config.label_set) for split in splits)
     seed_everything(recipe.seed)
     model = create_model(config)
