@@ -33,6 +33,13 @@ def resize_mask_logits(mask_logits, input_size, output_size):
     return resized[0]
 
 
+def chunks_of_masks(count, output_size):
+    """Slices of `count` masks of (H, W) that are small enough to be held at output size: iterator."""
+    chunk = max(1, CHUNK_ELEMENTS // (output_size[0] * output_size[1]))
+    for start in range(0, count, chunk):
+        yield slice(start, start + chunk)
+
+
 class DenseCompetition:
     """The winner of each pixel: the first of the proposals with the greatest score times mask probability.
 
@@ -55,15 +62,14 @@ class DenseCompetition:
         self._winner = torch.zeros(output_size, dtype=torch.int64, device=device)
         self._painted = torch.zeros(output_size, dtype=torch.bool, device=device)
         mask_areas = []
-        chunk = max(1, CHUNK_ELEMENTS // (output_size[0] * output_size[1]))
-        for start in range(0, len(scores), chunk):
-            probability = _even_sigmoid(resize(mask_logits[start : start + chunk]))
+        for part in chunks_of_masks(len(scores), output_size):
+            probability = _even_sigmoid(resize(mask_logits[part]))
             inside = probability >= 0.5
             mask_areas.append(inside.sum((1, 2)))
-            best, winner = (probability * scores[start : start + chunk, None, None]).max(0)
+            best, winner = (probability * scores[part, None, None]).max(0)
             better = best > self._best
             self._best = torch.where(better, best, self._best)
-            self._winner = torch.where(better, winner + start, self._winner)
+            self._winner = torch.where(better, winner + part.start, self._winner)
             self._painted = torch.where(better, inside.gather(0, winner[None])[0], self._painted)
         self.mask_area = torch.cat(mask_areas)
         self.winner_area = self._count(torch.ones_like(self._painted))
