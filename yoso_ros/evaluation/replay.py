@@ -83,7 +83,7 @@ def evaluate_recording(segmenter, source, decode, labels=(), label_set=None, obs
     Raises:
         InputError: no frame can be used, or the truth does not fit the frames, the label set or the model.
     """
-    truth = None if label_set is None else _Truth(segmenter.label_set, label_set)
+    truth = None if label_set is None else TruthScores(segmenter.label_set, label_set)
     clock, stability, table, per_frame, faults = _Clock(), Stability(), SegmentTable(), [], []
     undecodable = 0
     bar = tqdm(with_truth(source, labels), total=len(source), unit="frame", desc="evaluate", disable=not progress)
@@ -128,15 +128,33 @@ def evaluate_recording(segmenter, source, decode, labels=(), label_set=None, obs
     return report
 
 
-class _Truth:
-    """Scores of results against labels."""
+class TruthScores:
+    """Scores of results against labels, frame by frame.
+
+    Args:
+        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the truth.
+
+    Attributes:
+        scores: `Scores`; count: frames added.
+
+    Raises:
+        InputError: the truth lacks a class of the model.
+    """
 
     def __init__(self, model_labels, label_set):
         self._categories, self._label_set = match_classes(model_labels, label_set), label_set
         self.scores, self.count = Scores(label_set), 0
 
     def add(self, result, label, where):
-        """Add a frame; returns its PQ in percent."""
+        """Add a frame; returns its PQ in percent.
+
+        Args:
+            result: has `panoptic` and `segments` of the model's classes: `PanopticResult` or `LabelFrame`.
+            label: `LabelFrame`, the truth. where: what the frame is called in an error.
+
+        Raises:
+            InputError: the truth's classes are not those of its label set, or the sizes differ.
+        """
         truth = np.where(label.panoptic == UNLABELLED_ID, 0, label.panoptic.astype(np.int32) + 1)
         classes = self._label_set.classes
         for s in label.segments:
