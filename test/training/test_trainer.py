@@ -10,6 +10,7 @@ from small_training import MODEL, RECIPE, Scenes, small_trainer
 
 from yoso_ros.errors import InputError
 from yoso_ros.models import create_model
+from yoso_ros.models.yoso.aggregator import convert_aggregation
 from yoso_ros.training.augment import Augmentation
 from yoso_ros.training.batches import TrainingSet, pad_batch
 from yoso_ros.training.optim import create_optimizer, learning_rate_factor
@@ -142,3 +143,21 @@ def test_samples_depend_on_seed_and_position_only():
         assert np.array_equal(first[index][0], second[index][0])
     other = TrainingSet(Scenes(), augment, 12, 2)
     assert any(not np.array_equal(first[i][0], other[i][0]) for i in range(12))
+
+
+def test_trained_interpolation_first_runs_convolution_first(tmp_path):
+    # Table 5: after training, the convolution-first form gives the outputs of the interpolation-first one.
+    ifa, cfa = (dataclasses.replace(MODEL, aggregation=form) for form in ("ifa", "cfa"))
+    run = small_trainer(tmp_path, RECIPE, ifa)
+    key = "neck.aggregation.weight"
+    before = run.model.state_dict()[key].clone()
+    run.run(progress=False)
+    trained = run.model.double().eval()
+    assert (trained.state_dict()[key] - before).abs().max() > 1e-4
+    converted = create_model(cfa).double().eval()
+    converted.load_state_dict(convert_aggregation(trained.state_dict(), "cfa"))
+    images = 255 * torch.rand(1, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        expected, found = trained(images), converted(images)
+    assert (expected.class_logits - found.class_logits).abs().max() < 1e-9
+    assert (expected.mask_logits - found.mask_logits).abs().max() < 1e-9
