@@ -20,7 +20,8 @@ def panoptic_id(class_id, instance_id):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One segment: `score` 0..1; `area` in pixels; `box_xywh` tight, in pixels; `centroid_xy` mean of pixel centres."""
+    """One segment: `score` 0..1; `area` in pixels; `box_xywh` tight, in pixels; `centroid_xy` mean of pixel centres;
+    `track_id` stable over frames, 0 = not tracked."""
 
     id: int
     class_id: int
@@ -31,6 +32,7 @@ class Segment:
     area: int
     box_xywh: tuple[int, int, int, int]
     centroid_xy: tuple[float, float]
+    track_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

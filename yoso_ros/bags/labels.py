@@ -130,4 +130,5 @@ def segment_from_message(message):
         message.area,
         (roi.x_offset, roi.y_offset, roi.width, roi.height),
         (centroid.x, centroid.y),
+        message.track_id,
     )

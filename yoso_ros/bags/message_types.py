@@ -73,7 +73,7 @@ def segments_message(segments, height, width, head):
             _new(
                 "yoso_ros/msg/PanopticSegment",
                 **{name: getattr(s, name) for name in ("id", "class_id", "class_name", "is_thing", "instance_id")},
-                track_id=0,
+                track_id=s.track_id,
                 score=s.score,
                 area=s.area,
                 roi=_new(

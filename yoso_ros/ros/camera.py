@@ -9,6 +9,7 @@ from yoso_ros.ros.diagnostics import HealthReport
 from yoso_ros.ros.inputs import CameraInput
 from yoso_ros.ros.messages import stats_message
 from yoso_ros.ros.outputs import CameraOutputs
+from yoso_ros.tracking import SegmentTracker
 
 STATS_QOS = QoSProfile(depth=10)
 
@@ -55,6 +56,7 @@ class Camera:
         self.health = HealthReport(f"{node.get_name()}: {name or 'segmentation'}", counts)
         self._stats = node.create_publisher(InferenceStats, f"~/{prefix}stats", STATS_QOS) if name else None
         self._log = FrameLog(self._stats) if name else None
+        self._tracker = SegmentTracker()
 
     def _on_image(self, message):
         self.health.frame_arrived()
@@ -65,7 +67,9 @@ class Camera:
         return self.input.decode(message)
 
     def publish(self, frame, result, header, settings):
-        """Publish one frame's results; see `CameraOutputs.publish`."""
+        """Publish one frame's results, with track ids if wanted; see `CameraOutputs.publish`."""
+        if settings.tracking:
+            result = self._tracker.update(result, header.stamp.sec * 10**9 + header.stamp.nanosec)
         self.outputs.publish(frame, result, header, self.input.camera_info(header), settings)
 
     def report(self, header, times, counts, backend):

@@ -59,6 +59,7 @@ def _segment_message(segment):
         class_name=segment.class_name,
         is_thing=bool(segment.is_thing),
         instance_id=int(segment.instance_id),
+        track_id=int(segment.track_id),
         score=float(segment.score),
         area=int(segment.area),
         roi=RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height),

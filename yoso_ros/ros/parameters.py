@@ -133,6 +133,12 @@ PARAMETERS = (
         text="Names of the classes that are 255 in ~/mask/image_raw.",
     ),
     Parameter(
+        name="tracking",
+        default=True,
+        runtime=True,
+        text="Gives segments a track_id that is stable over the frames of a camera; 0 without.",
+    ),
+    Parameter(
         name="enable", default=True, runtime=True, text="False stops reading images; kept in step with ~/enable."
     ),
     Parameter(
@@ -176,6 +182,7 @@ class Settings:
     overlap_threshold: float
     overlay_alpha: float
     mask_classes: tuple[str, ...]
+    tracking: bool
     enable: bool
     max_rate_hz: float
     engine_path: str

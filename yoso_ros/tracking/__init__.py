@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stable ids of segments over the frames of one camera. Needs numpy only."""
+
+from yoso_ros.tracking.tracker import FIRST_THING_TRACK, SegmentTracker, stuff_track
+
+__all__ = ["FIRST_THING_TRACK", "SegmentTracker", "stuff_track"]

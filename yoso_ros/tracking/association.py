@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which track goes on in which segment: overlap of moved masks, nearness, and a greedy choice of pairs.
+
+Legend: `n` tracks, `m` segments of the new frame, `k` pixels of the tracks, `h w` size of the coarse id map.
+"""
+
+import numpy as np
+
+MIN_IOU = 0.1  # masks that overlap less say nothing; then nearness decides
+MAX_DISTANCE = 1.0  # between the centroids, in square roots of the larger area
+MIN_AREA_RATIO = 0.4  # smaller to larger, for pairs that only nearness joins
+
+
+def mask_iou(rows, columns, owners, shifts, segments, count):
+    """Intersection over union of each track's mask, moved to where it should be by now, with each segment.
+
+    Args:
+        rows, columns: int (k,), pixels of the tracks' masks when they were last seen.
+        owners: int (k,), the track of each pixel.
+        shifts: float (n, 2), how far each track has moved since, x and y in pixels of the map.
+        segments: int (h, w), number of the segment of the new frame, -1 for none.
+        count: m.
+
+    Returns:
+        float64 (n, m). What has moved out of the frame is no part of a mask.
+    """
+    height, width = segments.shape
+    moved = np.rint(shifts).astype(np.intp)
+    x, y = columns + moved[owners, 0], rows + moved[owners, 1]
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    found = segments[y[inside], x[inside]]
+    cells = owners[inside] * (count + 1) + (found + 1)
+    shared = np.bincount(cells, minlength=len(shifts) * (count + 1)).reshape(len(shifts), count + 1)
+    areas = np.bincount(segments.ravel() + 1, minlength=count + 1)[1:]
+    union = shared.sum(axis=1)[:, None] + areas - shared[:, 1:]
+    return shared[:, 1:] / np.maximum(union, 1)
+
+
+def nearness(predicted, track_areas, centroids, areas):
+    """How near segments are to where tracks should be, for masks too small or too fast to overlap.
+
+    Args:
+        predicted: float (n, 2), where the centroid of each track should be. track_areas: float (n,), when last seen.
+        centroids: float (m, 2). areas: float (m,). All in pixels of the frame.
+
+    Returns:
+        float64 (n, m), 0 for none to 1 for the same place and area.
+    """
+    distance = np.hypot(*(predicted[:, None] - centroids).transpose(2, 0, 1))
+    larger = np.maximum(track_areas[:, None], areas)
+    ratio = np.minimum(track_areas[:, None], areas) / larger
+    closeness = 1 - distance / (MAX_DISTANCE * np.sqrt(larger))
+    return np.where(ratio >= MIN_AREA_RATIO, np.maximum(closeness, 0) * ratio, 0)
+
+
+def affinity(iou, near, same_class):
+    """One number per pair, 0 where they cannot be one: any overlap of masks counts more than all nearness."""
+    return np.where(iou >= MIN_IOU, iou, MIN_IOU * near) * same_class
+
+
+def greedy_pairs(affinity):
+    """Pairs in the order of their affinity, each track and each segment once; those with 0 never.
+
+    A pair that is the best of its row and of its column is what the greedy choice takes sooner or later, so each round
+    takes all of these at once. With an IoU above 0.5, which only one pair of disjoint masks can have, no other choice
+    is better.
+
+    Args:
+        affinity: float (n, m), 0 or more.
+
+    Returns:
+        (int (p,) tracks, int (p,) segments).
+    """
+    left = np.array(affinity, dtype=np.float64)
+    tracks, segments = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
+    while left.size and left.max() > 0:
+        best = left.argmax(axis=1)
+        row = np.arange(len(left))
+        mutual = (left.argmax(axis=0)[best] == row) & (left[row, best] > 0)
+        tracks.append(row[mutual])
+        segments.append(best[mutual])
+        left[row[mutual]] = 0
+        left[:, best[mutual]] = 0
+    return np.concatenate(tracks), np.concatenate(segments)

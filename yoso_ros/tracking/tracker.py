@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One id for one object over the frames of a camera: class, moved masks and constant velocity; nothing is learnt.
+
+Legend: `n` tracks, `m` things of a frame, `k` pixels of their masks on the coarse map, `H W` size of the frame.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from yoso_ros.tracking.association import affinity, greedy_pairs, mask_iou, nearness
+
+FIRST_THING_TRACK = 256  # above the ids of stuff, one per class
+MAX_MISSED = 5  # frames that a thing may be hidden and still be the same
+MAX_GAP_S = 2.0  # after a longer pause nothing is where it was
+COARSE_PIXELS = 80_000  # masks are compared on every second or third pixel of a large frame
+VELOCITY_GAIN = 0.5  # weight of the newest measurement; the first counts in full
+
+
+def stuff_track(class_id):
+    """The track id of a stuff class, 1..255: there is one region of a class, so its class is what it is."""
+    return class_id + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Tracks:
+    """The known things, those of the last frame behind those that it missed."""
+
+    ids: np.ndarray  # int64 (n,)
+    classes: np.ndarray  # int (n,)
+    areas: np.ndarray  # float (n,), pixels
+    centroids: np.ndarray  # float (n, 2), pixels, when last seen
+    velocities: np.ndarray  # float (n, 2), pixels per second
+    seen_ns: np.ndarray  # int64 (n,)
+    hits: np.ndarray  # int (n,), frames in which it was seen
+    missed: np.ndarray  # int (n,), frames since
+
+
+_NOBODY = _Tracks(
+    np.empty(0, np.int64),
+    np.empty(0, np.intp),
+    np.empty(0),
+    np.empty((0, 2)),
+    np.empty((0, 2)),
+    np.empty(0, np.int64),
+    np.empty(0, np.intp),
+    np.empty(0, np.intp),
+)
+
+
+class SegmentTracker:
+    """Tracks the things of one camera. Ids are never used twice, not after a reset either.
+
+    A frame continues the tracks of the one before unless its stamp is earlier, the pause is longer than `max_gap_s`,
+    or its size is another; then all things are new.
+
+    Args:
+        max_missed: frames that a thing may be missing and keep its id.
+        max_gap_s: seconds.
+    """
+
+    def __init__(self, *, max_missed=MAX_MISSED, max_gap_s=MAX_GAP_S):
+        self._max_missed, self._max_gap_ns = max_missed, round(1e9 * max_gap_s)
+        self._next_id = FIRST_THING_TRACK
+        self._number = np.full(1 << 16, -1, np.int16)  # number of the thing with a panoptic id; -1 outside `update`
+        self.reset()
+
+    def reset(self):
+        """Forget all things; the next frame's are new."""
+        self._tracks, self._stamp_ns, self._shape = _NOBODY, None, None
+        self._rows = self._columns = self._owners = np.empty(0, np.intp)
+
+    def update(self, result, stamp_ns):
+        """The next frame's result with track ids.
+
+        Args:
+            result: `PanopticResult`; uint16 (H, W) `panoptic` and `segments` are read.
+            stamp_ns: nanoseconds.
+
+        Returns:
+            `PanopticResult` with the same arrays and, in the same order, segments with `track_id`: 256 and more for
+            things, `stuff_track` for the others.
+        """
+        things = [s for s in result.segments if s.is_thing]
+        ids = dict(zip((s.id for s in things), self._follow(things, result.panoptic, stamp_ns), strict=True))
+        segments = [
+            dataclasses.replace(s, track_id=ids[s.id] if s.is_thing else stuff_track(s.class_id))
+            for s in result.segments
+        ]
+        return dataclasses.replace(result, segments=segments)
+
+    def _follow(self, things, panoptic, stamp_ns):
+        """Track ids of the things: list of int."""
+        if self._is_cut(panoptic.shape, stamp_ns):
+            self.reset()
+        self._stamp_ns, self._shape = stamp_ns, panoptic.shape
+        stride = max(1, math.ceil(math.sqrt(panoptic.size / COARSE_PIXELS)))
+        numbers = self._numbers(things, panoptic[::stride, ::stride])
+        classes = np.array([s.class_id for s in things], np.intp)
+        areas = np.array([s.area for s in things], np.float64)
+        centroids = np.array([s.centroid_xy for s in things], np.float64).reshape(-1, 2)
+
+        old = self._tracks
+        moved = old.velocities * (1e-9 * (stamp_ns - old.seen_ns))[:, None]
+        iou = mask_iou(self._rows, self._columns, self._owners, moved / stride, numbers, len(things))
+        near = nearness(old.centroids + moved, old.areas, centroids, areas)
+        tracks, segments = greedy_pairs(affinity(iou, near, old.classes[:, None] == classes))
+        new = self._measured(tracks, segments, classes, areas, centroids, stamp_ns)
+        self._keep(new, tracks, numbers)
+        return new.ids.tolist()
+
+    def _is_cut(self, shape, stamp_ns):
+        return self._shape != shape or not 0 <= stamp_ns - self._stamp_ns <= self._max_gap_ns
+
+    def _numbers(self, things, panoptic):
+        ids = [s.id for s in things]
+        self._number[ids] = np.arange(len(ids))
+        numbers = self._number[panoptic].astype(np.intp)
+        self._number[ids] = -1
+        return numbers
+
+    def _measured(self, tracks, segments, classes, areas, centroids, stamp_ns):
+        """`_Tracks` of the frame's things, in their order."""
+        old, count = self._tracks, len(classes)
+        ids, hits, velocities = np.zeros(count, np.int64), np.ones(count, np.intp), np.zeros((count, 2))
+        seconds = 1e-9 * (stamp_ns - old.seen_ns[tracks])[:, None]
+        step = centroids[segments] - old.centroids[tracks]
+        measured = np.divide(step, seconds, out=old.velocities[tracks].copy(), where=seconds > 0)
+        gain = np.maximum(VELOCITY_GAIN, 1 / old.hits[tracks])[:, None]
+        velocities[segments] = old.velocities[tracks] + gain * (measured - old.velocities[tracks])
+        ids[segments], hits[segments] = old.ids[tracks], old.hits[tracks] + 1
+        fresh = ids == 0
+        if len(tracks):  # a thing that appears moves as the others do, for most of their motion is the camera's
+            velocities[fresh] = np.median(velocities[segments], axis=0)
+        ids[fresh] = self._next_id + np.arange(fresh.sum())
+        self._next_id += int(fresh.sum())
+        seen, missed = np.full(count, stamp_ns, np.int64), np.zeros(count, np.intp)
+        return _Tracks(ids, classes, areas, centroids, velocities, seen, hits, missed)
+
+    def _keep(self, new, continued, numbers):
+        """Remember the frame's things and those that are missing not too long."""
+        old = dataclasses.replace(self._tracks, missed=self._tracks.missed + 1)
+        waits = old.missed <= self._max_missed
+        waits[continued] = False
+        waiting = np.cumsum(waits) - 1  # new place of each track that waits
+        pixels = waits[self._owners]
+        at = np.flatnonzero(numbers >= 0)
+        rows, columns = np.divmod(at, numbers.shape[1])
+        self._rows = np.concatenate([self._rows[pixels], rows])
+        self._columns = np.concatenate([self._columns[pixels], columns])
+        owners = numbers.ravel()[at] + np.count_nonzero(waits)
+        self._owners = np.concatenate([waiting[self._owners[pixels]], owners])
+        names = [field.name for field in dataclasses.fields(_Tracks)]
+        self._tracks = _Tracks(*(np.concatenate([getattr(old, name)[waits], getattr(new, name)]) for name in names))
