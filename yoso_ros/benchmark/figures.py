@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of the benchmarks as PNG files, drawn with matplotlib (extra "plots")."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from yoso_ros.benchmark.modules import KERNEL_SIZE, aggregation_ratio, attention_ratio
+from yoso_ros.errors import InputError
+
+CHANNELS = np.linspace(32, 1024, 125)  # of Figure 5: input channels, hidden dimensions
+TOKENS = np.linspace(50, 500, 91)
+DPI = 110
+
+
+def check_matplotlib():
+    """Raise InputError unless matplotlib is installed: before minutes of measuring, not after."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        message = f'figures need the package of the extra "plots" (pip install yoso-ros[plots]): {error}'
+        raise InputError(message) from error
+
+
+def draw_reduction_ratios(path):
+    """Figure 5 of the paper: contours of the FLOPs reduction ratio of CFA (Equation 2) and SDCA (Equation 10)."""
+    with _figure(path, 2) as (left, right):
+        c, d = np.meshgrid(CHANNELS, CHANNELS)
+        _contours(left, c, d, aggregation_ratio(c, c, c, c, d), "input channels c", "IFA / CFA (Eq. 2)")
+        n, d = np.meshgrid(TOKENS, CHANNELS)
+        _contours(right, n, d, attention_ratio(n, d, KERNEL_SIZE), "tokens n", "MHCA / SDCA (Eq. 10), t = 3")
+
+
+def draw_lines(path, panels):
+    """Lines with a mark at each measurement.
+
+    Args:
+        path: PNG file.
+        panels: list of (title, name of x, name of y, {label: (xs, ys)}), side by side.
+    """
+    with _figure(path, len(panels)) as axes:
+        for ax, (title, x_name, y_name, lines) in zip(axes, panels, strict=True):
+            for label, (xs, ys) in lines.items():
+                ax.plot(xs, ys, marker="o", label=label)
+            ax.set(title=title, xlabel=x_name, ylabel=y_name)
+            ax.set_ylim(bottom=0)
+            ax.grid(alpha=0.3)
+            ax.legend(fontsize="small")
+
+
+def _contours(ax, x, y, ratio, x_name, title):
+    # In equal steps of the logarithm: Equation 10 is steep at few tokens.
+    levels = np.geomspace(ratio.min(), ratio.max(), 14)
+    ax.contourf(x, y, ratio, levels=levels, norm="log", cmap="viridis")
+    lines = ax.contour(x, y, ratio, levels=levels[1:-1], colors="white", linewidths=0.6)
+    ax.clabel(lines, fmt="%.2f", fontsize="x-small")
+    ax.set(title=title, xlabel=x_name, ylabel="hidden dimension d")
+
+
+@contextlib.contextmanager
+def _figure(path, panels):
+    check_matplotlib()
+    # Not pyplot: it would take over the windows and the settings of whoever calls.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * panels, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    yield figure.subplots(1, panels, squeeze=False)[0]
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Without the note of the library's version: the same figure is the same file.
+    figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+    os.replace(temporary, path)
