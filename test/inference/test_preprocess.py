@@ -6,7 +6,14 @@ import pytest
 import torch
 from PIL import Image
 
-from yoso_ros.inference.preprocess import batch_frames, check_frame, network_size, resize_frame
+from yoso_ros.inference.preprocess import (
+    batch_frames,
+    batch_on_device,
+    check_frame,
+    network_size,
+    resize_frame,
+    resize_on_device,
+)
 
 MEAN = (123.675, 116.28, 103.53)
 
@@ -69,3 +76,38 @@ def test_read_only_and_strided_frames_are_taken_as_they_are():
 def test_what_is_no_frame_is_named(frame, message):
     with pytest.raises((TypeError, ValueError), match=message):
         check_frame(frame)
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [
+        ((1080, 1920), (360, 640)),
+        ((480, 640), (800, 1067)),
+        ((720, 1280), (512, 910)),
+        ((101, 77), (60, 133)),
+        ((1, 900), (1, 211)),
+        ((1, 1), (8, 8)),
+        ((40, 50), (40, 50)),
+    ],
+)
+def test_resize_on_the_device_is_within_one_grey_level(size, resized):
+    generator = np.random.default_rng(7)
+    noise = generator.integers(0, 256, (*size, 3), np.uint8)
+    for frame in (noise, np.where(noise > 127, 255, 0).astype(np.uint8)):
+        actual = resize_on_device(torch.from_numpy(frame), resized)
+        assert actual.shape == (1, 3, *resized) and actual.dtype == torch.float32
+        difference = actual[0].permute(1, 2, 0).numpy() - resize_frame(frame, resized)
+        assert np.abs(difference).max() <= 1
+        # The rule of a model keeps the aspect ratio; then hardly any pixel differs at all.
+        assert size == (101, 77) or (difference != 0).mean() < 0.01
+
+
+def test_batch_on_the_device_is_that_of_the_cpu():
+    generator = np.random.default_rng(8)
+    frames = [generator.integers(0, 256, s, np.uint8) for s in ((33, 20, 3), (90, 64, 3))]
+    sizes = [(66, 40), (45, 32)]
+    expected = batch_frames([resize_frame(f, s) for f, s in zip(frames, sizes, strict=True)], MEAN)
+    actual = batch_on_device([torch.from_numpy(f) for f in frames], sizes, torch.tensor(MEAN))
+    assert actual.shape == expected.shape and actual.is_contiguous(memory_format=torch.channels_last)
+    assert (actual - expected).abs().max() <= 1
+    assert torch.equal(actual[0, :, 66:], expected[0, :, 66:]) and torch.equal(actual[1, :, 45:], expected[1, :, 45:])

@@ -6,6 +6,7 @@ Legend: `B` batch, frames uint8 (h, w, 3) RGB, network input float32 (B, 3, H, W
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 STRIDE = 32  # of the deepest backbone map: the padded size is a multiple of it
@@ -55,3 +56,40 @@ def batch_frames(frames, pixel_mean):
         # ROS messages and decoders hand out read-only arrays; torch only reads here.
         image[: frame.shape[0], : frame.shape[1]] = torch.from_numpy(np.require(frame, requirements="CW"))
     return batch.permute(0, 3, 1, 2)
+
+
+def resize_on_device(frame, size):
+    """`resize_frame` on the device of the frame; differs from it by at most one grey level (rounding of the weights).
+
+    Args:
+        frame: uint8 (h, w, 3) tensor.
+        size: (height, width).
+
+    Returns:
+        float32 (1, 3, height, width), whole numbers 0..255.
+    """
+    image = frame.permute(2, 0, 1)[None].float()
+    # As Pillow where height and width both shrink or both grow: along the rows, rounded, then along the columns.
+    for step in ((frame.shape[0], size[1]), tuple(size)):
+        if step != tuple(image.shape[2:]):
+            image = F.interpolate(image, size=step, mode="bilinear", antialias=True, align_corners=False)
+            image = (image + 0.5).floor().clamp(0.0, 255.0)
+    return image
+
+
+def batch_on_device(frames, sizes, pixel_mean):
+    """`resize_frame` and `batch_frames` on one device.
+
+    Args:
+        frames: list of uint8 (h, w, 3) tensors.
+        sizes: the (height, width) to resize each to.
+        pixel_mean: float32 (3,) RGB 0..255, on the same device.
+
+    Returns:
+        float32 (B, 3, H, W) as `batch_frames` makes them, channels-last in memory.
+    """
+    height, width = (-(-max(size[axis] for size in sizes) // STRIDE) * STRIDE for axis in (0, 1))
+    batch = pixel_mean.repeat(len(frames), height, width, 1).permute(0, 3, 1, 2)
+    for image, frame, size in zip(batch, frames, sizes, strict=True):
+        image[:, : size[0], : size[1]] = resize_on_device(frame, size)[0]
+    return batch
