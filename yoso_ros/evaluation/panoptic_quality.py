@@ -60,18 +60,26 @@ class PanopticQuality:
     def count(self, predicted_ids, predicted_segments, truth_ids, truth_segments):
         """The contribution of one image to `totals`, float64 (C, 4), without adding it; arguments as for `update`."""
         predicted, truth = ({s["id"]: s for s in segments} for segments in (predicted_segments, truth_segments))
-        areas = _joint_areas(np.asarray(truth_ids), list(truth), np.asarray(predicted_ids), list(predicted))
+        areas = joint_areas(np.asarray(truth_ids), list(truth), np.asarray(predicted_ids), list(predicted))
         self._check(areas, truth, predicted_ids, predicted)
-        truth_class = self._classes(truth.values(), "true")
-        predicted_class = self._classes(predicted.values(), "predicted")
-        crowd = np.array([bool(s.get("iscrowd")) for s in truth.values()], dtype=bool)
+        return self.count_areas(areas, list(predicted.values()), list(truth.values()))
 
-        truth_areas, predicted_areas = areas[FIRST:].sum(axis=1), areas[:, FIRST:].sum(axis=0)
-        shared = areas[FIRST:, FIRST:]
-        on_void = areas[VOID, FIRST:]
-        union = truth_areas[:, None] + predicted_areas - shared - on_void
-        comparable = (truth_class[:, None] == predicted_class) & ~crowd[:, None]
-        iou = np.where(comparable, shared / np.maximum(union, 1), 0.0)
+    def count_areas(self, areas, predicted_segments, truth_segments):
+        """The contribution of an image, or of several at once, whose joint areas are known.
+
+        Args:
+            areas: int (2 + T, 2 + P), see `joint_areas`.
+            predicted_segments, truth_segments: in the order of the columns and rows, else as for `update`.
+
+        Returns:
+            float64 (C, 4), as `totals`.
+        """
+        truth_class = self._classes(truth_segments, "true")
+        predicted_class = self._classes(predicted_segments, "predicted")
+        crowd = np.array([bool(s.get("iscrowd")) for s in truth_segments], dtype=bool)
+
+        predicted_areas, shared, on_void = areas[:, FIRST:].sum(axis=0), areas[FIRST:, FIRST:], areas[VOID, FIRST:]
+        iou = segment_iou(areas, (truth_class[:, None] == predicted_class) & ~crowd[:, None])
         matched = iou > MATCH_IOU
 
         # panopticapi remembers one crowd segment per category, the last of the list; so do we, to give its numbers.
@@ -160,7 +168,19 @@ def summarise(categories, totals):
     return result
 
 
-def _joint_areas(truth_ids, truth, predicted_ids, predicted):
+def segment_iou(areas, comparable):
+    """Intersection over union of each pair of segments by the rules of panopticapi: float64 (T, P).
+
+    Args:
+        areas: int (2 + T, 2 + P), see `joint_areas`.
+        comparable: bool (T, P), pairs that may match; the others get 0.
+    """
+    shared = areas[FIRST:, FIRST:]
+    union = areas[FIRST:].sum(axis=1)[:, None] + areas[:, FIRST:].sum(axis=0) - shared - areas[VOID, FIRST:]
+    return np.where(comparable, shared / np.maximum(union, 1), 0.0)
+
+
+def joint_areas(truth_ids, truth, predicted_ids, predicted):
     """Pixels that each pair of ids shares: int64 (2 + T, 2 + P); rows and columns UNKNOWN, VOID, then the segments."""
     if truth_ids.shape != predicted_ids.shape or truth_ids.ndim != 2:
         raise InputError(f"expected two (H, W) maps of one size, found {truth_ids.shape} and {predicted_ids.shape}")
