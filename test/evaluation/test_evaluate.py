@@ -13,7 +13,7 @@ from yoso_ros.data import CocoPanoptic
 from yoso_ros.data.samples import rgb_from_ids
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation import evaluate_predictions, evaluate_segmenter
-from yoso_ros.evaluation.evaluate import semantic_map, truth_panoptic
+from yoso_ros.evaluation.segment_maps import semantic_map, truth_panoptic
 from yoso_ros.label_sets import LabelClass, LabelSet
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, Segment
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros evaluate`: PQ, SQ, RQ and mIoU of a model, or of stored predictions, on a data set; with pictures."""
+"""`yoso-ros evaluate`: PQ, mask AP and mIoU of a model, or of stored predictions, on a data set; with pictures."""
 
 import math
+import os
 from pathlib import Path
 
 from yoso_ros.cli.segment import add_model_arguments, load_from_arguments
 
-SUMMARY = "Measure PQ and mIoU of a model, or of stored predictions, on a data set."
+SUMMARY = "Measure PQ, mask AP and mIoU of a model, or of stored predictions, on a data set."
 EXAMPLE = "yoso-ros evaluate --model yoso_mobilenetv2_camvid --data ../camvid --split val --output out/evaluate"
 
 
@@ -14,7 +15,25 @@ def add_arguments(parser):
     """Add this subcommand's arguments."""
     parser.add_argument("--data", required=True, help="root of the data set: COCO panoptic layout, or Cityscapes")
     parser.add_argument("--split", default="val", help="split of the data set (default: %(default)s)")
-    parser.add_argument("--predictions", help="evaluate this COCO panoptic result JSON (PNGs beside it), not a model")
+    parser.add_argument(
+        "--tasks", default="panoptic", help="what to measure, of panoptic,instance,semantic (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--shortest-edge", type=int, nargs="+", metavar="PIXELS",
+        help="input sizes; several give a table with a row for each (default: the model's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--longest-edge", type=int, metavar="PIXELS",
+        help="limit of the longer edge at every size (default: the model's, in proportion to the shortest edge)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--predictions",
+        help="evaluate this JSON, not a model: COCO panoptic results (PNGs beside it), or COCO instance results",
+    )
+    parser.add_argument(
+        "--instances", metavar="JSON",
+        help="true instances for AP, as COCO's instances_val2017.json (default: the things of the panoptic truth)",
+    )  # fmt: skip
     parser.add_argument("--output", default="out/evaluate", help="folder for the results (default: %(default)s)")
     parser.add_argument(
         "--pictures", type=int, default=4, help="pictures of best and worst each (default: %(default)s)"
@@ -23,29 +42,107 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Evaluate; writes report.json, per_class.md and pictures best_N.png, worst_N.png (image, prediction, truth)."""
+    """Evaluate; writes report.json, per_class.md and pictures best_N.png, worst_N.png (image, prediction, truth).
+
+    Of several sizes it writes scales.md, a report.json of all, and a folder of each size with its own.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return _run(arguments, shared_out=False)
+    from yoso_ros.training.distributed import join_processes, leave_processes
+
+    # Started by torchrun: each process takes its share of the images.
+    arguments.device = str(join_processes(arguments.device))
+    try:
+        return _run(arguments, shared_out=True)
+    finally:
+        leave_processes()
+
+
+def _run(arguments, shared_out):
     from yoso_ros.data import open_dataset
     from yoso_ros.errors import InputError
-    from yoso_ros.evaluation import evaluate_predictions, evaluate_segmenter
-    from yoso_ros.evaluation.report import summary_table, write_report
+    from yoso_ros.evaluation.coco_instances import CocoInstances
 
     if arguments.pictures < 0:
         raise InputError(f"--pictures: expected 0 or more, found {arguments.pictures}")
-    output = Path(arguments.output)
+    for edge in (*(arguments.shortest_edge or ()), *filter(None, [arguments.longest_edge])):
+        if edge < 1:
+            raise InputError(f"--shortest-edge, --longest-edge: expected 1 or more, found {edge}")
     dataset = open_dataset(arguments.data, arguments.split)
+    truth = CocoInstances(arguments.instances, dataset.label_set) if arguments.instances else None
+    options = {"instance_truth": truth, "shared_out": shared_out}
     if arguments.predictions:
-        report = {"predictions": arguments.predictions, **evaluate_predictions(arguments.predictions, dataset)}
-    else:
-        segmenter = load_from_arguments(arguments)
+        return _evaluate_predictions(arguments, dataset, options)
+    segmenter = load_from_arguments(arguments)
+    options["tasks"] = tuple(arguments.tasks.split(","))
+    return _evaluate_model(arguments, dataset, _at_sizes(segmenter, arguments), options)
+
+
+def _evaluate_predictions(arguments, dataset, options):
+    from yoso_ros.evaluation import evaluate_predictions
+
+    report = {"predictions": arguments.predictions, **evaluate_predictions(arguments.predictions, dataset, **options)}
+    return _finish(arguments, report, Path(arguments.output))
+
+
+def _evaluate_model(arguments, dataset, segmenters, options):
+    from yoso_ros.evaluation import evaluate_segmenter
+    from yoso_ros.evaluation.report import scales_table, write_file, write_json
+
+    output, reports = Path(arguments.output), []
+    for segmenter in segmenters:
         report = {
             "model": arguments.model,
             "weights": arguments.weights,
             "backend": segmenter.backend,
-            **evaluate_segmenter(segmenter, dataset),
+            **_size_of(segmenter),
+            **evaluate_segmenter(segmenter, dataset, **options),
         }
+        folder = output if len(segmenters) == 1 else output / str(report["shortest_edge"])
+        _finish(arguments, report, folder, segmenter, dataset)
+        reports.append(report)
+    if len(reports) > 1 and _is_first():
+        table = scales_table(reports)
+        write_file(output / "scales.md", f"{table}\n".encode())
+        write_json(output / "report.json", {"data": arguments.data, "split": arguments.split, "scales": reports})
+        print(f"{table}\nreport: {output}")
+    return 0
+
+
+def _is_first():
+    from yoso_ros.evaluation.processes import is_first
+
+    return is_first()
+
+
+def _size_of(segmenter):
+    config = getattr(segmenter, "config", None)
+    return {name: getattr(config, name) for name in ("shortest_edge", "longest_edge") if hasattr(config, name)}
+
+
+def _at_sizes(segmenter, arguments):
+    """One Segmenter per wanted input size, all with the same engine."""
+    import copy
+    import dataclasses
+
+    if arguments.shortest_edge is None and arguments.longest_edge is None:
+        return [segmenter]
+    config, segmenters = segmenter.config, []
+    for shortest in dict.fromkeys(arguments.shortest_edge or [config.shortest_edge]):
+        longest = arguments.longest_edge or round(config.longest_edge * shortest / config.shortest_edge)
+        segmenters.append(copy.copy(segmenter))
+        segmenters[-1].config = dataclasses.replace(config, shortest_edge=shortest, longest_edge=longest)
+    return segmenters
+
+
+def _finish(arguments, report, output, segmenter=None, dataset=None):
+    from yoso_ros.evaluation.report import summary_table, write_report
+
+    if not _is_first():
+        return 0
     report = {"data": arguments.data, "split": arguments.split, **report}
     write_report(report, output)
-    if not arguments.predictions:
+    if segmenter is not None and "panoptic_quality" in report:
         _write_pictures(report, segmenter, dataset, arguments.pictures, output)
     print(summary_table(report))
     print(f"report and pictures: {output}")
@@ -56,8 +153,9 @@ def _write_pictures(report, segmenter, dataset, count, output):
     import cv2
     import numpy as np
 
-    from yoso_ros.evaluation.evaluate import match_classes, truth_panoptic
+    from yoso_ros.evaluation.evaluate import match_classes
     from yoso_ros.evaluation.report import write_file
+    from yoso_ros.evaluation.segment_maps import truth_panoptic
     from yoso_ros.results import UNLABELLED_ID
     from yoso_ros.ros.overlay import build_palette, overlay_image
 

@@ -46,7 +46,7 @@ def run_lengths(masks):
     return load_coco_api().masks.encode(columns.T)
 
 
-def run_lengths_of_polygons(segmentation, height, width):
+def run_lengths_of_segmentation(segmentation, height, width):
     """Run lengths of an annotation's `segmentation`: polygons, or run lengths compressed or not."""
     masks = load_coco_api().masks
     if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):

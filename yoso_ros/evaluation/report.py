@@ -5,6 +5,16 @@ import json
 import math
 import os
 
+PRECISIONS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+CLASS_NUMBERS = {
+    "pq": "PQ",
+    "sq": "SQ",
+    "rq": "RQ",
+    "semantic_iou": "IoU",
+    "ap": "AP",
+    "semantic_output_iou": "IoU of the semantic output",
+}
+
 
 def write_report(report, folder):
     """Write `report.json` and `per_class.md` of an evaluation.
@@ -31,22 +41,58 @@ def write_file(path, content):
 
 
 def summary_table(report):
-    """Markdown table of All, Things and Stuff with PQ, SQ, RQ, and a line with mIoU; percent."""
-    lines = ["| | PQ | SQ | RQ | classes |", "|---|---:|---:|---:|---:|"]
-    for name in ("All", "Things", "Stuff"):
-        group = report["panoptic_quality"][name]
-        lines.append(f"| {name} | {' | '.join(_number(group[key]) for key in ('PQ', 'SQ', 'RQ'))} | {group['N']} |")
-    return "\n".join([*lines, "", f"mIoU {_number(report['mean_iou'])} on {report['images']} images"])
+    """Markdown: of each task that was measured a table or a line with its numbers; percent."""
+    parts = []
+    if "panoptic_quality" in report:
+        lines = ["| | PQ | SQ | RQ | classes |", "|---|---:|---:|---:|---:|"]
+        for name in ("All", "Things", "Stuff"):
+            group = report["panoptic_quality"][name]
+            lines.append(f"| {name} | {' | '.join(_number(group[key]) for key in ('PQ', 'SQ', 'RQ'))} | {group['N']} |")
+        parts += ["\n".join(lines), f"mIoU {_number(report['mean_iou'])} on {report['images']} images"]
+    if "average_precision" in report:
+        found = report["average_precision"]
+        parts.append(
+            f"| {' | '.join(PRECISIONS)} | classes |\n|{'---:|' * 7}\n"
+            f"| {' | '.join(_number(found[name]) for name in PRECISIONS)} | {found['N']} |"
+        )
+    if "semantic_mean_iou" in report:
+        parts.append(f"mIoU {_number(report['semantic_mean_iou'])} of the semantic output")
+    return "\n\n".join(parts)
 
 
 def per_class_table(report):
     """Markdown: the summary, then one row per class; percent, `-` for a class that was not seen."""
-    lines = [summary_table(report), "", "| class | | PQ | SQ | RQ | IoU | TP | FP | FN |", f"|---|---|{'---:|' * 7}"]
+    first = report["per_class"][0]
+    numbers = {key: title for key, title in CLASS_NUMBERS.items() if key in first}
+    counts = [key for key in ("tp", "fp", "fn") if key in first]
+    titles = [*numbers.values(), *(key.upper() for key in counts)]
+    lines = [summary_table(report), "", f"| class | | {' | '.join(titles)} |", f"|---|---|{'---:|' * len(titles)}"]
     for row in report["per_class"]:
-        numbers = [_number(100 * row[key]) for key in ("pq", "sq", "rq", "semantic_iou")]
-        counts = [str(row[key]) for key in ("tp", "fp", "fn")]
-        lines.append(f"| {' | '.join([row['name'], 'thing' if row['is_thing'] else 'stuff', *numbers, *counts])} |")
+        cells = [*(_number(100 * row[key]) for key in numbers), *(str(row[key]) for key in counts)]
+        lines.append(f"| {' | '.join([row['name'], 'thing' if row['is_thing'] else 'stuff', *cells])} |")
     return "\n".join(lines) + "\n"
+
+
+def scales_table(reports):
+    """Markdown: one row per input size, with the numbers of each task that was measured; percent, and milliseconds.
+
+    Args:
+        reports: list of dict of `evaluate_segmenter`, each with `shortest_edge` and `longest_edge` too.
+    """
+    columns = {"shortest edge": lambda r: str(r["shortest_edge"]), "longest": lambda r: str(r["longest_edge"])}
+    if "panoptic_quality" in reports[0]:
+        for key in ("PQ", "SQ", "RQ"):
+            columns[key] = lambda r, key=key: _number(r["panoptic_quality"]["All"][key])
+        columns["mIoU"] = lambda r: _number(r["mean_iou"])
+    if "average_precision" in reports[0]:
+        for key in PRECISIONS:
+            columns[key] = lambda r, key=key: _number(r["average_precision"][key])
+    if "semantic_mean_iou" in reports[0]:
+        columns["semantic mIoU"] = lambda r: _number(r["semantic_mean_iou"])
+    columns["ms"] = lambda r: _number(sum(r["timings_ms"].values()))
+    lines = [f"| {' | '.join(columns)} |", f"|{'---:|' * len(columns)}"]
+    lines += [f"| {' | '.join(cell(report) for cell in columns.values())} |" for report in reports]
+    return "\n".join(lines)
 
 
 def _number(value):

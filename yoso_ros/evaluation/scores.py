@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PQ and mIoU of panoptic predictions together."""
+
+from yoso_ros.evaluation.mean_iou import MeanIoU
+from yoso_ros.evaluation.panoptic_quality import PanopticQuality, summarise
+from yoso_ros.evaluation.processes import reduce
+from yoso_ros.evaluation.segment_maps import semantic_map
+
+
+class Scores:
+    """PQ and mIoU of predictions against truth, image by image; memory does not grow.
+
+    Args:
+        label_set: `LabelSet` of the truth.
+
+    Attributes:
+        mean_iou: `MeanIoU`, which has the confusion matrix.
+    """
+
+    def __init__(self, label_set):
+        self._label_set = label_set
+        self._quality, self.mean_iou = PanopticQuality(label_set.coco_categories()), MeanIoU(len(label_set))
+
+    @property
+    def pq(self):
+        """PQ of all classes so far, percent."""
+        return self._quality.compute()["All"]["PQ"]
+
+    def add(self, ids, segments, truth_ids, truth_segments):
+        """Add one image, arguments as for `PanopticQuality.update`; returns its PQ (percent, NaN without a segment)."""
+        counts = self._quality.count(ids, segments, truth_ids, truth_segments)
+        self._quality.totals += counts
+        truth = semantic_map(truth_ids, truth_segments, self._label_set)
+        self.mean_iou.update(semantic_map(ids, segments, self._label_set), truth)
+        return summarise(self._quality.categories, counts)["All"]["PQ"]
+
+    def reduce(self):
+        """Add up what the processes have counted, in every process."""
+        self._quality, self.mean_iou = reduce(self._quality), reduce(self.mean_iou)
+
+    def compute(self):
+        """The result so far: dict with "panoptic_quality", "mean_iou" and "per_class", see `evaluate_segmenter`."""
+        result = self._quality.compute()
+        miou, iou = self.mean_iou.compute()
+        per_class = [
+            {
+                "name": label.name,
+                "is_thing": label.is_thing,
+                "category_id": label.dataset_id,
+                **result["per_class"][label.dataset_id],
+                "semantic_iou": float(iou[i]),
+            }
+            for i, label in enumerate(self._label_set.classes)
+        ]
+        return {"panoptic_quality": result, "mean_iou": miou, "per_class": per_class}
