@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cityscapes reader: segments from instanceIds by the official rules, on made and on real files."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
-from yoso_ros.data import Cityscapes, open_dataset, training_targets
+from yoso_ros.data import open_dataset, training_targets
+from yoso_ros.data.cityscapes import Cityscapes, CityscapesPanoptic
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import load_label_set
 
@@ -71,3 +74,57 @@ def test_real_files_agree_with_their_label_ids(shared_data):
         for segment in sample.segments:
             mask = sample.ids == segment["id"]
             assert (labels[mask] == segment["category_id"]).all() and mask.sum() == segment["area"]
+
+
+def write_panoptic_files(root, split):
+    """The panoptic files of a split by the official rules (facts page 5.2), segment by segment."""
+    label_set = load_label_set("cityscapes")
+    folder = root / f"gtFine/cityscapes_panoptic_{split}"
+    folder.mkdir()
+    images, annotations = [], []
+    for path in sorted((root / f"gtFine/{split}").glob("*/*_instanceIds.png")):
+        instances = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        image_id, segments = path.name.removesuffix("_gtFine_instanceIds.png"), []
+        rgb = np.zeros((*instances.shape, 3), np.uint8)
+        for number in sorted(set(instances.ravel().tolist())):
+            label = number if number < 1000 else number // 1000
+            known = [c for c in label_set.classes if c.dataset_id == label]
+            if known:
+                ys, xs = np.nonzero(instances == number)
+                rgb[ys, xs] = number % 256, number // 256, 0
+                box = [xs.min(), ys.min(), xs.max() - xs.min() + 1, ys.max() - ys.min() + 1]
+                crowd = int(known[0].is_thing and number < 1000)
+                row = {"id": number, "category_id": label, "area": len(ys), "iscrowd": crowd}
+                segments.append({**row, "bbox": [int(v) for v in box]})
+        name = f"{image_id}_gtFine_panoptic.png"
+        cv2.imwrite(str(folder / name), rgb[..., ::-1])
+        images.append({"id": image_id, "file_name": f"{image_id}_gtFine_leftImg8bit.png"})
+        annotations.append({"image_id": image_id, "file_name": name, "segments_info": segments})
+    categories = [{"id": c.dataset_id, "name": c.name, "isthing": int(c.is_thing)} for c in label_set.classes]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    folder.with_suffix(".json").write_text(json.dumps(content))
+
+
+def same_samples(root):
+    built, read = Cityscapes(root, "val"), open_dataset(root, "val")
+    assert isinstance(read, CityscapesPanoptic) and list(read.find_faults()) == []
+    assert [c.name for c in read.label_set.classes] == [c.name for c in built.label_set.classes]
+    for a, b in zip((built[i] for i in range(len(built))), (read[i] for i in range(len(read))), strict=True):
+        np.testing.assert_array_equal(a.ids, b.ids)
+        np.testing.assert_array_equal(a.image, b.image)
+        assert (a.image_id, a.file_name, a.segments) == (b.image_id, b.file_name, b.segments)
+
+
+def test_official_panoptic_files_give_the_same_samples(tmp_path):
+    write_split(tmp_path)
+    write_panoptic_files(tmp_path, "val")
+    same_samples(tmp_path)
+
+
+def test_official_panoptic_files_of_real_images_give_the_same_samples(shared_data, tmp_path):
+    root = shared_data / "data/cityscapes_layout_sample"
+    (tmp_path / "gtFine").mkdir()
+    (tmp_path / "gtFine/val").symlink_to(root / "gtFine/val")
+    (tmp_path / "leftImg8bit").symlink_to(root / "leftImg8bit")
+    write_panoptic_files(tmp_path, "val")
+    same_samples(tmp_path)

@@ -4,12 +4,12 @@
 from pathlib import Path
 
 from yoso_ros.data.ade20k import open_ade20k
-from yoso_ros.data.cityscapes import Cityscapes
+from yoso_ros.data.cityscapes import open_cityscapes
 from yoso_ros.data.coco_panoptic import CocoPanoptic
 from yoso_ros.data.mapillary import is_mapillary, open_mapillary
 from yoso_ros.data.samples import PanopticSample, training_targets
 
-__all__ = ["Cityscapes", "CocoPanoptic", "PanopticSample", "open_dataset", "training_targets"]
+__all__ = ["CocoPanoptic", "PanopticSample", "open_dataset", "training_targets"]
 
 
 def open_dataset(root, split, label_set=None):
@@ -28,7 +28,7 @@ def open_dataset(root, split, label_set=None):
     """
     root = Path(root)
     if (root / "gtFine").is_dir():
-        return Cityscapes(root, split, label_set)
+        return open_cityscapes(root, split, label_set)
     if is_mapillary(root):
         return open_mapillary(root, split, label_set)
     if any((root / "images" / name).is_dir() for name in ("training", "validation")):

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cityscapes as downloaded: leftImg8bit images and gtFine instanceIds, from which segments are built on the fly."""
+"""Cityscapes as downloaded: leftImg8bit images and gtFine, its panoptic files or segments built from instanceIds."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from yoso_ros.data.coco_panoptic import CocoPanoptic
 from yoso_ros.data.samples import VOID_ID, PanopticSample, find_reading_faults, read_image
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import load_label_set
@@ -14,8 +15,42 @@ INSTANCES_PER_LABEL = 1000  # instanceIds hold label * 1000 + instance for singl
 MASK_SUFFIX, IMAGE_SUFFIX = "_gtFine_instanceIds.png", "_leftImg8bit.png"
 
 
+def open_cityscapes(root, split, label_set=None):
+    """A split of Cityscapes: from its panoptic files where they were made, or else from instanceIds.
+
+    Both give the same segments. The panoptic files are `gtFine/cityscapes_panoptic_SPLIT.json` and the folder of that
+    name, as the official scripts write them with label ids.
+
+    Args:
+        root: folder with `leftImg8bit/SPLIT/CITY` and `gtFine`.
+        split: "train", "val" or "test".
+        label_set: LabelSet whose dataset ids are label ids; by default the 19 evaluated classes.
+
+    Returns:
+        `CityscapesPanoptic` or `Cityscapes`.
+
+    Raises:
+        InputError: there is no ground truth for the split below the root.
+    """
+    path = Path(root) / "gtFine" / f"cityscapes_panoptic_{split}.json"
+    return CityscapesPanoptic(root, split, label_set) if path.is_file() else Cityscapes(root, split, label_set)
+
+
+class CityscapesPanoptic(CocoPanoptic):
+    """A split of Cityscapes in the COCO panoptic format of its official scripts; see `open_cityscapes`."""
+
+    def __init__(self, root, split, label_set=None):
+        root = Path(root)
+        annotations = root / "gtFine" / f"cityscapes_panoptic_{split}.json"
+        super().__init__(annotations, root / "leftImg8bit" / split, label_set=label_set or load_label_set("cityscapes"))
+
+    def _image_path(self, image):
+        # The JSON's file names are not those of leftImg8bit; the image id, CITY_SEQUENCE_FRAME, is.
+        return self.images_folder / str(image["id"]).split("_")[0] / f"{image['id']}{IMAGE_SUFFIX}"
+
+
 class Cityscapes:
-    """A split of Cityscapes; `len()` and `[i]`, which gives a `PanopticSample`.
+    """A split of Cityscapes from instanceIds; `len()` and `[i]`, which gives a `PanopticSample`.
 
     Segment ids are those of instanceIds and category ids are label ids, as in the official panoptic conversion. A
     thing without an instance number is a crowd; labels that the label set lacks (those not evaluated) are void.
