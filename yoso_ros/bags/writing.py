@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from yoso_ros.bags.message_types import typestore
 from yoso_ros.errors import InputError
@@ -20,12 +20,13 @@ class BagWriter:
     Args:
         path: folder of the recording, which must not exist.
         storage: one of `STORAGES`.
+        compress: whether to compress each message (zstd).
 
     Raises:
         InputError: the folder exists.
     """
 
-    def __init__(self, path, storage="mcap"):
+    def __init__(self, path, storage="mcap", compress=False):
         self._path = Path(path)
         if self._path.exists():
             raise InputError(f"{self._path} exists already; choose another place or delete it first")
@@ -34,6 +35,8 @@ class BagWriter:
         self._writer = Writer(
             self._parent / self._path.name, version=METADATA_VERSION, storage_plugin=StoragePlugin[storage.upper()]
         )
+        if compress:
+            self._writer.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
         self._connections = {}
 
     def __enter__(self):
@@ -44,9 +47,13 @@ class BagWriter:
     def write(self, topic, recorded_ns, message):
         """Append a message of `yoso_ros.bags.message_types`, recorded at `recorded_ns` nanoseconds."""
         kind = message.__msgtype__
+        self.write_serialized(topic, kind, recorded_ns, typestore().serialize_cdr(message, kind))
+
+    def write_serialized(self, topic, kind, recorded_ns, data):
+        """Append a message of the type `kind` as its CDR bytes, such as DDS brings it."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, kind, typestore=typestore())
-        self._writer.write(self._connections[topic], recorded_ns, typestore().serialize_cdr(message, kind))
+        self._writer.write(self._connections[topic], recorded_ns, data)
 
     def set_custom_data(self, key, text):
         """Leave a text in metadata.yaml, read back as `Bag.custom_data`."""

@@ -59,7 +59,7 @@ def run(arguments):
 @contextlib.contextmanager
 def _bench(segmenter, arguments, height, width):
     """The node, a camera and a monitor, in a ROS domain of their own."""
-    from yoso_ros.benchmark.node_latency import Bench, Role
+    from yoso_ros.benchmark.node_bench import Bench, Role
     from yoso_ros.ros.node_process import NodeProcess, dds_environment, free_domain
 
     roles = [sys.executable, "-m", "yoso_ros.ros.latency_roles"]

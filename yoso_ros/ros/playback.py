@@ -79,10 +79,11 @@ class Pacer:
 
     Args:
         rate_hz: frames per second; 0 for the recorded stamps.
+        speed: how many recorded seconds pass in one second, where `rate_hz` is 0.
     """
 
-    def __init__(self, rate_hz=0.0):
-        self._rate, self._due, self._last_stamp = rate_hz, None, None
+    def __init__(self, rate_hz=0.0, speed=1.0):
+        self._rate, self._speed, self._due, self._last_stamp = rate_hz, speed, None, None
 
     def seconds_until(self, stamp_ns):
         """Seconds until the frame with this stamp is due, never negative; to be called once per frame."""
@@ -90,7 +91,7 @@ class Pacer:
         if self._due is None:
             self._due = now
         else:
-            step = 1 / self._rate if self._rate else max(0.0, (stamp_ns - self._last_stamp) / 1e9)
+            step = 1 / self._rate if self._rate else max(0.0, (stamp_ns - self._last_stamp) / 1e9 / self._speed)
             self._due = max(self._due + step, now)
         self._last_stamp = stamp_ns
         return self._due - now
