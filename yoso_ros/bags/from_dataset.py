@@ -9,14 +9,16 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from yoso_ros.bags.frames import FIRST_STAMP_NS, CompressedImage, pinhole_info, rgb_image
+from yoso_ros.bags.frames import FIRST_STAMP_NS, CompressedImage, RawImage, pinhole_info, rgb_image
 from yoso_ros.bags.labels import LABEL_SET_KEY, NAMES_KEY, TRUTH_PREFIX
 from yoso_ros.bags.message_types import camera_info_message, header, label_message, picture_message, segments_message
 from yoso_ros.bags.writing import BagWriter
 from yoso_ros.errors import InputError
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, panoptic_id, segments_of
+from yoso_ros.tracking import FIRST_THING_TRACK
 
 CAMERA = "/camera"
 FRAME_ID = "camera_optical"
@@ -26,9 +28,10 @@ FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png"}  # by the first bytes
 def write_dataset_bag(dataset, path, storage="mcap", rate_hz=10.0, transport="compressed", progress=iter):
     """Write a split of a data set as a recording.
 
-    Topics: /camera/image_raw or /camera/image_raw/compressed, /camera/camera_info where the data set knows its camera
-    (rendered scenes), and the truth in /ground_truth/panoptic/image_raw and /ground_truth/panoptic/segments. The label
-    set and the images' names are left in the metadata. For what becomes of crowds see `truth_labels`.
+    Topics: /camera/image_raw or /camera/image_raw/compressed; where the data set has them (rendered scenes)
+    /camera/camera_info and /camera/depth/image_raw (16UC1, of the same pixels); and the truth in
+    /ground_truth/panoptic/image_raw and /ground_truth/panoptic/segments, with track ids if the data set has any. The
+    label set and the images' names are left in the metadata. For what becomes of crowds see `truth_labels`.
 
     Args:
         dataset: samples with `label_set`, as `yoso_ros.data.open_dataset` gives.
@@ -45,7 +48,7 @@ def write_dataset_bag(dataset, path, storage="mcap", rate_hz=10.0, transport="co
     Raises:
         InputError: a sample has a fault, an image is neither JPEG nor PNG, or the folder exists.
     """
-    k, counts, names = _camera_k(dataset), Counter(), []
+    extras, counts, names = _Extras(dataset), Counter(), []
     with BagWriter(path, storage) as writer:
         for index in progress(range(len(dataset))):
             sample = dataset[index]
@@ -55,10 +58,16 @@ def write_dataset_bag(dataset, path, storage="mcap", rate_hz=10.0, transport="co
             image = rgb_image(sample.image) if transport == "raw" else _stored_image(sample.file_name)
             suffix = "" if transport == "raw" else "/compressed"
             writer.write(f"{CAMERA}/image_raw{suffix}", stamp, picture_message(image, head))
-            if k is not None:
-                writer.write(f"{CAMERA}/camera_info", stamp, camera_info_message(pinhole_info(height, width, k), head))
+            if extras.camera_k is not None:
+                info = pinhole_info(height, width, extras.camera_k)
+                writer.write(f"{CAMERA}/camera_info", stamp, camera_info_message(info, head))
+            if extras.depth_folder is not None:
+                writer.write(f"{CAMERA}/depth/image_raw", stamp, picture_message(extras.depth(sample), head))
             panoptic, lost = truth_labels(sample.ids, sample.segments, dataset.label_set)
-            segments = segments_of(panoptic, dataset.label_set)
+            tracks = extras.tracks(sample, panoptic)
+            segments = [
+                dataclasses.replace(s, track_id=tracks.get(s.id, 0)) for s in segments_of(panoptic, dataset.label_set)
+            ]
             writer.write(f"{TRUTH_PREFIX}/image_raw", stamp, label_message(panoptic, head))
             writer.write(f"{TRUTH_PREFIX}/segments", stamp, segments_message(segments, height, width, head))
             names.append([stamp, sample.image_id, Path(sample.file_name).name])
@@ -118,7 +127,33 @@ def _stored_image(path):
     raise InputError(f"{path}: expected a JPEG or PNG file for compressed images; --transport raw takes any kind")
 
 
-def _camera_k(dataset):
-    """The camera matrix of a rendered data set, 9 numbers, or None."""
-    path = getattr(dataset, "annotations_json", None)
-    return (json.loads(path.read_bytes()).get("info") or {}).get("camera_k") if path else None
+class _Extras:
+    """What a rendered data set has beside pictures and labels; None or empty for others."""
+
+    def __init__(self, dataset):
+        path = getattr(dataset, "annotations_json", None)
+        content = json.loads(path.read_bytes()) if path else {}
+        self.camera_k = (content.get("info") or {}).get("camera_k")  # 9 numbers
+        self._scenes = {image["id"]: image.get("scene", 0) for image in content.get("images", ())}
+        folder = path and path.with_name(path.stem.replace("panoptic_", "depth_"))
+        self.depth_folder = folder if folder and folder != path.with_suffix("") and folder.is_dir() else None
+
+    def depth(self, sample):
+        """`RawImage`, 16UC1 in millimetres."""
+        path = self.depth_folder / f"{Path(sample.file_name).stem}.png"
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.dtype != np.uint16 or pixels.shape != sample.ids.shape:
+            raise InputError(f"{path}: expected a 16-bit depth image of the size of the picture")
+        height, width = pixels.shape
+        return RawImage(height, width, "16UC1", 0, 2 * width, pixels.astype("<u2").view(np.uint8).reshape(-1))
+
+    def tracks(self, sample, panoptic):
+        """Track id, the same for one thing over the frames of its scene and for no other, by panoptic id: dict."""
+        scene = self._scenes.get(sample.image_id, 0)
+        tracks = {s["id"]: s["track_id"] for s in sample.segments if s.get("track_id") and not s.get("iscrowd")}
+        # Scenes count their objects from 1 to 255; track ids below 256 are those of stuff.
+        where = [(number, np.flatnonzero(sample.ids == number)[:1]) for number in tracks]
+        found = {
+            int(panoptic.ravel()[at[0]]): FIRST_THING_TRACK + (scene << 8) + tracks[n] for n, at in where if at.size
+        }
+        return {number: track for number, track in found.items() if number != UNLABELLED_ID}
