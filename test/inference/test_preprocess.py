@@ -99,7 +99,7 @@ def test_resize_on_the_device_is_within_one_grey_level(size, resized):
         difference = actual[0].permute(1, 2, 0).numpy() - resize_frame(frame, resized)
         assert np.abs(difference).max() <= 1
         # The rule of a model keeps the aspect ratio; then hardly any pixel differs at all.
-        assert size == (101, 77) or (difference != 0).mean() < 0.01
+        assert size == (101, 77) or (difference != 0).mean() < 0.02
 
 
 def test_batch_on_the_device_is_that_of_the_cpu():

@@ -6,6 +6,7 @@ import time
 
 from yoso_ros.checkpoint import load_weights, shipped_weights
 from yoso_ros.fusion import merge_mask_classification
+from yoso_ros.inference.device_path import create_device_path
 from yoso_ros.inference.engines import create_engine
 from yoso_ros.inference.preprocess import batch_frames, check_frame, network_size, resize_frame
 from yoso_ros.models import create_model, load_config
@@ -29,6 +30,7 @@ class Segmenter:
     def __init__(self, config, engine):
         self.config, self.engine = config, engine
         self.label_set, self.backend = config.label_set, engine.backend
+        self._device_path = create_device_path(config, engine)
 
     @property
     def score_threshold(self):
@@ -80,6 +82,8 @@ class Segmenter:
         clock = [time.perf_counter()]
         for frame in frames:
             check_frame(frame)
+        if self._device_path is not None:
+            return self._device_path(frames, config)
         sizes = [network_size(*frame.shape[:2], config.shortest_edge, config.longest_edge) for frame in frames]
         images = batch_frames([resize_frame(f, s) for f, s in zip(frames, sizes, strict=True)], config.pixel_mean)
         clock.append(time.perf_counter())

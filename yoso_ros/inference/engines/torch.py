@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The torch engine: eager PyTorch in channels-last memory, on a CPU or a CUDA device."""
+"""The torch engine: eager PyTorch in channels-last memory on a CPU; `TorchCudaEngine` on a CUDA device."""
 
 import contextlib
 
@@ -7,46 +7,40 @@ import torch
 
 from yoso_ros.errors import InputError
 from yoso_ros.inference.engines.devices import find_device
+from yoso_ros.inference.engines.torch_cuda import TorchCudaEngine
 from yoso_ros.inference.fold import fold_batch_norms
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchEngine:
-    """Runs a network with torch.
+    """Runs a network with torch on a CPU.
 
     Args:
         model: network; it stays as it is, the engine runs a copy with its batch normalisations folded.
-        device: torch device.
-        precision: "fp32", "bf16" or "fp16" (the latter two by autocast; sampling positions stay in float32).
+        precision: "fp32" or "bf16" (by autocast; sampling positions stay in float32).
     """
 
-    def __init__(self, model, device, precision):
-        self.device = torch.device(device)
+    device = torch.device("cpu")
+
+    def __init__(self, model, precision):
         self.model = fold_batch_norms(model).to(self.device, memory_format=torch.channels_last)
         self.precision = precision
-        self.backend = f"torch-{self.device.type}-{precision}"
+        self.backend = f"torch-cpu-{precision}"
 
     def __call__(self, images):
-        """images float32 (B, 3, H, W) on any device -> class_logits, mask_logits float32 on the engine's device."""
-        images = images.to(self.device, non_blocking=True)
+        """images float32 (B, 3, H, W) -> class_logits, mask_logits float32."""
         with torch.inference_mode(), self._autocast():
             outputs = self.model(images)
         return outputs.class_logits.float(), outputs.mask_logits.float()
 
     def _autocast(self):
-        if self.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, _AUTOCAST[self.precision])
+        return contextlib.nullcontext() if self.precision == "fp32" else torch.autocast("cpu", torch.bfloat16)
 
     def synchronize(self):
-        """Wait until the device has finished, so that a clock read afterwards means something."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        """Nothing to wait for: a call returns when it is done."""
 
 
 def create_engine(model, device, precision):
-    """Build a `TorchEngine`; device "auto" is CUDA where there is one, precision "auto" is fp32.
+    """Build a `TorchEngine`, on a CUDA device a `TorchCudaEngine`; precision "auto" is fp32.
 
     Raises:
         InputError: the device is unknown or not present, or the precision does not run on it.
@@ -55,4 +49,4 @@ def create_engine(model, device, precision):
     precision = "fp32" if precision == "auto" else precision
     if precision == "fp16" and device.type == "cpu":
         raise InputError("precision fp16 needs a CUDA device; on a CPU use fp32 or bf16")
-    return TorchEngine(model, device, precision)
+    return TorchEngine(model, precision) if device.type == "cpu" else TorchCudaEngine(model, device, precision)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work on fixed tensors that a CUDA device repeats as a graph: one launch instead of hundreds.
+
+A shape is run as it is the first time, which warms it up, and captured the second time: data sets whose pictures all
+differ in size pay nothing for graphs that would run once.
+"""
+
+from collections import OrderedDict
+
+import torch
+
+KEPT_SHAPES = 8  # graphs that one owner keeps; each holds its memory
+
+
+class Captured:
+    """A function of no arguments that works on tensors which stay where they are, and returns such tensors.
+
+    Args:
+        function: called once as it is, then captured; its host code does not run again.
+        stream: the CUDA stream to capture on, the current one in every call; None (a CPU) never captures.
+
+    Attributes:
+        outputs: what the last call returned; the next one writes over it.
+    """
+
+    def __init__(self, function, stream):
+        self._function, self._stream = function, stream
+        self._graph, self._warm = None, False
+        self.outputs = None
+
+    def __call__(self):
+        """Run or replay. Returns `outputs`, which are ready when the stream has come so far."""
+        if self._stream is None or not self._warm:
+            self.outputs, self._warm = self._function(), True
+            return self.outputs
+        if self._graph is None:
+            graph = torch.cuda.CUDAGraph()
+            # Other threads of a process, such as a second model, may use the device meanwhile.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                self.outputs = self._function()
+            self._graph = graph
+        self._graph.replay()
+        return self.outputs
+
+
+class ByShape:
+    """The last `KEPT_SHAPES` of what was made for a shape.
+
+    Args:
+        make: function of a shape (a hashable).
+    """
+
+    def __init__(self, make):
+        self._make, self._kept = make, OrderedDict()
+
+    def __getitem__(self, shape):
+        if shape in self._kept:
+            self._kept.move_to_end(shape)
+        else:
+            while len(self._kept) >= KEPT_SHAPES:
+                self._kept.popitem(last=False)
+            self._kept[shape] = self._make(shape)
+        return self._kept[shape]
+
+    def __len__(self):
+        return len(self._kept)
+
+
+class GraphedNetwork:
+    """A network as a function that may be called with any tensors: its calls are graphs on a stream of its own.
+
+    Args:
+        forward: images float32 (B, 3, H, W) on the device -> tuple of tensors; without host synchronisation.
+        device: torch device; on a CPU `forward` is called as it is.
+    """
+
+    def __init__(self, forward, device):
+        self._forward, self._device = forward, device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._shapes = ByShape(self._prepare)
+
+    def _prepare(self, shape):
+        images = torch.empty(shape, device=self._device, memory_format=torch.channels_last)
+        return images, Captured(lambda: self._forward(images), self._stream)
+
+    @torch.inference_mode()
+    def __call__(self, images):
+        """images float32 (B, 3, H, W) on any device -> tuple of tensors that belong to the caller."""
+        if self._stream is None:
+            return self._forward(images)
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            own, captured = self._shapes[tuple(images.shape)]
+            own.copy_(images, non_blocking=True)
+            outputs = tuple(output.clone() for output in captured())
+        current.wait_stream(self._stream)
+        for output in outputs:
+            output.record_stream(current)
+        return outputs
