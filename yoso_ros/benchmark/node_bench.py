@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs of a node between a camera and a monitor: the talk with their processes, which the caller starts."""
 
+import contextlib
 import json
 import os
 import queue
+import shlex
 import subprocess
 import threading
 import time
@@ -150,6 +152,13 @@ class Bench:
         answered = {stamp: max(topic[stamp] for topic in topics) for stamp in whole}
         self._last = got["stats"][-1] if got["stats"] else self._counts
         return Played(sent, answered, {entry["stamp"]: entry for entry in got["stats"]})
+
+    @contextlib.contextmanager
+    def recorded(self, folder):
+        """Within a with block the panoptic labels go to a recording: a folder that must not exist."""
+        self._monitor.ask(f"record {shlex.quote(str(folder))}")
+        yield
+        self._monitor.ask("save")
 
     def run(self, rate_hz, seconds):
         """Play the first frames over and over for some time at a rate; returns the `Run`."""

@@ -12,7 +12,6 @@ from yoso_ros.errors import InputError
 
 SUMMARY = "Latency, loss, CPU and memory of the node over DDS, with a constant result and with the real model."
 EXAMPLE = "yoso-ros benchmark node --segmenters constant --rates 10 30 60 --seconds 60 --search"
-NODE_NAME = "/yoso"
 SEARCH_S = 5.0  # of one iteration, as ros2_benchmark has it
 SEARCH = {"constant": (10.0, 200.0, 5.0), "real": (1.0, 60.0, 1.0)}  # lowest and highest rate and step, Hz
 
@@ -59,27 +58,18 @@ def run(arguments):
 @contextlib.contextmanager
 def _bench(segmenter, arguments, height, width):
     """The node, a camera and a monitor, in a ROS domain of their own."""
-    from yoso_ros.benchmark.node_bench import Bench, Role
-    from yoso_ros.ros.node_process import NodeProcess, dds_environment, free_domain
+    from yoso_ros.ros.bench_processes import open_bench
 
-    roles = [sys.executable, "-m", "yoso_ros.ros.latency_roles"]
-    domain = free_domain()
-    environment = dds_environment(domain)
-    parameters = {}
+    parameters, command = {}, None
     if segmenter == "real":
         parameters = {"model": arguments.model} | ({"weights": arguments.weights} if arguments.weights else {})
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as started:
-        command = [*roles, "node"] if segmenter == "constant" else None
-        log = Path(folder) / "node.log"
-        node = NodeProcess(parameters, {"image_raw": "/benchmark/image_raw"}, domain, log, command)
-        started.callback(node.stop)
-        camera = Role([*roles, "camera", height, width, arguments.source], environment)
-        started.callback(camera.stop)
-        monitor = Role([*roles, "monitor", NODE_NAME], environment)
-        started.callback(monitor.stop)
-        bench = Bench(camera, monitor, node)
-        bench.connect()
-        yield bench
+    else:
+        command = [sys.executable, "-m", "yoso_ros.ros.latency_roles", "node"]
+    remappings = {"image_raw": "/benchmark/image_raw"}
+    with tempfile.TemporaryDirectory() as folder:
+        camera, log = ["camera", height, width, arguments.source], Path(folder) / "node.log"
+        with open_bench(camera, log, parameters, remappings, command) as bench:
+            yield bench
 
 
 def _measure(bench, segmenter, arguments):

@@ -3,6 +3,7 @@
 
 import json
 import queue
+import shlex
 import struct
 import sys
 import threading
@@ -158,7 +159,7 @@ def serialized_stamp(data):
 
 def _read_commands(lines, commands):
     for line in lines:
-        commands.put(line.split())
+        commands.put(shlex.split(line))
     commands.put(["end"])
 
 

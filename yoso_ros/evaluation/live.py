@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers of a recording that was played at a running node: what came back, when, and how good it was by then.
+
+Legend: `N` frames that were played.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from yoso_ros.errors import InputError
+from yoso_ros.evaluation.replay import PERCENTILES, TruthScores
+from yoso_ros.evaluation.streaming import answers_in_use, score_answers
+
+DELAYS_MS = (0.0, 50.0, 100.0, 200.0, 400.0)  # of the curve of accuracy over latency
+
+
+@dataclass(frozen=True)
+class Play:
+    """What became of the frames.
+
+    Attributes:
+        stamps_ns: int64 (N,), the stamps they were played with; recorded_ns: int64 (N,), those of the recording.
+        published_s: float (N,); arrived_s: float (N,), when the whole answer was there, NaN for none; one clock.
+        counts: dict of int, the node's own: received, processed, dropped, failed.
+    """
+
+    stamps_ns: np.ndarray
+    recorded_ns: np.ndarray
+    published_s: np.ndarray
+    arrived_s: np.ndarray
+    counts: dict
+
+    @property
+    def answered(self):
+        """bool (N,)."""
+        return np.isfinite(self.arrived_s)
+
+
+def play_numbers(play):
+    """Counts and times of a `Play`.
+
+    Returns:
+        dict with
+        "frames": {"played", "received", "processed", "dropped", "failed", "answered", "lost_in", "lost_out",
+        "unanswered_percent"}; played = lost_in + processed + dropped + failed, processed = answered + lost_out,
+        "latency_ms": publishing to the receipt of the last label topic, of the answered frames,
+        "interval_ms": between the arrivals of answers, "jitter_ms": its standard deviation,
+        "age_ms": at the moment of each frame, time since the frame of the newest answer there was published;
+        each of the three {"mean", "p50", "p95", "p99", "max"}, NaN where there is none.
+    """
+    answered, counts = play.answered, play.counts
+    total, whole = len(answered), int(answered.sum())
+    intervals = 1e3 * np.diff(np.sort(play.arrived_s[answered]))
+    in_use = answers_in_use(play.published_s, play.arrived_s)
+    known = in_use >= 0
+    return {
+        "frames": {
+            "played": total,
+            **counts,
+            "answered": whole,
+            "lost_in": total - counts["received"],
+            "lost_out": counts["processed"] - whole,
+            "unanswered_percent": 100 * (1 - whole / total),
+        },
+        "latency_ms": summary(1e3 * (play.arrived_s - play.published_s)[answered]),
+        "interval_ms": summary(intervals),
+        "jitter_ms": float(np.std(intervals)) if intervals.size else float("nan"),
+        "age_ms": summary(1e3 * (play.published_s[known] - play.published_s[in_use[known]])),
+    }
+
+
+def summary(values):
+    """Mean, percentiles and maximum of numbers: dict of float, NaN without any."""
+    if not len(values):
+        return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTILES), "max"), float("nan"))
+    percentiles = {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
+    return {"mean": float(np.mean(values)), **percentiles, "max": float(np.max(values))}
+
+
+def play_accuracy(play, truth, answers, model_labels, label_set, progress=True):
+    """Accuracy of the answers, on their own frames and as a robot had them.
+
+    Args:
+        play: `Play`.
+        truth: `Labels`, or another iterable of `LabelFrame` that starts anew each time, with the recording's stamps.
+        answers: the same of the answers, with the stamps they were played with.
+        model_labels: `LabelSet` of the answers. label_set: `LabelSet` of the truth.
+        progress: whether to show a progress bar.
+
+    Returns:
+        dict with
+        "answered": PQ and mIoU of the answers, each against the truth of its own frame, as of `Scores.compute`, with
+        "images", their number, and "PQ_per_frame", dict of frame number to percent,
+        "streaming": the same of the newest answer at the moment of each frame with truth, unlabelled before the first,
+        "by_delay": list of {"delay_ms", "PQ"}: the streaming PQ if every answer had come so long after its frame;
+        empty dict where no played frame has truth or the node answered none.
+
+    Raises:
+        InputError: truth or answers do not fit their label sets.
+    """
+    number = {int(stamp): i for i, stamp in enumerate(play.recorded_ns)}
+    played = {int(stamp): i for i, stamp in enumerate(play.stamps_ns)}
+    answered, own = play.answered, np.arange(len(play.stamps_ns))
+
+    def score(choice, only_answered=False):
+        scores = TruthScores(model_labels, label_set)
+        pairs = ((number[label.stamp_ns], label) for label in truth if label.stamp_ns in number)
+        chosen = ((i, label) for i, label in pairs if answered[i] or not only_answered)
+        said = ((played[a.stamp_ns], _checked(a, model_labels)) for a in answers if a.stamp_ns in played)
+        said = ((i, a) for i, a in said if answered[i])
+        quality = score_answers(scores, bar(chosen), said, choice)
+        return {"images": scores.count, **scores.scores.compute(), "PQ_per_frame": quality} if scores.count else None
+
+    def bar(pairs):
+        return tqdm(pairs, unit="frame", desc="accuracy", leave=False, disable=not progress)
+
+    first = score(own, only_answered=True)
+    if first is None:
+        return {}
+    report = {
+        "answered": first,
+        "streaming": score(answers_in_use(play.published_s, play.arrived_s)),
+        "by_delay": [],
+    }
+    last, quality = None, None
+    for delay in DELAYS_MS:
+        late = np.where(answered, play.published_s + 1e-3 * delay, np.nan)
+        choice = answers_in_use(play.published_s, late)
+        if last is None or not np.array_equal(choice, last):
+            last, quality = choice, score(choice)["panoptic_quality"]["All"]["PQ"]
+        report["by_delay"].append({"delay_ms": delay, "PQ": quality})
+    return report
+
+
+def per_frame(play, accuracy):
+    """A line of plain numbers for each frame: list of dict.
+
+    Keys: index, stamp_ns (recorded), published_s (since the first), latency_ms, and with truth PQ and streaming_PQ in
+    percent; NaN where there is none. `accuracy` is that of `play_accuracy`, or empty.
+    """
+    rows, nan = [], float("nan")
+    latency = 1e3 * (play.arrived_s - play.published_s)
+    for i, stamp in enumerate(play.recorded_ns.tolist()):
+        row = {"index": i, "stamp_ns": stamp, "published_s": float(play.published_s[i] - play.published_s[0])}
+        row["latency_ms"] = float(latency[i])
+        if accuracy:
+            row["PQ"] = accuracy["answered"]["PQ_per_frame"].get(i, nan)
+            row["streaming_PQ"] = accuracy["streaming"]["PQ_per_frame"].get(i, nan)
+        rows.append(row)
+    return rows
+
+
+def _checked(answer, model_labels):
+    classes = model_labels.classes
+    for s in answer.segments:
+        if s.class_id >= len(classes) or classes[s.class_id].name != s.class_name:
+            raise InputError(
+                f"the node has class {s.class_id} {s.class_name!r}, which is another one in the label set "
+                f"{model_labels.name}; name the model that it runs with --model"
+            )
+    return answer

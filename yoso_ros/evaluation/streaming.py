@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streaming accuracy: each truth against the answer that a robot had at that moment, late ones included.
+
+The idea is that of sAP (Li, Wang and Ramanan, "Towards Streaming Perception", ECCV 2020, section 3), here with PQ: a
+model is asked at the moment of every frame and can only say what it has finished by then, so that being late costs as
+much as being wrong.
+Legend: `N` frames that were played, `T` moments.
+"""
+
+import heapq
+
+import numpy as np
+
+from yoso_ros.bags.labels import LabelFrame
+from yoso_ros.results import UNLABELLED_ID
+
+REORDERED = 4  # answers that may complete in another order than that of their frames
+
+
+def answers_in_use(moments, arrivals):
+    """Which answer is the newest at each moment.
+
+    Args:
+        moments: float (T,), any clock.
+        arrivals: float (N,), when the answer to each frame arrived, same clock; NaN for a frame without an answer.
+
+    Returns:
+        int64 (T,), the number of the latest frame whose answer has arrived by the moment; -1 before the first.
+    """
+    arrivals = np.asarray(arrivals, np.float64)
+    frames = np.flatnonzero(np.isfinite(arrivals))
+    order = frames[np.argsort(arrivals[frames], kind="stable")]
+    # An answer that is overtaken by that to a later frame is of no use any more.
+    newest = np.concatenate([[-1], np.maximum.accumulate(order)])
+    return newest[np.searchsorted(arrivals[order], moments, side="right")]
+
+
+def score_answers(scores, truth, answers, choice):
+    """Hold answers against truth, in one pass over both; one pair is held at a time.
+
+    Args:
+        scores: `TruthScores`, to which all pairs are added.
+        truth: iterable of (number of the frame, `LabelFrame`), rising.
+        answers: iterable of (number of the frame, `LabelFrame`), rising but for `REORDERED` neighbours.
+        choice: int (N,), never falling: the answer for the truth of each frame; -1 for none: unlabelled.
+
+    Returns:
+        dict of frame number to PQ in percent.
+
+    Raises:
+        ValueError: a chosen answer is not among the answers.
+    """
+    answers, (number, answer), quality = _rising(answers), (-1, None), {}
+    for index, label in truth:
+        wanted = int(choice[index])
+        while number < wanted:
+            number, answer = next(answers, (len(choice), None))
+        if wanted >= 0 and number != wanted:
+            raise ValueError(f"no answer to frame {wanted}")
+        said = answer if wanted >= 0 else _unlabelled(label)
+        quality[index] = scores.add(said, label, f"frame {index}")
+    return quality
+
+
+def _unlabelled(label):
+    return LabelFrame(label.stamp_ns, np.full_like(label.panoptic, UNLABELLED_ID), [])
+
+
+def _rising(answers):
+    waiting = []
+    for number, answer in answers:
+        heapq.heappush(waiting, (number, answer))
+        if len(waiting) > REORDERED:
+            yield heapq.heappop(waiting)
+    while waiting:
+        yield heapq.heappop(waiting)

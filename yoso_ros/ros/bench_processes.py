@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of a measurement, started and ended together: the node, what plays at it, and what listens to it."""
+
+import contextlib
+import os
+import sys
+
+from tqdm import tqdm
+
+from yoso_ros.benchmark.node_bench import Bench, Role
+from yoso_ros.ros.node_process import NodeProcess, dds_environment, free_domain
+
+NODE_NAME = "/yoso"
+
+
+class AttachedNode:
+    """A node that runs already and belongs to somebody else: it is not watched."""
+
+    pid = None
+
+    def check(self):
+        """Nothing is known of it."""
+
+
+@contextlib.contextmanager
+def open_bench(camera, log_path, parameters=None, remappings=None, command=None, attach_to=None):
+    """A connected `Bench` for the length of a with block.
+
+    Args:
+        camera: list of str, role and arguments of `yoso_ros.ros.latency_roles`.
+        log_path: file for the node's output.
+        parameters: dict of the node's ROS parameters. remappings: dict of topic to topic.
+        command: list of str, what to start instead of this package's node.
+        attach_to: full name of a running node in the ROS domain of this process, instead of a node of our own.
+
+    Raises:
+        InputError: the node has ended, does not connect, or does not answer.
+    """
+    roles = [sys.executable, "-m", "yoso_ros.ros.latency_roles"]
+    domain = free_domain() if attach_to is None else int(os.environ.get("ROS_DOMAIN_ID", "0"))
+    environment = dds_environment(domain)
+    if attach_to is not None:
+        # Somebody else's node may be on another machine.
+        del environment["ROS_AUTOMATIC_DISCOVERY_RANGE"]
+    with contextlib.ExitStack() as started:
+        node = AttachedNode()
+        if attach_to is None:
+            node = NodeProcess(parameters or {}, remappings or {}, domain, log_path, command)
+            started.callback(node.stop)
+        player = Role([*roles, *camera], environment)
+        started.callback(player.stop)
+        monitor = Role([*roles, "monitor", attach_to or NODE_NAME], environment)
+        started.callback(monitor.stop)
+        bench = Bench(player, monitor, node)
+        with tqdm(desc="waiting for the node", bar_format="{desc}: {elapsed}", leave=False) as bar:
+            bench.connect(bar.refresh)
+        yield bench
