@@ -34,14 +34,17 @@ class MeanIoU:
         Raises:
             InputError: the maps differ in size or hold a class id of C or more that is not 255.
         """
+        self.confusion += self.count(predicted, truth)
+
+    def count(self, predicted, truth):
+        """The contribution of one image to `confusion`, without adding it; arguments as for `update`."""
         if predicted.shape != truth.shape:
             raise InputError(f"expected two maps of one size, found {truth.shape} and {predicted.shape}")
         counts = np.bincount((truth.astype(np.intp) << 8 | predicted).ravel(), minlength=1 << 16).reshape(256, 256)
         classes = len(self.confusion)
         if counts[classes:UNLABELLED_CLASS].any() or counts[:, classes:UNLABELLED_CLASS].any():
             raise InputError(f"expected class ids 0 to {classes - 1} and {UNLABELLED_CLASS}, found another")
-        self.confusion[:, :classes] += counts[:classes, :classes]
-        self.confusion[:, classes] += counts[:classes, UNLABELLED_CLASS]
+        return np.concatenate([counts[:classes, :classes], counts[:classes, UNLABELLED_CLASS:]], axis=1)
 
     def merge(self, other):
         """Add what another MeanIoU of the same classes has counted."""
@@ -54,7 +57,12 @@ class MeanIoU:
             (mean IoU in percent, IoU 0..1 of each class as float64 (C,)); a class that neither truth nor predictions
             have is NaN and left out of the mean.
         """
-        hits = np.diagonal(self.confusion)
-        union = self.confusion.sum(axis=1) + self.confusion[:, :-1].sum(axis=0) - hits
+        hits, union = hits_and_union(self.confusion)
         iou = np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
         return float(100 * np.nanmean(iou)) if (union > 0).any() else float("nan"), iou
+
+
+def hits_and_union(confusion):
+    """Pixels of intersection and of union of each class: two int64 (C,) of a confusion matrix (C, C + 1)."""
+    hits = np.diagonal(confusion)
+    return hits, confusion.sum(axis=1) + confusion[:, :-1].sum(axis=0) - hits

@@ -5,6 +5,7 @@ Legend: `H W` size of a label map in pixels, `C` categories, `T` truth and `P` p
 """
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,23 @@ IGNORED_SHARE = 0.5  # a prediction with more than this on void or crowd is no f
 
 # Rows of the matrix of joint areas: 0 = ids that no segment claims, 1 = void, then the segments.
 UNKNOWN, VOID, FIRST = 0, 1, 2
+
+
+class Matching(NamedTuple):
+    """What becomes of the segments of an image; a true segment matches one predicted one at most.
+
+    Attributes:
+        truth_class, predicted_class: int (T,) and (P,), places of the categories.
+        iou: float64 (T, P), 0 for pairs that do not match.
+        is_true_positive, is_false_negative: bool (T,); is_false_positive: bool (P,).
+    """
+
+    truth_class: np.ndarray
+    predicted_class: np.ndarray
+    iou: np.ndarray
+    is_true_positive: np.ndarray
+    is_false_positive: np.ndarray
+    is_false_negative: np.ndarray
 
 
 class PanopticQuality:
@@ -74,6 +92,16 @@ class PanopticQuality:
         Returns:
             float64 (C, 4), as `totals`.
         """
+        m = self.match(areas, predicted_segments, truth_segments)
+        result = np.zeros_like(self.totals)
+        np.add.at(result[:, 0], m.truth_class, m.iou.sum(axis=1))
+        np.add.at(result[:, 1], m.truth_class, m.is_true_positive)
+        np.add.at(result[:, 2], m.predicted_class, m.is_false_positive)
+        np.add.at(result[:, 3], m.truth_class, m.is_false_negative)
+        return result
+
+    def match(self, areas, predicted_segments, truth_segments):
+        """What becomes of each segment, arguments as for `count_areas`: `Matching`."""
         truth_class = self._classes(truth_segments, "true")
         predicted_class = self._classes(predicted_segments, "predicted")
         crowd = np.array([bool(s.get("iscrowd")) for s in truth_segments], dtype=bool)
@@ -87,12 +115,14 @@ class PanopticQuality:
         on_crowd = np.array([shared[last_crowd[c], j] if c in last_crowd else 0 for j, c in enumerate(predicted_class)])
         ignored = (on_void + on_crowd) / predicted_areas > IGNORED_SHARE
 
-        result = np.zeros_like(self.totals)
-        np.add.at(result[:, 0], truth_class, np.where(matched, iou, 0.0).sum(axis=1))
-        np.add.at(result[:, 1], truth_class, matched.sum(axis=1))
-        np.add.at(result[:, 2], predicted_class, ~matched.any(axis=0) & ~ignored)
-        np.add.at(result[:, 3], truth_class, ~matched.any(axis=1) & ~crowd)
-        return result
+        return Matching(
+            truth_class,
+            predicted_class,
+            np.where(matched, iou, 0.0),
+            matched.any(axis=1),
+            ~matched.any(axis=0) & ~ignored,
+            ~matched.any(axis=1) & ~crowd,
+        )
 
     def merge(self, other):
         """Add what another PanopticQuality of the same categories has counted."""

@@ -15,11 +15,14 @@ class Scores:
 
     Attributes:
         mean_iou: `MeanIoU`, which has the confusion matrix.
+        last: of the image added last, (float64 (C, 4) as `PanopticQuality.totals`, int64 (C, C + 1) as
+            `MeanIoU.confusion`); None before.
     """
 
     def __init__(self, label_set):
         self._label_set = label_set
         self._quality, self.mean_iou = PanopticQuality(label_set.coco_categories()), MeanIoU(len(label_set))
+        self.last = None
 
     @property
     def pq(self):
@@ -31,7 +34,9 @@ class Scores:
         counts = self._quality.count(ids, segments, truth_ids, truth_segments)
         self._quality.totals += counts
         truth = semantic_map(truth_ids, truth_segments, self._label_set)
-        self.mean_iou.update(semantic_map(ids, segments, self._label_set), truth)
+        confusion = self.mean_iou.count(semantic_map(ids, segments, self._label_set), truth)
+        self.mean_iou.confusion += confusion
+        self.last = counts, confusion
         return summarise(self._quality.categories, counts)["All"]["PQ"]
 
     def reduce(self):
