@@ -133,7 +133,8 @@ def test_bad_frames_are_counted_and_the_next_good_one_comes_out_right(start_node
 
     probe.until(lambda: probe.diagnostics and health()["failed"] == "6", "failures in the diagnostics")
     assert "no_such_encoding" in health()["last failure"]
-    assert health()["engine"] == "test-auto-auto" and health()["state"] == "active"
+    assert (health()["engine"], health()["device"], health()["precision"]) == ("test", "auto", "auto")
+    assert health()["state"] == "active" and float(health()["memory (MB)"]) > 10
 
 
 def test_only_the_latest_frame_waits_and_the_others_count_as_dropped(start_node, make_probe):

@@ -5,10 +5,11 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
 from yoso_ros.msg import InferenceStats
-from yoso_ros.ros.diagnostics import HealthReport
+from yoso_ros.ros.diagnostics import SILENCE, HealthReport
 from yoso_ros.ros.inputs import CameraInput
 from yoso_ros.ros.messages import stats_message
 from yoso_ros.ros.outputs import CameraOutputs
+from yoso_ros.ros.stamps import StampCheck
 from yoso_ros.tracking import SegmentTracker
 
 STATS_QOS = QoSProfile(depth=10)
@@ -57,10 +58,26 @@ class Camera:
         self._stats = node.create_publisher(InferenceStats, f"~/{prefix}stats", STATS_QOS) if name else None
         self._log = FrameLog(self._stats) if name else None
         self._tracker = SegmentTracker()
+        self._stamps = StampCheck(self.input.topic)
+        self._clock = node.get_clock()
+
+    def listen(self):
+        """Begin to read images; nothing happens when it does already."""
+        if not self.input.subscribed:
+            self.health.images_expected()
+            self.input.subscribe()
 
     def _on_image(self, message):
         self.health.frame_arrived()
         self._deliver(message, self.name)
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        now = self._clock.now().nanoseconds
+        for kind, text in self._stamps.faults(stamp, now, self._clock.ros_time_is_active).items():
+            self._warn(text, kind)
+
+    def _warn(self, text, kind):
+        if self.health.warning(text, kind):
+            self._node.get_logger().warning(f"{text} (said once; see /diagnostics)")
 
     def decode(self, message):
         """uint8 (H, W, 3) RGB of an image message. Raises InputError when the image cannot be used."""
@@ -73,9 +90,22 @@ class Camera:
         self.outputs.publish(frame, result, header, self.input.camera_info(header), settings)
 
     def report(self, header, times, counts, backend):
-        """Publish the statistics of this camera, if it has a name."""
+        """Publish the statistics of this camera, if it has a name; `times` as in `FrameLog.report`."""
+        if times is not None:
+            self.health.frame_processed(times)
         if self._log is not None:
             self._log.report(header, times, counts, backend)
+
+    def status(self, *values):
+        """diagnostic_msgs/DiagnosticStatus since the last call; arguments as in `HealthReport.status`."""
+        if self.input.subscribed:
+            silent = self.health.silent
+            faults = self.input.faults(silent)
+            for text in faults:
+                self._warn(text, text)
+            if silent and not faults:
+                self._warn(f"no images arrive on {self.input.topic}, which has a publisher", SILENCE)
+        return self.health.status(*values)
 
     def destroy(self):
         """Take the subscriptions and publishers away."""

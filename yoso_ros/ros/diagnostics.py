@@ -3,11 +3,15 @@
 
 import time
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from yoso_ros.ros.worker import Counts
 
-SILENCE_S = 2.0  # an enabled node without a frame for so long warns
+SILENCE_S = 2.0  # a camera without an image for so long is a warning
+STEADY_HZ = 1.0  # a camera that reached this rate again is no longer the silent one that was warned of
+SILENCE = "silence"
+MEGABYTE = 1e6
 
 
 class HealthReport:
@@ -21,30 +25,54 @@ class HealthReport:
     def __init__(self, name, counts=Counts()):  # noqa: B008 (it is immutable)
         self._name = name
         self._last_counts, self._last_time = counts, time.monotonic()
-        self._last_frame = None
+        self._last_frame, self._expected_since = None, time.monotonic()
+        self._last_times = {}
         self._last_failure = ""
         self._causes = set()
+        self._warnings = {}  # text by cause, since the last report
+
+    def images_expected(self):
+        """Note that the node begins to listen, so that the silence before does not count."""
+        self._expected_since = time.monotonic()
+        self._causes.discard(SILENCE)
 
     def frame_arrived(self):
         """Note that an image came in."""
-        self._last_frame = time.monotonic()
+        self._last_frame = self._expected_since = time.monotonic()
 
-    def failure(self, cause, kind):
-        """Note a failure.
+    def frame_processed(self, times):
+        """Note the times (dict of milliseconds) of a frame that went out."""
+        self._last_times = times
+
+    @property
+    def silent(self):
+        """True when no image has come for too long."""
+        return time.monotonic() - self._expected_since > SILENCE_S
+
+    def failure(self, text, kind):
+        """Note that a frame failed.
 
         Args:
-            cause: one line for people.
-            kind: the part of the cause that does not change from frame to frame.
+            text: one line for people.
+            kind: the part of it that does not change from frame to frame.
 
         Returns:
-            True when this kind of failure is a new one, which should be logged.
+            True when this kind is a new one, which should be logged.
         """
-        self._last_failure = cause
+        self._last_failure = text
+        return self._is_new(kind)
+
+    def warning(self, text, kind):
+        """Note what is wrong with frames that are processed all the same, or do not come; else as `failure`."""
+        self._warnings[kind] = text
+        return self._is_new(kind)
+
+    def _is_new(self, kind):
         new = kind not in self._causes
         self._causes.add(kind)
         return new
 
-    def status(self, phase, enabled, counts, backend, model):
+    def status(self, phase, enabled, counts, backend, model, memory=None):
         """The report since the last call.
 
         Args:
@@ -53,6 +81,7 @@ class HealthReport:
             counts: `Counts` of this camera.
             backend: engine, device and precision; empty while no model is loaded.
             model: name of the model.
+            memory: dict of further values to show, as `memory_values` gives them.
 
         Returns:
             diagnostic_msgs/DiagnosticStatus.
@@ -60,43 +89,89 @@ class HealthReport:
         now = time.monotonic()
         before, seconds = self._last_counts, max(now - self._last_time, 1e-3)
         self._last_counts, self._last_time = counts, now
-        fps = (counts.processed - before.processed) / seconds
-        failures = counts.failed - before.failed
-        age = None if self._last_frame is None else now - self._last_frame
-        level, text = _judge(phase, enabled, age, failures, counts.processed - before.processed, self._last_failure)
+        if (counts.received - before.received) / seconds >= STEADY_HZ:
+            self._causes.discard(SILENCE)
+        processed, failures = counts.processed - before.processed, counts.failed - before.failed
+        warnings, self._warnings = list(self._warnings.values()), {}
+        if self.silent and not warnings:
+            warnings = [f"no images arrive for {now - self._expected_since:.0f} s"]
+        level, text = _judge(phase, enabled, warnings, failures, processed, self._last_failure)
+        engine, _, rest = backend.partition("-")
+        device, _, precision = rest.partition("-")
         values = {
             "state": phase,
             "enabled": str(enabled).lower(),
             "model": model,
-            "engine": backend,
-            "frames per second": f"{fps:.1f}",
+            "engine": engine,
+            "device": device,
+            "precision": precision,
+            **(memory or {}),
+            "frames per second": f"{processed / seconds:.1f}",
             "dropped per second": f"{(counts.dropped - before.dropped) / seconds:.1f}",
             "received": counts.received,
             "processed": counts.processed,
             "dropped": counts.dropped,
             "failed": counts.failed,
             "last failure": self._last_failure or "none",
-            "seconds since last frame": "no frame yet" if age is None else f"{age:.1f}",
+            "seconds since last frame": "no frame yet" if self._last_frame is None else f"{now - self._last_frame:.1f}",
+            "latency of last frame (ms)": _milliseconds(self._last_times.get("latency_ms")),
+            "age of last frame (ms)": _milliseconds(self._last_times.get("age_ms")),
         }
         status = DiagnosticStatus(level=level, name=self._name, message=text, hardware_id=backend)
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         return status
 
 
-def idle_status(name, phase):
-    """diagnostic_msgs/DiagnosticStatus of a node without a model, which has no cameras yet."""
-    level, text = _judge(phase, True, None, 0, 0, "")
-    return DiagnosticStatus(level=level, name=name, message=text, values=[KeyValue(key="state", value=phase)])
+def _milliseconds(value):
+    return "unknown" if value is None or np.isnan(value) else f"{value:.1f}"
 
 
-def _judge(phase, enabled, age, failures, processed, last_failure):
+def idle_status(name, phase, failure=""):
+    """diagnostic_msgs/DiagnosticStatus of a node without a model, which has no cameras yet.
+
+    Args:
+        name: name of the status.
+        phase: state of the lifecycle, in words.
+        failure: why it could not be configured, or "".
+    """
+    level, text = _judge(phase, True, [], 0, 0, "")
+    if failure:
+        level, text = DiagnosticStatus.ERROR, f"{phase}: {failure}"
+    values = [KeyValue(key="state", value=phase), KeyValue(key="last failure", value=failure or "none")]
+    return DiagnosticStatus(level=level, name=name, message=text, values=values)
+
+
+def _judge(phase, enabled, warnings, failures, processed, last_failure):
     if phase != "active":
         return DiagnosticStatus.WARN, f"{phase}: no images are read"
     if not enabled:
         return DiagnosticStatus.OK, "disabled"
-    if failures:
-        level = DiagnosticStatus.WARN if processed else DiagnosticStatus.ERROR
-        return level, f"{failures} frames failed: {last_failure}"
-    if age is None or age > SILENCE_S:
-        return DiagnosticStatus.WARN, "no images arrive"
-    return DiagnosticStatus.OK, "running"
+    texts = [f"{failures} frames failed: {last_failure}"] * bool(failures) + warnings
+    if not texts:
+        return DiagnosticStatus.OK, "running"
+    return DiagnosticStatus.ERROR if failures and not processed else DiagnosticStatus.WARN, "; ".join(texts)
+
+
+def memory_values(backend, device):
+    """Memory of this process and of the accelerator.
+
+    Args:
+        backend: engine, device and precision, such as "torch-cuda-fp16".
+        device: the parameter: "auto", "cuda", "cuda:1", ...
+
+    Returns:
+        dict of str by name, megabytes; the accelerator's, of all its processes, only where the network runs on one.
+    """
+    values = {}
+    try:
+        with open("/proc/self/status") as lines:
+            kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+        values["memory (MB)"] = f"{kilobytes * 1024 / MEGABYTE:.0f}"
+    except OSError:  # not Linux
+        pass
+    if "cuda" in backend or backend.startswith("tensorrt"):
+        import torch
+
+        free, total = torch.cuda.mem_get_info(device if device.startswith("cuda") else "cuda")
+        values["device memory (MB)"] = f"{(total - free) / MEGABYTE:.0f} of {total / MEGABYTE:.0f}"
+    return values

@@ -4,10 +4,15 @@
 import copy
 from collections import OrderedDict
 
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from yoso_ros.ros.decoding import decode_compressed, decode_image
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 KEPT_CAMERA_INFOS = 8  # enough for frames that are still in work when newer infos arrive
 
@@ -55,21 +60,64 @@ class CameraInput:
         ]
         self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
         self._subscriptions = []
+        self._mismatch = False  # a publisher was seen whose QoS does not fit
         self._infos = OrderedDict()
 
     def subscribe(self):
         """Begin to listen; nothing happens when it does already."""
-        if not self._subscriptions:
-            self._subscriptions = [
-                self._node.create_subscription(self._type, self.topic, self._deliver, self._qos),
-                self._node.create_subscription(CameraInfo, self.info_topic, self._keep_info, self._qos),
-            ]
+        if self._subscriptions:
+            return
+        events = SubscriptionEventCallbacks(incompatible_qos=self._on_mismatch)
+        for kind, topic, callback in (
+            (self._type, self.topic, self._deliver),
+            (CameraInfo, self.info_topic, self._keep_info),
+        ):
+            subscription = self._node.create_subscription(kind, topic, callback, self._qos, event_callbacks=events)
+            self._subscriptions.append(subscription)
+
+    @property
+    def subscribed(self):
+        """True while it listens."""
+        return bool(self._subscriptions)
 
     def unsubscribe(self):
         """Stop listening, so that a disabled node costs nothing."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
+
+    def _on_mismatch(self, event):
+        self._mismatch = True
+
+    def faults(self, silent):
+        """Why images or their infos do not come; looked up only when there is a reason to.
+
+        Args:
+            silent: True when no image comes.
+
+        Returns:
+            list of str, one for each publisher that cannot be heard, or that there is none.
+        """
+        if not (silent or self._mismatch):
+            return []
+        topics = {self.topic: self._type, self.info_topic: CameraInfo}
+        publishers = {topic: self._node.get_publishers_info_by_topic(topic) for topic in topics}
+        faults = [text for topic, kind in topics.items() for text in self._unheard(topic, kind, publishers[topic])]
+        self._mismatch = bool(faults)
+        if silent and not publishers[self.topic]:
+            faults.append(f"nobody publishes {self.topic}")
+        return faults
+
+    def _unheard(self, topic, kind, publishers):
+        expected = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+        for publisher in publishers:
+            name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name} publishes {topic}"
+            compatible, reason = qos_check_compatible(publisher.qos_profile, self._qos)
+            if publisher.topic_type != expected:
+                yield f"{name} as {publisher.topic_type}; expected {expected}"
+            elif compatible == QoSCompatibility.ERROR:
+                reason = reason.removeprefix("ERROR: ").rstrip("; ")
+                yield f"{name} with a QoS that does not fit ({reason}); see input_reliability"
 
     def _keep_info(self, info):
         self._infos[_stamp(info.header)] = info

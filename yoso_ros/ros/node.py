@@ -23,7 +23,7 @@ from yoso_ros.msg import InferenceStats
 from yoso_ros.ros.batch import segment_and_publish
 from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
 from yoso_ros.ros.context import ignore_stop_signals, open_ros
-from yoso_ros.ros.diagnostics import idle_status
+from yoso_ros.ros.diagnostics import idle_status, memory_values
 from yoso_ros.ros.log import forward_log
 from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes, usage
 from yoso_ros.ros.worker import LatestItemsWorker
@@ -54,6 +54,7 @@ class PanopticNode(LifecycleNode):
         self.settings = read_settings(self)
         self._load_segmenter = load_segmenter
         self._phase = "unconfigured"
+        self._failure = ""  # why the last configuration failed
         self._segmenter = None
         self._cameras = {}  # name to Camera, while the node is configured
         self._model_thresholds = {}
@@ -79,10 +80,11 @@ class PanopticNode(LifecycleNode):
         try:
             self._configure()
         except Exception as error:  # rclpy hides exceptions of transitions, and the cause must be seen
-            self.get_logger().error(_cause(error))
+            self._failure = _cause(error)
+            self.get_logger().error(self._failure)
             self._release()
             return TransitionCallbackReturn.FAILURE
-        self._phase = "inactive"
+        self._phase, self._failure = "inactive", ""
         return TransitionCallbackReturn.SUCCESS
 
     def _configure(self):
@@ -182,7 +184,7 @@ class PanopticNode(LifecycleNode):
     def _follow_enable(self):
         if self._phase == "active" and self.settings.enable:
             for camera in self._cameras.values():
-                camera.input.subscribe()
+                camera.listen()
         else:
             self._unsubscribe()
 
@@ -198,7 +200,7 @@ class PanopticNode(LifecycleNode):
         return segment_and_publish(batch, started, self._segmenter, self._cameras, self.settings, self._age_ms)
 
     def _age_ms(self, stamp):
-        if self.get_parameter("use_sim_time").value:
+        if self.get_clock().ros_time_is_active:
             return np.nan
         age = self.get_clock().now().nanoseconds * 1e-9 - (stamp.sec + stamp.nanosec * 1e-9)
         return 1e3 * age if abs(age) <= CLOCK_LIMIT_S else np.nan
@@ -219,16 +221,17 @@ class PanopticNode(LifecycleNode):
     def _report_health(self):
         array = DiagnosticArray()
         array.header.stamp = self.get_clock().now().to_msg()
-        array.status = [
-            camera.health.status(
-                self._phase,
-                self.settings.enable,
-                self._worker.counts_of(name),
-                self._segmenter.backend,
-                self.settings.model,
-            )
-            for name, camera in self._cameras.items()
-        ] or [idle_status(f"{self.get_name()}: segmentation", self._phase)]
+        if self._cameras:
+            settings, backend = self.settings, self._segmenter.backend
+            memory = memory_values(backend, settings.device)
+            array.status = [
+                camera.status(
+                    self._phase, settings.enable, self._worker.counts_of(name), backend, settings.model, memory
+                )
+                for name, camera in self._cameras.items()
+            ]
+        else:
+            array.status = [idle_status(f"{self.get_name()}: segmentation", self._phase, self._failure)]
         self._diagnostics.publish(array)
 
 
