@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The precision of an exported graph, written into the graph, as strongly typed engines want it.
+
+Half precision is for the convolutions of the backbone and the neck and what lies between them. Deformable convolutions
+(their sampling positions: above 128 pixels float16 resolves 0.125 pixels) and the whole decoder (softmax, norms, sums
+over masks that pass the range of float16, mask logits that are compared with zero) stay in float32.
+"""
+
+HALF_TYPES = {"fp16": "FLOAT16", "bf16": "BFLOAT16"}  # precision -> name of the ONNX type
+# The operators that may be in half precision, and how many of their inputs are numbers of that type (None: all).
+_HALF_OPERATORS = {
+    "Conv": None,
+    "ConvTranspose": None,
+    "Relu": None,
+    "Clip": None,
+    "Add": None,
+    "Concat": None,
+    "MaxPool": None,
+    "Resize": 1,
+}
+LAST_WEIGHT = "network.neck.location_conv.weight"  # of the convolution whose output the decoder takes
+
+
+def reduce_precision(proto, precision):
+    """Put the half-precision part of a network's graph into float16 or bfloat16. Changes and returns `proto`.
+
+    Args:
+        proto: onnx.ModelProto with weights, as `fill_weights` makes it.
+        precision: key of `HALF_TYPES`, or "fp32", which leaves the graph as it is.
+
+    Raises:
+        ValueError: the graph has no convolution with `LAST_WEIGHT`.
+    """
+    if precision == "fp32":
+        return proto
+    import onnx
+
+    graph = proto.graph
+    types = _float_tensors(proto)
+    ancestors = _nodes_up_to(graph, LAST_WEIGHT)
+    conversion = _Conversion(graph, getattr(onnx.TensorProto, HALF_TYPES[precision]))
+    for index, node in enumerate(list(graph.node)):
+        data = node.input[: _HALF_OPERATORS.get(node.op_type, 0)]
+        if index in ancestors and node.op_type in _HALF_OPERATORS and all(n in types for n in data if n):
+            conversion.lower(node, len(data))
+        else:
+            conversion.keep(node)
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(conversion.nodes)
+    graph.initializer.extend(conversion.initializers)
+    used = {name for node in graph.node for name in node.input}
+    for initializer in [i for i in graph.initializer if i.name not in used]:
+        graph.initializer.remove(initializer)
+    return proto
+
+
+def _float_tensors(proto):
+    """Names of all float32 tensors of a graph."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(proto).graph
+    values = [*inferred.value_info, *inferred.input, *inferred.output]
+    names = {v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    return names | {i.name for i in proto.graph.initializer if i.data_type == onnx.TensorProto.FLOAT}
+
+
+def _nodes_up_to(graph, weight):
+    """Indices of the node with that weight and of all nodes that its inputs come from."""
+    producer = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    open_nodes = [index for index, node in enumerate(graph.node) if weight in node.input]
+    if not open_nodes:
+        raise ValueError(f"expected a graph with the weight {weight}")
+    found = set()
+    while open_nodes:
+        index = open_nodes.pop()
+        if index not in found:
+            found.add(index)
+            open_nodes.extend(producer[name] for name in graph.node[index].input if name in producer)
+    return found
+
+
+class _Conversion:
+    """The nodes of the new graph, with casts where the precision changes, each made once."""
+
+    def __init__(self, graph, half_type):
+        import onnx
+
+        self._onnx, self._half_type = onnx, half_type
+        self._weights = {initializer.name: initializer for initializer in graph.initializer}
+        self._half, self._made = set(), set()
+        self.nodes, self.initializers = [], []
+
+    def lower(self, node, count):
+        """Add a node that computes in half precision; its first `count` inputs are of that type."""
+        node.input[:] = [self._as_half(n) if n and i < count else n for i, n in enumerate(node.input)]
+        self._half.update(node.output)
+        self.nodes.append(node)
+
+    def keep(self, node):
+        """Add a node that stays as it is."""
+        node.input[:] = [self._cast(n, "float32", self._onnx.TensorProto.FLOAT) for n in node.input]
+        self.nodes.append(node)
+
+    def _as_half(self, name):
+        if name in self._half:
+            return name
+        if name not in self._weights:
+            self._half.add(cast := self._cast(name, "half", self._half_type))
+            return cast
+        copy = f"{name}_half"
+        if copy not in self._made:
+            self._made.add(copy)
+            values = self._onnx.numpy_helper.to_array(self._weights[name])
+            dtype = self._onnx.helper.tensor_dtype_to_np_dtype(self._half_type)
+            self.initializers.append(self._onnx.numpy_helper.from_array(values.astype(dtype), copy))
+        return copy
+
+    def _cast(self, name, suffix, onnx_type):
+        if (suffix == "float32") != (name in self._half):
+            return name
+        cast = f"{name}_{suffix}"
+        if cast not in self._made:
+            self._made.add(cast)
+            self.nodes.append(self._onnx.helper.make_node("Cast", [name], [cast], to=onnx_type))
+        return cast
