@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "evaluate-bag": "yoso_ros.cli.evaluate_bag",
     "bag": "yoso_ros.cli.bag",
     "export": "yoso_ros.cli.export",
+    "quantize": "yoso_ros.cli.quantize",
     "convert": "yoso_ros.cli.convert",
     "benchmark": "yoso_ros.cli.benchmark",
     "synthesize": "yoso_ros.cli.synthesize",

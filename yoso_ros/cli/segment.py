@@ -23,7 +23,7 @@ def add_model_arguments(parser):
     parser.add_argument("--weights", help="checkpoint (default: the one that comes with the model)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
     parser.add_argument("--engine", default="auto", help="auto, openvino, onnxruntime, torch (default: %(default)s)")
-    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16 (default: %(default)s)")
+    parser.add_argument("--precision", default="auto", help="auto, fp32, bf16, fp16, int8 (default: %(default)s)")
 
 
 def load_from_arguments(arguments):

@@ -20,7 +20,7 @@ ENGINES = {
     "onnxruntime": "yoso_ros.inference.engines.onnxruntime",
 }
 ENGINE_NAMES = ("auto", *ENGINES)
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 # What "auto" tries, the fastest first (docs/engines.md).
 AUTO_ORDER = {"cuda": ("torch",), "cpu": ("openvino", "onnxruntime", "torch")}
 

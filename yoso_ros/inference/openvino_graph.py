@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks as OpenVINO graphs, kept in the user's cache folder: the network itself, and what was quantised of it.
+
+Read from a file, the weights are mapped pages that the system may drop, instead of memory of the process.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+from yoso_ros.checkpoint import weights_hash
+from yoso_ros.errors import InputError
+from yoso_ros.inference.engine_cache import cache_folder, structure_key
+from yoso_ros.inference.export import TRACED_SHAPE, prepare
+
+_LOG = logging.getLogger(__name__)
+FULL, QUANTIZED = "openvino", "openvino-int8"  # kinds of kept graphs
+GRAPH_FILE = "graph.xml"  # its weights lie beside it in graph.bin
+MOST_KEPT = 4  # of one kind and configuration name: each has the size of the weights
+
+
+def convert(model):
+    """A network as an OpenVINO model: float32 frames (B, h, w, 3) of any size, deformable convolutions as operators.
+
+    From a trace, not from the ONNX graph: that takes 4 seconds instead of half a minute, and needs no ONNX packages.
+
+    Args:
+        model: a `Yoso`; it stays as it is.
+    """
+    import openvino
+    from openvino.frontend.pytorch import ConversionExtension
+
+    frames = torch.zeros(*TRACED_SHAPE, 3)
+    with torch.no_grad(), warnings.catch_warnings():
+        # The tracer warns of the sizes that it takes for constants; the tests compare other sizes than the traced one.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(prepare(model, "tensorrt"), (frames,), check_trace=False)
+        return openvino.convert_model(
+            traced,
+            example_input=(frames,),
+            input=[openvino.PartialShape([-1, -1, -1, 3])],
+            extension=[ConversionExtension("yoso_ros::deform_conv2d", _deformable_convolution)],
+        )
+
+
+def _deformable_convolution(context):
+    from openvino import opset8
+
+    # The bias that the operator has for TensorRT's sake is zero.
+    x, offset, mask, weight = (context.get_input(index) for index in range(4))
+    ones = [1, 1]
+    node = opset8.deformable_convolution(
+        x, offset, weight, ones, ones, ones, ones, mask=mask, bilinear_interpolation_pad=True
+    )
+    return node.outputs()
+
+
+def read_graph(core, model):
+    """The OpenVINO model of a network, from the cache folder; converted and kept there if it is new.
+
+    Args:
+        core: an `openvino.Core`.
+        model: a `Yoso`.
+    """
+    folder = graph_folder(model, FULL)
+    graph = _read(core, folder)
+    if graph is not None:
+        return graph
+    started = time.perf_counter()
+    graph = convert(model)
+    try:
+        keep_graph(graph, folder)
+        graph = _read(core, folder) or graph
+        _LOG.info("converted in %.0f s, kept in %s", time.perf_counter() - started, folder)
+    except OSError as error:
+        _LOG.warning("the converted graph cannot be kept, the next start converts it again: %s", error)
+    return graph
+
+
+def read_quantized_graph(core, model):
+    """The int8 form of a network that `yoso-ros quantize` has kept.
+
+    Raises:
+        InputError: there is none for this network with these weights.
+    """
+    folder = graph_folder(model, QUANTIZED)
+    graph = _read(core, folder)
+    if graph is None:
+        raise InputError(
+            f"precision int8 needs a graph that was quantised from these weights, found none at {folder}; make it with "
+            f"yoso-ros quantize --model {model.config.name} --calibration BAG_OR_IMAGES (and the same --weights)"
+        )
+    return graph
+
+
+def graph_folder(model, kind):
+    """Where a graph of a network with its present weights is kept: `Path`; the folder need not exist."""
+    # What this file does to the network is part of what the graph is.
+    text = "".join([structure_key(model), weights_hash(model.state_dict()), _own_hash(), _version()])
+    return cache_folder() / f"{model.config.name}-{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def keep_graph(graph, folder):
+    """Write an OpenVINO model into a folder, whole or not at all, and forget the oldest of its kind.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import openvino
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".graph-", dir=folder.parent) as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        try:
+            openvino.save_model(graph, new / GRAPH_FILE, compress_to_fp16=False)
+        except RuntimeError as error:  # OpenVINO's word for a full disk
+            raise OSError(str(error)) from error
+        if folder.exists():  # a broken one, or that of another process at the same time
+            os.replace(folder, Path(temporary) / "old")
+        os.replace(new, folder)
+    kind = folder.name.rpartition("-")[0]
+    known = sorted(folder.parent.glob(f"{kind}-" + 16 * "?"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in known[MOST_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _read(core, folder):
+    """The graph in a folder, or None where there is none that can be read."""
+    path = folder / GRAPH_FILE
+    if not path.is_file():
+        return None
+    try:
+        graph = core.read_model(path)
+    except RuntimeError as error:
+        _LOG.warning("%s cannot be read (%s): making it again", path, " ".join(str(error).split())[:200])
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # the one that is used last is forgotten last
+    return graph
+
+
+def _own_hash():
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def _version():
+    return importlib.metadata.version("openvino")
