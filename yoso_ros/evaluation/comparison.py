@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two runs on the same frames: differences per class and frame, and whether they are more than chance.
+
+Legend: `F` frames that both runs have, `C` classes, `R` resamples.
+"""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+
+from yoso_ros.errors import InputError
+
+RESAMPLES = 1000
+SEED = 0
+INTERVAL = (2.5, 97.5)  # percentiles of the 95 % interval
+BLOCK_BYTES = 2**26  # of counts that are resampled at once
+
+
+def compare_runs(a, b, resamples=RESAMPLES, seed=SEED, progress=iter):
+    """Compare two runs by a paired bootstrap over frames (Efron and Tibshirani 1993, chapter 13, percentile interval).
+
+    Frames are drawn with replacement, the same ones for both runs, and PQ and mIoU are computed of the drawn frames.
+    Frames that follow each other look alike, so for a recording the intervals are narrower than the truth.
+
+    Args:
+        a, b: `CountsOfFrames`; frames are paired by name.
+        resamples: R.
+        seed: of the draws.
+        progress: wraps the blocks of resamples, for a progress bar.
+
+    Returns:
+        dict with
+        "frames": {"common", "only_a", "only_b"}, numbers,
+        "resamples", "seed",
+        "measures": dict of PQ, PQ_things, PQ_stuff, SQ, RQ and mIoU (percent) to {"a", "b", "difference" (b - a),
+        "interval" (two numbers, 95 %), "a_wins", "b_wins", "ties" (shares of the resamples, 0..1)},
+        "per_class": list of dict: name, is_thing, and for "pq" and "iou" (0..100, NaN where not seen) "..._a",
+        "..._b", "..._difference", "..._interval",
+        "per_frame": list of dict: name, PQ_a, PQ_b, difference; the largest difference of either sign first.
+
+    Raises:
+        InputError: no frame in common, a frame twice, or other classes.
+    """
+    a, b, frames = _paired(a, b)
+    whole = [_measures(r.panoptic.sum(axis=0), r.semantic.sum(axis=0), r.is_thing) for r in (a, b)]
+    drawn = _bootstrap(a, b, resamples, seed, progress)
+    measures = {
+        name: {"a": float(x), "b": float(y), "difference": float(y - x), **_spread(drawn[0][name], drawn[1][name])}
+        for (name, x), y in zip(whole[0].means.items(), whole[1].means.values(), strict=True)
+    }
+    return {
+        "frames": frames,
+        "resamples": resamples,
+        "seed": seed,
+        "measures": measures,
+        "per_class": _per_class(a, whole, drawn),
+        "per_frame": _per_frame(a, b),
+    }
+
+
+def _paired(a, b):
+    """Both runs with the frames that they have in common, in the order of the first, and how many there are."""
+    for name in ("classes", "is_thing"):
+        if not np.array_equal(getattr(a, name), getattr(b, name)):
+            raise InputError(
+                f"expected two runs against truth of the same classes, found {', '.join(map(str, a.classes))} and "
+                f"{', '.join(map(str, b.classes))}"
+            )
+    for run in (a, b):
+        if len(set(run.names.tolist())) < len(run.names):
+            raise InputError("expected every frame once in a run, found a name twice")
+    place = {name: i for i, name in enumerate(b.names.tolist())}
+    pairs = np.array([(i, place[n]) for i, n in enumerate(a.names.tolist()) if n in place], dtype=np.intp).reshape(
+        -1, 2
+    )
+    if not len(pairs):
+        raise InputError(
+            f"expected two runs on the same frames, found none in common among {len(a.names)} and {len(b.names)}"
+        )
+    counts = {"common": len(pairs), "only_a": len(a.names) - len(pairs), "only_b": len(b.names) - len(pairs)}
+
+    def part(run, rows):
+        return SimpleNamespace(
+            names=run.names[rows],
+            classes=run.classes,
+            is_thing=run.is_thing,
+            panoptic=run.panoptic[rows],
+            semantic=run.semantic[rows].astype(np.float64),
+        )
+
+    return part(a, pairs[:, 0]), part(b, pairs[:, 1]), counts
+
+
+def _measures(panoptic, semantic, is_thing):
+    """`means` by name, `pq` and `iou` per class, percent, of counts (..., C, 4) and (..., C, 2)."""
+    iou, tp, fp, fn = np.moveaxis(panoptic, -1, 0)
+    weight = tp + (fp + fn) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pq, rq = 100 * iou / weight, 100 * tp / weight  # 0/0 is NaN: not seen
+        sq = np.where(weight > 0, np.where(tp > 0, 100 * iou / tp, 0.0), np.nan)
+        semantic_iou = 100 * semantic[..., 0] / semantic[..., 1]
+    means = {
+        "PQ": _mean(pq),
+        "PQ_things": _mean(pq[..., is_thing]),
+        "PQ_stuff": _mean(pq[..., ~is_thing]),
+        "SQ": _mean(sq),
+        "RQ": _mean(rq),
+        "mIoU": _mean(semantic_iou),
+    }
+    return SimpleNamespace(means=means, pq=pq, iou=semantic_iou)
+
+
+def _mean(values):
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    seen = ~np.isnan(values)
+    count = seen.sum(axis=-1)
+    total = np.where(seen, values, 0).sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _bootstrap(a, b, resamples, seed, progress):
+    """Measures of each run over the resamples: two dicts of name, "pq" and "iou" to float64 (R,) or (R, C)."""
+    random, frames, classes = np.random.default_rng(seed), len(a.names), len(a.classes)
+    # Each run has a product of its own, so that equal runs give equal sums to the last bit.
+    tables = [np.concatenate([r.panoptic, r.semantic], axis=2).reshape(frames, -1) for r in (a, b)]
+    block = max(1, min(resamples, BLOCK_BYTES // (8 * max(frames, 6 * classes))))
+    parts = ([], [])
+    for start in progress(range(0, resamples, block)):
+        count = min(block, resamples - start)
+        # A resample is how often each frame is drawn; its sums are a product of matrices.
+        times = random.multinomial(frames, np.full(frames, 1 / frames), count).astype(np.float64)
+        for table, part in zip(tables, parts, strict=True):
+            sums = (times @ table).reshape(count, classes, 6)
+            found = _measures(sums[..., :4], sums[..., 4:], a.is_thing)
+            part.append({**found.means, "pq": found.pq, "iou": found.iou})
+    return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]
+
+
+def _spread(a, b):
+    """Interval and wins of the difference b - a over the resamples, float64 (R,) each; NaN are left out."""
+    difference = b - a
+    difference = difference[~np.isnan(difference)]
+    if not difference.size:
+        return {"interval": [math.nan, math.nan], "a_wins": math.nan, "b_wins": math.nan, "ties": math.nan}
+    return {
+        "interval": np.percentile(difference, INTERVAL).tolist(),
+        "a_wins": float(np.mean(difference < 0)),
+        "b_wins": float(np.mean(difference > 0)),
+        "ties": float(np.mean(difference == 0)),
+    }
+
+
+def _per_class(a, whole, drawn):
+    rows = []
+    for i, (name, is_thing) in enumerate(zip(a.classes.tolist(), a.is_thing.tolist(), strict=True)):
+        row = {"name": name, "is_thing": is_thing}
+        for key in ("pq", "iou"):
+            x, y = (float(getattr(w, key)[i]) for w in whole)
+            interval = _spread(drawn[0][key][:, i], drawn[1][key][:, i])["interval"]
+            row |= {f"{key}_a": x, f"{key}_b": y, f"{key}_difference": y - x, f"{key}_interval": interval}
+        rows.append(row)
+    return rows
+
+
+def _per_frame(a, b):
+    x, y = (_measures(r.panoptic, r.semantic, r.is_thing).means["PQ"] for r in (a, b))
+    difference = y - x
+    order = np.argsort(-np.abs(np.nan_to_num(difference)), kind="stable")
+    return [
+        {"name": str(a.names[i]), "PQ_a": float(x[i]), "PQ_b": float(y[i]), "difference": float(difference[i])}
+        for i in order
+    ]
