@@ -110,12 +110,13 @@ def pycocotools_on_files(images, folder):
 
 def test_equals_pycocotools_on_files(library, tmp_path):
     rng = np.random.default_rng(3)
-    images = {image_id: random_image(rng) for image_id in (40, 7, 12, 3, 99, 25, 8, 60)}
+    images = {int(image_id): random_image(rng) for image_id in rng.permutation(1000)[:80]}
     metric, other = AveragePrecision(CATEGORIES), AveragePrecision(CATEGORIES)
     for place, (image_id, (ids, segments, predictions)) in enumerate(images.items()):
         truth = true_instances(ids, segments, CATEGORIES)
         (metric if place % 2 else other).update(image_id, as_predicted(predictions), truth)
     metric.merge(other)
+    assert sum(len(predicted) for predicted, _ in metric.images.values()) > 255
     found, (stats, per_class) = metric.compute(), pycocotools_on_files(images, tmp_path)
     assert coco_api.load_coco_api().name == library
     assert 5 < found["AP"] < 95 and all(0 < found[name] < 100 for name in ("AP50", "AP75", "APm", "APl"))

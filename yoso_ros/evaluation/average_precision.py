@@ -93,9 +93,12 @@ class AveragePrecision:
         api = load_coco_api()
         # In the order of the image ids, as COCOeval would take them: it decides between equal scores.
         images = [self.images[image_id] for image_id in sorted(self.images)]
-        predicted = [{**p, "image_id": n, "iscrowd": 0} for n, (some, _) in enumerate(images, 1) for p in some]
-        areas = api.masks.area([p["segmentation"] for p in predicted])
-        predicted = [{**p, "area": float(area)} for p, area in zip(predicted, areas, strict=True)]
+        predicted = [
+            # One area at a time: pycocotools 2.0.11 fails on more than 255 masks at once.
+            {**p, "image_id": n, "iscrowd": 0, "area": float(api.masks.area(p["segmentation"]))}
+            for n, (some, _) in enumerate(images, 1)
+            for p in some
+        ]
         truth = [{**t, "image_id": n} for n, (_, some) in enumerate(images, 1) for t in some]
         numbers = range(1, len(images) + 1)
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks
