@@ -7,11 +7,15 @@ import os
 import shlex
 from pathlib import Path
 
+from yoso_ros.cli import evaluate_bag_live
 from yoso_ros.cli.segment import add_model_arguments, load_from_arguments
 from yoso_ros.errors import InputError
 
 SUMMARY = "Run a model over every frame of a recording and report accuracy, stability and times."
-EXAMPLE = "yoso-ros evaluate-bag my_bag --model yoso_mobilenetv2_camvid --output out/evaluate_bag"
+EXAMPLE = (
+    "yoso-ros evaluate-bag my_bag --model yoso_mobilenetv2_camvid --output out/evaluate_bag\n"
+    "         yoso-ros evaluate-bag my_bag --live --rate 1 --output out/live"
+)
 
 SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "score", "area")
 
@@ -30,28 +34,40 @@ def add_arguments(parser):
     parser.add_argument("--output", default="out/evaluate_bag", help="folder for the results (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=6, help="worst frames in the report (default: %(default)s)")
     add_model_arguments(parser)
+    evaluate_bag_live.add_arguments(parser)
 
 
 def run(arguments):
-    """Evaluate; writes report.html, report.json, report.md and segments.csv."""
+    """Evaluate; writes report.html, report.json, report.md, and segments.csv or, of a live run, the node's log."""
     from yoso_ros.bags import open_source
+
+    if arguments.pictures < 0:
+        raise InputError(f"--pictures: expected 0 or more, found {arguments.pictures}")
+    if (arguments.sweep or arguments.node) and not arguments.live:
+        raise InputError(f"{'--sweep' if arguments.sweep else '--node'} needs --live")
+    source = open_source(arguments.bag, arguments.topic)
+    if not hasattr(source, "bag"):
+        raise InputError(f"{arguments.bag}: expected a recording (rosbag2 folder, .mcap, .db3); see yoso-ros bag")
+    output = Path(arguments.output)
+    if arguments.live:
+        _run_live(arguments, source, output)
+    else:
+        _run_every_frame(arguments, source, output)
+    print(f"{output}/report.html")
+    return 0
+
+
+def _run_every_frame(arguments, source, output):
     from yoso_ros.bags.frames import RawImage
-    from yoso_ros.evaluation.environment import environment
     from yoso_ros.evaluation.replay import evaluate_recording
     from yoso_ros.evaluation.replay_page import html_page, markdown
-    from yoso_ros.evaluation.report import summary_table, write_file, write_json
+    from yoso_ros.evaluation.report import summary_table
     from yoso_ros.evaluation.worst_frames import WorstFrames
     from yoso_ros.ros.decoding import decode_compressed, decode_image
     from yoso_ros.ros.overlay import build_palette, overlay_image
 
-    if arguments.pictures < 0:
-        raise InputError(f"--pictures: expected 0 or more, found {arguments.pictures}")
-    source = open_source(arguments.bag, arguments.topic)
-    if not hasattr(source, "bag"):
-        raise InputError(f"{arguments.bag}: expected a recording (rosbag2 folder, .mcap, .db3); see yoso-ros bag")
     segmenter = load_from_arguments(arguments)
     labels, label_set = _truth(arguments, source.bag, segmenter.label_set)
-    output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     palette = build_palette(label_set or segmenter.label_set)
     worst = WorstFrames(
@@ -71,26 +87,8 @@ def run(arguments):
             table.add(frame)
 
         report = evaluate_recording(segmenter, source, decode, labels, label_set, observe)
-    weights = _weights(arguments)
-    report = {
-        "command": _command(arguments),
-        "bag": str(arguments.bag),
-        "topic": source.topic,
-        "model": segmenter.config.name,
-        "weights": weights.name,
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "backend": segmenter.backend,
-        **environment(),
-        "losses": source.losses,
-        **report,
-    }
-    if label_set is not None and labels.unpaired:
-        report["losses"].append(f"{labels.unpaired} truth messages have no image or segments of the same stamp")
-    write_json(output / "report.json", report)
-    write_file(output / "report.md", markdown(report).encode())
-    write_file(output / "report.html", html_page(report, worst.compute()).encode())
-    for line in (*report["losses"], *report["undecodable"]):
-        print(f"lost: {line}")
+    report = {**_facts(arguments, source, labels, segmenter.config.name, segmenter.backend), **report}
+    _write(output, report, html_page(report, worst.compute()), markdown(report))
     if "panoptic_quality" in report:
         print(summary_table(report))
     total = report["latency_ms"]["total"]
@@ -99,8 +97,45 @@ def run(arguments):
         f"{total['p95']:.1f} ms per frame; {report['stability']['class_change_percent']:.1f} % of the pixels change "
         f"class from frame to frame"
     )
-    print(f"{output}/report.html")
-    return 0
+
+
+def _run_live(arguments, source, output):
+    from yoso_ros.evaluation.live_page import html_page, markdown
+    from yoso_ros.models import load_config
+
+    config = load_config(arguments.model)
+    labels, label_set = _truth(arguments, source.bag, config.label_set)
+    output.mkdir(parents=True, exist_ok=True)
+    report = evaluate_bag_live.measure(arguments, source, labels, label_set, config.label_set, output)
+    report = {**_facts(arguments, source, labels, config.name, report["backend"]), **report}
+    _write(output, report, html_page(report), markdown(report))
+    evaluate_bag_live.print_summary(report)
+
+
+def _facts(arguments, source, labels, model, backend):
+    """What a run was made with, for the report."""
+    from yoso_ros.evaluation.environment import environment
+
+    weights = {"weights": "of the running node", "weights_sha256": ""}
+    if not arguments.node:
+        file = _weights(arguments)
+        weights = {"weights": file.name, "weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    losses = list(source.losses)
+    if labels and labels.unpaired:
+        losses.append(f"{labels.unpaired} truth messages have no image or segments of the same stamp")
+    facts = {"command": _command(arguments), "bag": str(arguments.bag), "topic": source.topic, "model": model}
+    return {**facts, **weights, "backend": backend, **environment(), "losses": losses}
+
+
+def _write(output, report, page, text):
+    """Write the report in its three forms, and say what was lost."""
+    from yoso_ros.evaluation.report import write_file, write_json
+
+    write_json(output / "report.json", report)
+    write_file(output / "report.md", text.encode())
+    write_file(output / "report.html", page.encode())
+    for line in (*report["losses"], *report.get("undecodable", ())):
+        print(f"lost: {line}")
 
 
 def _truth(arguments, bag, model_labels):
@@ -124,10 +159,13 @@ def _weights(arguments):
 
 def _command(arguments):
     """The command with every option written out, so that it does the same when a default changes."""
-    words = ["yoso-ros", "evaluate-bag", arguments.bag]
+    words, left_out = ["yoso-ros", "evaluate-bag", arguments.bag], {"bag", "command", "run"}
+    if not arguments.live:
+        left_out |= set(evaluate_bag_live.OPTIONS)
     for name, value in vars(arguments).items():
-        if name not in ("bag", "command", "run") and value is not None and value is not False:
-            words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+        if name not in left_out and value is not None and value is not False:
+            values = [] if value is True else value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
 
 

@@ -66,6 +66,40 @@ def timeline(values, unit, worst=np.nanmax):
     return _svg(*_plot_size(), parts + _axes("frame 0", f"frame {values.size - 1}", f"{top:.1f}", unit))
 
 
+def columns(parts, left, right):
+    """Counts stacked on each other, one column per stretch of time.
+
+    Args:
+        parts: list of (list of counts, CSS colour), the lowest first, all of one length.
+        left, right: texts at the ends of the axis.
+    """
+    width = PLOT_WIDTH / len(parts[0][0])
+    top = max(1, *(sum(stack) for stack in zip(*(counts for counts, _ in parts), strict=True)))
+    drawn, below = [], [0] * len(parts[0][0])
+    for counts, color in parts:
+        for i, count in enumerate(counts):
+            low, high = _y(below[i], top), _y(below[i] + count, top)
+            if count:
+                drawn.append(_rect(MARGIN_LEFT + i * width, high, max(width - 1, 0.5), low - high, color))
+            below[i] += count
+    return _svg(*_plot_size(), drawn + _axes(left, right, str(top), "frames"))
+
+
+def curve(points, unit_x, unit_y, line=None):
+    """Points joined in the order of x: `points` of (x, y), both from 0; `line` a value of y to mark."""
+    points = sorted(points)
+    right = max(max(x for x, _ in points), 1e-9)
+    top = max(*(y for _, y in points), line or 0, 1e-9)
+    places = [(MARGIN_LEFT + PLOT_WIDTH * x / right, _y(y, top)) for x, y in points]
+    text = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    parts = [f'<polyline points="{text}" fill="none" stroke="#4477aa"/>']
+    parts += [_rect(x - 3, y - 3, 6, 6, "#4477aa") for x, y in places]
+    if line is not None:
+        y = _y(line, top)
+        parts.append(f'<path d="M{MARGIN_LEFT} {y:.1f}H{MARGIN_LEFT + PLOT_WIDTH}" stroke="#bb3c3c"/>')
+    return _svg(*_plot_size(), parts + _axes(f"0 {unit_x}", f"{right:.4g} {unit_x}", f"{top:.1f}", unit_y))
+
+
 def matrix(names, columns, counts):
     """Shares of each row in percent as shades: `names` of rows, of columns, and int (rows, columns) counts."""
     counts = np.asarray(counts, np.float64)
