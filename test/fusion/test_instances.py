@@ -11,6 +11,9 @@ from panoptic_scenes import CLASSES, THINGS, merge_config, random_scene
 from torch.nn import functional
 
 from yoso_ros.fusion import dense, find_instances, find_semantic_map, instances, semantic
+from yoso_ros.inference.preprocess import batch_frames
+from yoso_ros.models import create_model, load_config
+from yoso_ros.models.yoso.official_checkpoint import load_official_state_dict
 
 CONFIG = merge_config(0.5, 0.8)
 
@@ -88,12 +91,17 @@ def test_semantic_map_equals_the_literal_reference(seed, monkeypatch):
     assert torch.equal(found[clear].long(), sums.argmax(0)[clear])
 
 
-@pytest.mark.parametrize("name", ["coco", "ade20k"])
-def test_golden_synthetic_case(name, golden, monkeypatch):
-    """The authors' two functions themselves, fed with masks of output size."""
+def load_fill(golden):
     specification = importlib.util.spec_from_file_location("golden_fill", golden / "fill.py")
     fill = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(fill)
+    return fill
+
+
+@pytest.mark.parametrize("name", ["coco", "ade20k"])
+def test_golden_synthetic_case(name, golden, monkeypatch):
+    """The authors' two functions themselves, fed with masks of output size."""
+    fill = load_fill(golden)
     metadata = json.loads((golden / "metadata.json").read_text())[name]
     things, classes = metadata["thing_contiguous_ids"], metadata["num_classes"]
     arguments = map(torch.from_numpy, fill.synthetic_outputs(metadata["num_proposals"], classes, 0, things))
@@ -108,3 +116,29 @@ def test_golden_synthetic_case(name, golden, monkeypatch):
     np.testing.assert_array_equal(found.masks.sum((1, 2))[strong], stored["syn_inst_area"][strong])
     wrong = find_semantic_map(*arguments, size, size).numpy() != stored["syn_sem_argmax"]
     assert wrong.mean() < 1e-3
+
+
+def test_golden_network_and_resizes(golden):
+    """From the authors' network on a padded image, to its size and to another: all 100 pairs, stuff too."""
+    fill = load_fill(golden)
+    model = create_model(load_config("yoso_r50_coco")).eval()
+    keys = json.loads((golden / "keys_coco.json").read_text())
+    load_official_state_dict(model, {k: torch.from_numpy(np.asarray(fill.value(k, s))) for k, s, _ in keys})
+    stored = np.load(golden / "golden_coco.npz")
+    with torch.no_grad():
+        outputs = model(batch_frames([fill.image(2, 250, 333)], model.config.pixel_mean))
+    for case, size in (("B", (250, 333)), ("C", (375, 500))):
+        raw = outputs.class_logits[0], outputs.mask_logits[0], (250, 333), size
+        found = find_instances(*raw, model.config, things_only=False)
+        pairs = zip(found.proposals.tolist(), found.class_ids.tolist(), strict=True)
+        found = dict(zip(pairs, zip(found.scores.tolist(), found.masks.sum((1, 2)).tolist(), strict=True), strict=True))
+        names = ("query", "classes", "scores", "area")
+        rows = list(zip(*(stored[f"{case}_inst_{name}"].tolist() for name in names), strict=True))
+        # Pairs at the end of the list have nearly equal scores; a few may differ.
+        both = [(*found[query, label], score, area) for query, label, score, area in rows if (query, label) in found]
+        assert len(both) >= 97
+        score, area, expected_score, expected_area = np.array(both).T
+        np.testing.assert_allclose(score, expected_score, rtol=0.02, atol=1e-3)
+        np.testing.assert_allclose(area, expected_area, rtol=0.01, atol=20)
+        semantic_map = find_semantic_map(*raw).numpy()
+        assert (semantic_map != stored[f"{case}_sem_argmax"]).mean() < 2e-3
