@@ -230,6 +230,9 @@ def test_stability_and_segments_by_hand():
     report = evaluate_recording(
         Plain(), FakeSource(frame(i, rgb_image(x)) for i, x in enumerate(images, 1)), decode, progress=False
     )
+    flicker, kept = report["stability"].pop("flicker_percent"), report["stability"].pop("tracks_kept_percent")
+    assert flicker == 0 and kept == 50, "only the picture made the classes change; the thing is new, then kept"
+    assert math.isnan(report["stability"].pop("flicker_true_percent"))
     assert report["stability"] == {
         "class_change_percent": pytest.approx((25 + 0 + 25) / 3),
         "unlabelled_percent": 0,

@@ -10,10 +10,11 @@ import numpy as np
 from tqdm import tqdm
 
 from yoso_ros.errors import InputError
-from yoso_ros.evaluation.replay import PERCENTILES, TruthScores
+from yoso_ros.evaluation.recording_truth import TruthScores
+from yoso_ros.evaluation.replay import PERCENTILES
 from yoso_ros.evaluation.streaming import answers_in_use, score_answers
 
-DELAYS_MS = (0.0, 50.0, 100.0, 200.0, 400.0)  # of the curve of accuracy over latency
+DELAYS = (0, 1, 2, 4)  # in frames, of the curve of accuracy over latency
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True):
         "answered": PQ and mIoU of the answers, each against the truth of its own frame, as of `Scores.compute`, with
         "images", their number, and "PQ_per_frame", dict of frame number to percent,
         "streaming": the same of the newest answer at the moment of each frame with truth, unlabelled before the first,
-        "by_delay": list of {"delay_ms", "PQ"}: the streaming PQ if every answer had come so long after its frame;
+        "by_delay": list of {"delay_frames", "delay_ms", "PQ"}: the streaming PQ if every answer had come so many frames
+        late, "delay_ms" by their mean distance in time;
         empty dict where no played frame has truth or the node answered none.
 
     Raises:
@@ -124,13 +126,12 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True):
         "streaming": score(answers_in_use(play.published_s, play.arrived_s)),
         "by_delay": [],
     }
-    last, quality = None, None
-    for delay in DELAYS_MS:
-        late = np.where(answered, play.published_s + 1e-3 * delay, np.nan)
-        choice = answers_in_use(play.published_s, late)
-        if last is None or not np.array_equal(choice, last):
-            last, quality = choice, score(choice)["panoptic_quality"]["All"]["PQ"]
-        report["by_delay"].append({"delay_ms": delay, "PQ": quality})
+    period_ms = 1e3 * float(play.published_s[-1] - play.published_s[0]) / max(1, len(own) - 1)
+    for delay in DELAYS:
+        result = score(answers_in_use(own, np.where(answered, own + delay, np.nan)))
+        report["by_delay"].append(
+            {"delay_frames": delay, "delay_ms": delay * period_ms, "PQ": result["panoptic_quality"]["All"]["PQ"]}
+        )
     return report
 
 

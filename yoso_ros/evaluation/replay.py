@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from yoso_ros.bags.labels import LabelFrame
 from yoso_ros.errors import InputError
-from yoso_ros.evaluation.evaluate import Scores, coco_prediction, match_classes
+from yoso_ros.evaluation.recording_truth import RecordingTruth
 from yoso_ros.evaluation.stability import SegmentTable, Stability
-from yoso_ros.results import UNLABELLED_ID, PanopticResult
+from yoso_ros.results import PanopticResult
+from yoso_ros.tracking import SegmentTracker
 
 PERCENTILES = (50, 95, 99)
 MAX_REASONS = 5  # of frames that cannot be decoded, kept for the report
@@ -56,7 +57,20 @@ def with_truth(frames, labels):
         yield frame, label if label is not None and label.stamp_ns == frame.stamp_ns else None
 
 
-def evaluate_recording(segmenter, source, decode, labels=(), label_set=None, observe=lambda frame: None, progress=True):
+def evaluate_recording(
+    segmenter,
+    source,
+    decode,
+    labels=(),
+    label_set=None,
+    observe=lambda frame: None,
+    progress=True,
+    *,
+    depth=None,
+    bands=None,
+    frame_counts=None,
+    tracker=None,
+):
     """Run a segmenter over every frame of a recording, one after the other, none dropped.
 
     Args:
@@ -67,6 +81,10 @@ def evaluate_recording(segmenter, source, decode, labels=(), label_set=None, obs
         label_set: `LabelSet` of the truth's class ids; None for no truth.
         observe: called with each `ReplayedFrame`.
         progress: whether to show a progress bar.
+        depth: has `at(stamp_ns)`, float32 (H, W) metres or None, as `yoso_ros.bags.depth.NearestDepth`; None for none.
+        bands: `DistanceBands` that is filled; used with `depth` and truth.
+        frame_counts: `FrameCounts` that is filled with the frames that have truth, by their stamps.
+        tracker: has `update(result, stamp_ns)`, as `SegmentTracker`, which is the default.
 
     Returns:
         dict with
@@ -76,15 +94,21 @@ def evaluate_recording(segmenter, source, decode, labels=(), label_set=None, obs
         "stability": see `Stability.compute`,
         "segments": list of dict per class of the model that was found, see `SegmentTable.compute`,
         "per_frame": list of dict: index, stamp_ns, latency_ms, segments, unlabelled_percent, confidence_percent,
-        class_change_percent, PQ (NaN where there is nothing to say),
+        class_change_percent, flicker_percent, flicker_true_percent, PQ (NaN where there is nothing to say),
+        "tracking_ms": mean time of the tracker per frame, which is no part of the latency,
         and with truth "images", "panoptic_quality", "mean_iou" and "per_class" of `evaluate_segmenter` and
-        "confusion": {"classes", "matrix"}, pixels by true class (row) and predicted class (column), last unlabelled.
+        "confusion": {"classes", "matrix"}, pixels by true class (row) and predicted class (column), last unlabelled;
+        with truth that has track ids "tracking": see `TrackingQuality.compute`; with depth "distance": see
+        `DistanceBands.compute`.
 
     Raises:
         InputError: no frame can be used, or the truth does not fit the frames, the label set or the model.
     """
-    truth = None if label_set is None else TruthScores(segmenter.label_set, label_set)
+    truth = None
+    if label_set is not None:
+        truth = RecordingTruth(segmenter.label_set, label_set, depth, bands, frame_counts)
     clock, stability, table, per_frame, faults = _Clock(), Stability(), SegmentTable(), [], []
+    tracker, tracking = tracker or SegmentTracker(), array("d")
     undecodable = 0
     bar = tqdm(with_truth(source, labels), total=len(source), unit="frame", desc="evaluate", disable=not progress)
     for index, (frame, label) in enumerate(bar):
@@ -99,14 +123,19 @@ def evaluate_recording(segmenter, source, decode, labels=(), label_set=None, obs
         result = segmenter(image)
         end = time.perf_counter()
         clock.add(1e3 * (decoded - begin), result.timings_ms, 1e3 * (end - begin))
-        pq = truth.add(result, label, f"frame {index}") if truth and label is not None else float("nan")
+        result = tracker.update(result, frame.stamp_ns)
+        tracking.append(1e3 * (time.perf_counter() - end))
+        pq, is_true = float("nan"), truth is not None and label is not None
+        if is_true:
+            pq = truth.add(result, label, f"frame {index}")
         table.add(result.segments, result.panoptic.size)
         row = {"index": index, "stamp_ns": frame.stamp_ns, "latency_ms": 1e3 * (end - begin)}
-        row |= {"segments": len(result.segments), **stability.add(result), "PQ": pq}
+        row |= {"segments": len(result.segments), "PQ": pq}
+        row |= stability.add(result, image, label.panoptic if is_true else None)
         per_frame.append(row)
         observe(ReplayedFrame(index, frame.stamp_ns, image, result, label, pq, row))
-        if truth and truth.count:
-            bar.set_postfix(PQ=f"{truth.scores.pq:.2f}", refresh=False)
+        if truth and truth.scores.count:
+            bar.set_postfix(PQ=f"{truth.scores.scores.pq:.2f}", refresh=False)
     if not per_frame:
         raise InputError(f"no frame could be evaluated; {faults[0] if faults else 'the recording has none'}")
     report = {
@@ -114,68 +143,16 @@ def evaluate_recording(segmenter, source, decode, labels=(), label_set=None, obs
             "in_recording": len(per_frame) + undecodable,
             "evaluated": len(per_frame),
             "undecodable": undecodable,
-            "with_truth": truth.count if truth else 0,
+            "with_truth": truth.scores.count if truth else 0,
         },
         "undecodable": faults,
         "latency_ms": clock.compute(),
         "stability": stability.compute(),
         "segments": table.compute(len(per_frame)),
         "per_frame": per_frame,
+        "tracking_ms": float(np.mean(tracking)),
     }
-    if truth and truth.count:
-        confusion = {"classes": [c.name for c in label_set.classes], "matrix": truth.scores.mean_iou.confusion.tolist()}
-        report |= {"images": truth.count, **truth.scores.compute(), "confusion": confusion}
-    return report
-
-
-class TruthScores:
-    """Scores of results against labels, frame by frame.
-
-    Args:
-        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the truth.
-
-    Attributes:
-        scores: `Scores`; count: frames added.
-
-    Raises:
-        InputError: the truth lacks a class of the model.
-    """
-
-    def __init__(self, model_labels, label_set):
-        self._categories, self._label_set = match_classes(model_labels, label_set), label_set
-        self.scores, self.count = Scores(label_set), 0
-
-    def add(self, result, label, where):
-        """Add a frame; returns its PQ in percent.
-
-        Args:
-            result: has `panoptic` and `segments` of the model's classes: `PanopticResult` or `LabelFrame`.
-            label: `LabelFrame`, the truth. where: what the frame is called in an error.
-
-        Raises:
-            InputError: the truth's classes are not those of its label set, or the sizes differ.
-        """
-        truth = np.where(label.panoptic == UNLABELLED_ID, 0, label.panoptic.astype(np.int32) + 1)
-        classes = self._label_set.classes
-        for s in label.segments:
-            if s.class_id >= len(classes) or classes[s.class_id].name != s.class_name:
-                raise InputError(
-                    f"{where}: the truth has class {s.class_id} {s.class_name!r}, which is another one in the label "
-                    f"set {self._label_set.name}; give the right one with --label-set"
-                )
-        segments = [
-            {
-                "id": s.id + 1,
-                "category_id": classes[s.class_id].dataset_id,
-                "iscrowd": int(s.is_thing and s.instance_id == 0),
-            }
-            for s in label.segments
-        ]
-        self.count += 1
-        try:
-            return self.scores.add(*coco_prediction(result, self._categories), truth, segments)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
+    return report | truth.compute() if truth and truth.scores.count else report
 
 
 class _Clock:

@@ -18,11 +18,14 @@ def coco_prediction(result, categories):
         categories: the data set's category id of each class id.
 
     Returns:
-        (ids int32 (H, W), 0 = void; segments_info list with id and category_id). Ids are moved by one, because the id
-        rule uses 0 for the first class if it is stuff.
+        (ids int32 (H, W), 0 = void; segments_info list with id, category_id and track_id). Ids are moved by one,
+        because the id rule uses 0 for the first class if it is stuff.
     """
     ids = np.where(result.panoptic == UNLABELLED_ID, VOID_ID, result.panoptic.astype(np.int32) + 1)
-    return ids, [{"id": s.id + 1, "category_id": categories[s.class_id]} for s in result.segments]
+    segments = [
+        {"id": s.id + 1, "category_id": categories[s.class_id], "track_id": s.track_id} for s in result.segments
+    ]
+    return ids, segments
 
 
 def semantic_map(ids, segments, label_set):

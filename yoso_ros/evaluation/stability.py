@@ -1,52 +1,107 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sequence of results says without truth: how much changes from frame to frame, and what is found."""
+"""What a sequence of results says frame by frame: how much changes that should not, and what is found.
+
+Legend: `H W` size of a frame in pixels.
+"""
 
 from array import array
 
+import cv2
 import numpy as np
 
 from yoso_ros.results import UNLABELLED_CLASS
 
+BLUR = 5  # pixels of a box; sensor noise becomes a fifth
+STILL_STEPS = 4  # of 255: a blurred picture that differs by no more in any colour shows the same; 7 sigma of noise 2
+
 
 class Stability:
-    """Numbers about a sequence of results that need no truth."""
+    """Numbers about a sequence of results; nearly all need no truth."""
 
     def __init__(self):
-        self._last, self._last_count = None, None
+        self._last = self._last_count = self._last_blurred = self._last_truth = None
+        self._last_tracks = set()
         self._values = {name: array("d") for name in ("unlabelled", "confidence", "class_change", "count", "steps")}
+        # Pixels that changed class, and all that could have: where the picture stays, and where the truth does.
+        self._still, self._same_truth, self._tracks = np.zeros(2), np.zeros(2), np.zeros(2)
 
-    def add(self, result):
-        """Add the next frame's `PanopticResult`; returns its unlabelled, confidence and class_change, in percent."""
+    def add(self, result, image=None, truth=None):
+        """Add the next frame.
+
+        Args:
+            result: `PanopticResult`.
+            image: uint8 (H, W, 3), its picture; None gives no flicker by the picture.
+            truth: uint16 (H, W) panoptic ids or None, its truth; None gives no flicker by the truth.
+
+        Returns:
+            dict of this frame's unlabelled_percent, confidence_percent, class_change_percent, flicker_percent and
+            flicker_true_percent, see `compute`; NaN where there is nothing to say.
+        """
         semantic = result.semantic
         unlabelled = 100 * float(np.mean(semantic == UNLABELLED_CLASS))
         confidence = 100 * float(result.confidence.mean()) / 255
-        change = float("nan")
+        blurred = None if image is None else cv2.blur(image, (BLUR, BLUR))
+        truth = None if truth is None else (truth >> 8).astype(np.uint8)
+        tracks = {s.track_id for s in result.segments if s.is_thing and s.track_id}
+        change = flicker = flicker_true = float("nan")
         if self._last is not None and self._last.shape == semantic.shape:
-            change = 100 * float(np.mean(self._last != semantic))
+            changed = self._last != semantic
+            change = 100 * float(np.mean(changed))
+            if blurred is not None and self._last_blurred is not None:
+                still = cv2.absdiff(blurred, self._last_blurred).max(axis=2) <= STILL_STEPS
+                flicker = _share(self._still, changed, still)
+            if truth is not None and self._last_truth is not None:
+                same = (truth == self._last_truth) & (truth != UNLABELLED_CLASS)
+                flicker_true = _share(self._same_truth, changed, same)
             self._values["class_change"].append(change)
             self._values["steps"].append(abs(len(result.segments) - self._last_count))
+            self._tracks += len(tracks.intersection(self._last_tracks)), len(tracks)
         self._last, self._last_count = semantic.copy(), len(result.segments)
+        self._last_blurred, self._last_truth, self._last_tracks = blurred, truth, tracks
         self._values["unlabelled"].append(unlabelled)
         self._values["confidence"].append(confidence)
         self._values["count"].append(len(result.segments))
-        return {"unlabelled_percent": unlabelled, "confidence_percent": confidence, "class_change_percent": change}
+        return {
+            "unlabelled_percent": unlabelled,
+            "confidence_percent": confidence,
+            "class_change_percent": change,
+            "flicker_percent": flicker,
+            "flicker_true_percent": flicker_true,
+        }
 
     def compute(self):
-        """Means over the frames, NaN where there is none.
+        """Over the frames so far, NaN where there is nothing to say.
 
         Returns:
             dict with "class_change_percent": pixels whose class is another one than in the frame before, the camera's
-            motion included; "unlabelled_percent"; "confidence_percent"; "segments_per_frame"; and
-            "segments_change_per_frame": difference in the number of segments to the frame before.
+            motion included; "flicker_percent": of the pixels where the blurred picture stays as it was, those that
+            change class; "flicker_true_percent": of the pixels whose true class stays, those that change class;
+            "unlabelled_percent"; "confidence_percent"; "segments_per_frame"; "segments_change_per_frame": difference in
+            the number of segments to the frame before; and "tracks_kept_percent": tracked things that had their id in
+            the frame before.
         """
         mean = {name: float(np.mean(v)) if len(v) else float("nan") for name, v in self._values.items()}
         return {
             "class_change_percent": mean["class_change"],
+            "flicker_percent": _percent(*self._still),
+            "flicker_true_percent": _percent(*self._same_truth),
             "unlabelled_percent": mean["unlabelled"],
             "confidence_percent": mean["confidence"],
             "segments_per_frame": mean["count"],
             "segments_change_per_frame": mean["steps"],
+            "tracks_kept_percent": _percent(*self._tracks),
         }
+
+
+def _share(sums, changed, where):
+    """Add what changed and what could have to `sums` (2,); returns the share in percent."""
+    counts = np.count_nonzero(changed & where), np.count_nonzero(where)
+    sums += counts
+    return _percent(*counts)
+
+
+def _percent(part, whole):
+    return 100 * float(part) / float(whole) if whole else float("nan")
 
 
 class SegmentTable:
