@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording played at the node, every frame of it, with its own stamps; the answers can be recorded with ros2 bag."""
+"""A recording played at the node, every frame of it, with its own stamps; the answers can be recorded or evaluated."""
 
 from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
@@ -26,6 +26,12 @@ ARGUMENTS = [
     DeclareLaunchArgument("loop", default_value="false", choices=["true", "false"], description="Begin again."),
     DeclareLaunchArgument(
         "record_to", default_value="", description="Folder for a recording of the node's outputs; empty for none."
+    ),
+    DeclareLaunchArgument(
+        "evaluate_to",
+        default_value="",
+        description="Folder for a report on accuracy, loss and latency; yoso-ros evaluate-bag --live plays then, with "
+        "the stamps of now. Empty for none.",
     ),
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node."),
     DeclareLaunchArgument(
@@ -63,6 +69,35 @@ def _transport(recording, topic):
     return frame.kind
 
 
+def _player(context, remappings):
+    return Node(
+        package="yoso_ros",
+        executable="source_node",
+        name="replay",
+        parameters=[
+            {
+                "source": _value(context, "recording"),
+                "topic": _value(context, "topic"),
+                "rate_hz": float(_value(context, "rate_hz")),
+                "loop": _value(context, "loop") == "true",
+                "stamps": "recorded",
+            }
+        ],
+        remappings=remappings,
+        output="screen",
+    )
+
+
+def _evaluation(context, node, folder):
+    command = ["ros2", "run", "yoso_ros", "yoso-ros", "evaluate-bag", _value(context, "recording"), "--live"]
+    command += ["--node", node, "--input-topic", "/replay/image_raw", "--hz", _value(context, "rate_hz")]
+    command += ["--output", folder]
+    for name in ("topic", "model"):
+        if _value(context, name):
+            command += [f"--{name}", _value(context, name)]
+    return ExecuteProcess(cmd=command, output="screen")
+
+
 def _nodes(context):
     recording, topic = _value(context, "recording"), _value(context, "topic")
     values = {name: _value(context, name) for name in ("model", "weights", "device")}
@@ -82,25 +117,11 @@ def _nodes(context):
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="screen",
     )
-    source = Node(
-        package="yoso_ros",
-        executable="source_node",
-        name="replay",
-        parameters=[
-            {
-                "source": recording,
-                "topic": topic,
-                "rate_hz": float(_value(context, "rate_hz")),
-                "loop": _value(context, "loop") == "true",
-                "stamps": "recorded",
-            }
-        ],
-        remappings=remappings,
-        output="screen",
-    )
+    base = f"/{namespace}/yoso" if namespace else "/yoso"
+    evaluate_to = _value(context, "evaluate_to")
+    source = _evaluation(context, base, evaluate_to) if evaluate_to else _player(context, remappings)
     actions = [node, source]
     if _value(context, "record_to"):
-        base = f"/{namespace}/yoso" if namespace else "/yoso"
         topics = [f"{base}/{name}" for name in OUTPUTS]
         actions.append(
             ExecuteProcess(cmd=["ros2", "bag", "record", "-o", _value(context, "record_to"), *topics], output="screen")

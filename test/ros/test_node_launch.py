@@ -31,7 +31,10 @@ PROMISED = {
     [
         (CAMERA, PROMISED | {"input_depth_topic"}),
         (SEVERAL, PROMISED | {"cameras"}),
-        (REPLAY, {"recording", "topic", "rate_hz", "record_to", "model", "weights", "device", "params_file"}),
+        (
+            REPLAY,
+            {"recording", "topic", "rate_hz", "record_to", "evaluate_to", "model", "weights", "device", "params_file"},
+        ),
     ],
     ids=lambda value: value.name if isinstance(value, Path) else "",
 )
