@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +19,11 @@ from engine_cases import assert_equal_outputs, expected_outputs, frames_of, netw
 from yoso_ros.errors import InputError
 from yoso_ros.inference import Segmenter, engine_cache
 from yoso_ros.inference import engines as engines_room
-from yoso_ros.inference.engines import ENGINES, create_engine
+from yoso_ros.inference.engines import create_engine
 from yoso_ros.inference.preprocess import batch_frames
 from yoso_ros.models import load_config
 
-GRAPH_ENGINES = tuple(name for name in ENGINES if name != "torch")
+GRAPH_ENGINES = ("openvino", "onnxruntime")
 SHAPES = ((1, 101, 77), (2, 64, 160), (1, 1, 33), (1, 101, 77))
 
 
@@ -38,7 +39,7 @@ def outputs_of(engine, model, frames):
     return [t.numpy() for t in engine(batch_frames(list(frames), model.config.pixel_mean))]
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ("torch", *GRAPH_ENGINES))
 def test_engine_equals_the_network_for_frames_of_any_size(name, request):
     if name in GRAPH_ENGINES:
         pytest.importorskip(name, reason=f"needs {name}")
@@ -100,7 +101,7 @@ def test_openvino_computes_in_float32_unless_asked(cached):
         ("openvino", "cpu", "fp16", "precision fp16 is not one of the openvino engine; it runs fp32, bf16 and int8"),
         ("onnxruntime", "auto", "bf16", "precision bf16 is not one of the onnxruntime engine; it runs fp32"),
         ("onnxruntime", "tpu", "auto", "device: expected auto, cpu, cuda"),
-        ("tensorflow", "cpu", "auto", "engine: expected one of auto, torch, openvino, onnxruntime, found 'tensorflow'"),
+        ("tensorflow", "cpu", "auto", "engine: expected one of auto, torch, openvino, onnxruntime, tensorrt, found"),
     ],
 )
 def test_what_an_engine_cannot_do_is_said(name, device, precision, message):
@@ -127,7 +128,38 @@ def test_auto_takes_the_fastest_that_is_present_and_says_why(cached, monkeypatch
     with caplog.at_level(logging.INFO, logger="yoso_ros"):
         assert create_engine("auto", cached, "auto", "auto").backend == f"{expected}-cpu-fp32"
     (line,) = [r.getMessage() for r in caplog.records if r.name == engines_room.__name__]
+    assert "; no CUDA device found" in line
     assert f"engine {expected}-cpu-fp32" in line and all(f"no {package}: " in line for package in missing)
+
+
+@pytest.mark.parametrize(
+    ("device", "missing"), [("auto", 0), ("auto", 1), ("auto", 3), ("auto", 4), ("cuda", 0), ("cuda", 1), ("cuda", 2)]
+)
+def test_auto_on_a_cuda_device_tries_it_first(monkeypatch, caplog, missing, device):
+    """Engines that only have names: TensorRT, torch on the device, then those of the CPU where the device is open."""
+    order = [("tensorrt", "cuda"), ("torch", "cuda"), ("openvino", "cpu"), ("onnxruntime", "cpu"), ("torch", "cpu")]
+    order = order if device == "auto" else order[:2]
+    made = []
+
+    def create(name, model, place, precision, **options):
+        made.append((name, place))
+        assert set(options) == ({"fallback"} if name == "tensorrt" else set())
+        if made[-1] in order[:missing]:
+            raise RuntimeError(f"{name} is\nnot here")
+        return SimpleNamespace(backend=f"{name}-{place}-fp32", device=torch.device(place))
+
+    monkeypatch.setattr(engines_room, "find_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(engines_room, "_create", create)
+    if missing == len(order):
+        with pytest.raises(RuntimeError, match="torch is\nnot here"):
+            create_engine("auto", None, device, "auto")
+        return
+    with caplog.at_level(logging.INFO, logger="yoso_ros"):
+        engine = create_engine("auto", None, device, "auto")
+    assert made == order[: missing + 1] and engine.backend == "{}-{}-fp32".format(*order[missing])
+    (line,) = [r.getMessage() for r in caplog.records if r.name == engines_room.__name__]
+    left_out = "".join(f"; no {name}: {name} is not here" for name, _ in order[:missing])
+    assert line == f"engine {engine.backend}: the fastest that is present for device {order[missing][1]}{left_out}"
 
 
 def test_auto_falls_back_to_torch_without_openvino_and_export(tiny_graph, monkeypatch, tmp_path, caplog):

@@ -31,19 +31,22 @@ def cache_folder():
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yoso_ros"
 
 
-def engine_graph(model):
-    """The ONNX graph of a network for an engine: float32 frames (B, h, w, 3) of any size, as bytes.
+def engine_graph(model, shape=None, variant="portable"):
+    """The ONNX graph of a network for an engine: float32 frames (B, h, w, 3), as bytes.
 
     Float frames, not uint8, because the padding of a mixed batch is the pixel mean, which is no whole number.
 
     Args:
         model: a `Yoso`.
+        shape: (B, h, w) of the frames, or None for any.
+        variant: key of `yoso_ros.inference.export.VARIANTS`.
 
     Raises:
         InputError: the graph is not in the cache and the packages for an export are missing.
     """
-    network = prepare(model)
-    path = cache_folder() / f"{model.config.name}-{structure_key(model)[:16]}.onnx"
+    network = prepare(model, variant)
+    form = f"-{variant}-{'x'.join(map(str, shape))}" if shape else ""
+    path = cache_folder() / f"{model.config.name}-{structure_key(model)[:16]}{form}.onnx"
     proto = _read(path)
     if proto is not None:
         try:
@@ -52,8 +55,8 @@ def engine_graph(model):
             _LOG.warning("%s does not fit the network (%s): exporting it again", path, error)
     _LOG.info("exporting the graph of %s (once; it is kept in %s)", model.config.name, path.parent)
     started = time.perf_counter()
-    proto = graph_without_weights(network)
-    _write(path, proto.SerializeToString())
+    proto = graph_without_weights(network, shape, variant)
+    write_kept(path, proto.SerializeToString())
     _LOG.info("exported in %.0f s", time.perf_counter() - started)
     return fill_weights(proto, network).SerializeToString()
 
@@ -96,11 +99,12 @@ def _read(path):
     return proto if proto.graph.node else None
 
 
-def _write(path, content):
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+def write_kept(path, content):
+    """Write bytes that may be had again, under a temporary name and renamed; a failure is a warning only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
-        _LOG.warning("the exported graph cannot be kept, the next start exports it again: %s", error)
+        _LOG.warning("%s cannot be kept, the next start makes it again: %s", path, error)

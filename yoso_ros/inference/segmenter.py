@@ -124,7 +124,15 @@ def load_network(model, weights=None):
 
 
 def load_segmenter(
-    model, weights=None, device="auto", engine="auto", precision="auto", score_threshold=None, overlap_threshold=None
+    model,
+    weights=None,
+    device="auto",
+    engine="auto",
+    precision="auto",
+    score_threshold=None,
+    overlap_threshold=None,
+    engine_path=None,
+    force_rebuild=False,
 ):
     """Build a `Segmenter` from a model configuration and weights.
 
@@ -136,13 +144,16 @@ def load_segmenter(
         precision: "auto", "fp32", "bf16", "fp16".
         score_threshold: 0..1, None for the configuration's.
         overlap_threshold: 0..1, None for the configuration's.
+        engine_path: of engine "tensorrt": file of the built engine for the first size of frames, None for one in the
+            cache folder.
+        force_rebuild: of engine "tensorrt": build engines anew.
 
     Raises:
         InputError: an argument or a file does not fit; the message says what was expected and what was found.
     """
     network = load_network(model, weights)
     config = network.config
-    segmenter = Segmenter(config, create_engine(engine, network, device, precision))
+    segmenter = Segmenter(config, create_engine(engine, network, device, precision, engine_path, force_rebuild))
     if score_threshold is not None:
         segmenter.score_threshold = score_threshold
     if overlap_threshold is not None:

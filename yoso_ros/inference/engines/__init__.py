@@ -18,15 +18,25 @@ ENGINES = {
     "torch": "yoso_ros.inference.engines.torch",
     "openvino": "yoso_ros.inference.engines.openvino",
     "onnxruntime": "yoso_ros.inference.engines.onnxruntime",
+    "tensorrt": "yoso_ros.inference.engines.tensorrt",
 }
 ENGINE_NAMES = ("auto", *ENGINES)
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-# What "auto" tries, the fastest first (docs/engines.md).
-AUTO_ORDER = {"cuda": ("torch",), "cpu": ("openvino", "onnxruntime", "torch")}
+# What "auto" tries on each kind of device, the fastest first (docs/engines.md).
+AUTO_ORDER = {"cuda": ("tensorrt", "torch"), "cpu": ("openvino", "onnxruntime", "torch")}
+_EXTRAS = {"tensorrt": "tensorrt,onnx"}  # of this package, for an engine; else those of the CPU
 
 
-def create_engine(name, model, device, precision):
+def create_engine(name, model, device, precision, engine_path=None, force_rebuild=False):
     """Build the engine of that name for a model; "auto" takes the fastest that is present and says which and why.
+
+    Args:
+        name: "auto" or a key of `ENGINES`.
+        model: a `Yoso` in evaluation mode; it stays as it is.
+        device: "auto", "cpu", "cuda", "cuda:N".
+        precision: one of `PRECISIONS`.
+        engine_path: of the tensorrt engine: file in which the built engine is kept, None for the cache folder.
+        force_rebuild: of the tensorrt engine: build anew what was kept.
 
     Raises:
         InputError: unknown engine, device or precision, or one that cannot run here; says what can.
@@ -35,34 +45,46 @@ def create_engine(name, model, device, precision):
         raise InputError(f"engine: expected one of {', '.join(ENGINE_NAMES)}, found {name!r}")
     if precision not in PRECISIONS:
         raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
+    if (engine_path or force_rebuild) and name != "tensorrt":
+        raise InputError(f"engine_path and force_rebuild are of engine tensorrt; the engine is {name}")
     if name == "auto":
         return _fastest_present(model, device, precision)
+    options = {"engine_path": engine_path, "force_rebuild": force_rebuild} if name == "tensorrt" else {}
     try:
-        return _create(name, model, device, precision)
+        return _create(name, model, device, precision, **options)
     except ImportError as error:
-        raise InputError(f"engine {name}: its package is missing ({error}); install yoso-ros[cpu,onnx]") from error
+        raise InputError(
+            f"engine {name}: its package is missing ({' '.join(str(error).split())}); "
+            f"install yoso-ros[{_EXTRAS.get(name, 'cpu,onnx')}]"
+        ) from error
 
 
-def _create(name, model, device, precision):
-    return importlib.import_module(ENGINES[name]).create_engine(model, device, precision)
+def _create(name, model, device, precision, **options):
+    return importlib.import_module(ENGINES[name]).create_engine(model, device, precision, **options)
 
 
 def _fastest_present(model, device, precision):
-    kind = find_device(device).type
-    *preferred, last = AUTO_ORDER[kind]
+    found = find_device(device)
+    order = [(name, str(found)) for name in AUTO_ORDER[found.type]]
     reasons = []
-    for name in preferred:
+    if device == "auto" and found.type == "cuda":
+        order += [(name, "cpu") for name in AUTO_ORDER["cpu"]]
+    elif device == "auto":
+        reasons.append("no CUDA device found")
+    for name, place in order[:-1]:
+        # TensorRT builds its engines when the first frame comes; a build that fails then must not end the work.
+        options = {"fallback": lambda: _create("torch", model, device, precision)} if name == "tensorrt" else {}
         try:
-            engine = _create(name, model, device, precision)
+            engine = _create(name, model, place, precision, **options)
             break
         except Exception as error:  # whatever keeps an optional engine from starting, the next one does the work
             reasons.append(f"no {name}: {' '.join(str(error).split())[:200] or type(error).__name__}")
     else:
-        engine = _create(last, model, device, precision)
+        engine = _create(order[-1][0], model, order[-1][1], precision)
     _LOG.info(
         "engine %s: the fastest that is present for device %s%s",
         engine.backend,
-        kind,
+        engine.device.type,
         "".join(f"; {r}" for r in reasons),
     )
     return engine

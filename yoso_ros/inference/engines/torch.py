@@ -47,6 +47,8 @@ def create_engine(model, device, precision):
     """
     device = find_device(device)
     precision = "fp32" if precision == "auto" else precision
+    if precision not in ("fp32", "bf16", "fp16"):
+        raise InputError(f"precision {precision} is not one of the torch engine; it runs fp32, bf16 and fp16")
     if precision == "fp16" and device.type == "cpu":
         raise InputError("precision fp16 needs a CUDA device; on a CPU use fp32 or bf16")
     return TorchEngine(model, precision) if device.type == "cpu" else TorchCudaEngine(model, device, precision)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX graphs to TensorRT engines, for TensorRT 10.1 and later and 11.
+
+Only what both versions have is used (facts/backends.md, section 4): the network is strongly typed, so precisions stand
+in the graph and no builder flag chooses them.
+"""
+
+import logging
+import time
+
+from tqdm import tqdm
+
+from yoso_ros.errors import InputError
+from yoso_ros.inference.engine_cache import write_kept
+
+_LOG = logging.getLogger(__name__)
+OPTIMIZATION_LEVEL = 3  # TensorRT's default
+WORKSPACE_BYTES = 2 << 30  # the columns of the deformable convolutions take 0.2 GiB at 800x1344
+PROGRESS_PERIOD_S = 10.0  # between two lines about a build in the log
+
+
+def builder_options(precision):
+    """What is set in the builder and decides on the engine: dict of plain values. TF32 would not be float32."""
+    return {
+        "optimization_level": OPTIMIZATION_LEVEL,
+        "workspace_bytes": WORKSPACE_BYTES,
+        "tf32": precision != "fp32",
+    }
+
+
+def create_logger(trt):
+    """A TensorRT logger that writes to this package's log; its notes about every layer are left out."""
+    levels = {
+        trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
+        trt.ILogger.Severity.ERROR: logging.ERROR,
+        trt.ILogger.Severity.WARNING: logging.WARNING,
+        trt.ILogger.Severity.INFO: logging.DEBUG,
+    }
+
+    class Logger(trt.ILogger):
+        def __init__(self):
+            trt.ILogger.__init__(self)
+
+        def log(self, severity, message):
+            if severity in levels:
+                _LOG.log(levels[severity], "TensorRT: %s", message)
+
+    return Logger()
+
+
+def build_engine(trt, logger, graph, options, timing_cache):
+    """Build an engine; it takes minutes. Progress is a bar on a terminal, and a line in the log now and then.
+
+    Args:
+        trt: the module `tensorrt`.
+        logger: what `create_logger` returned.
+        graph: bytes of an ONNX graph of one shape, with its precisions in it.
+        options: what `builder_options` returned.
+        timing_cache: pathlib.Path of the measurements of earlier builds with this TensorRT and GPU.
+
+    Returns:
+        bytes of the serialised engine.
+
+    Raises:
+        InputError: TensorRT cannot read the graph or build an engine from it.
+    """
+    trt.init_libnvinfer_plugins(logger, "")  # the deformable convolution is one
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(graph):
+        errors = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
+        raise InputError(f"TensorRT {trt.__version__} cannot read the graph: {errors}")
+    config = builder.create_builder_config()
+    config.builder_optimization_level = options["optimization_level"]
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace_bytes"])
+    if not options["tf32"]:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache.is_file() else b"")
+    config.set_timing_cache(cache, False)
+    with _Progress(trt, config):
+        plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise InputError(f"TensorRT {trt.__version__} cannot build an engine from the graph; its errors are in the log")
+    write_kept(timing_cache, bytes(config.get_timing_cache().serialize()))
+    return bytes(plan)
+
+
+class _Progress:
+    """Shows how far a build has come, where this TensorRT tells; kept for as long as the build runs."""
+
+    def __init__(self, trt, config):
+        self._monitor = None
+        if hasattr(trt, "IProgressMonitor"):
+            self._monitor = config.progress_monitor = _create_monitor(trt)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self._monitor is not None:
+            self._monitor.close()
+
+
+def _create_monitor(trt):
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self):
+            trt.IProgressMonitor.__init__(self)
+            self._bars, self._steps, self._told = {}, {}, time.monotonic()
+
+        def phase_start(self, phase_name, parent_phase, num_steps):
+            # On a terminal only, elsewhere the log tells.
+            self._bars[phase_name] = tqdm(total=num_steps, desc=phase_name, leave=False, disable=None)
+            self._steps[phase_name] = 0, num_steps
+
+        def step_complete(self, phase_name, step):
+            if phase_name in self._bars:
+                self._bars[phase_name].update()
+                done, of = self._steps[phase_name]
+                self._steps[phase_name] = done + 1, of
+            if time.monotonic() - self._told >= PROGRESS_PERIOD_S:
+                self._told = time.monotonic()
+                phases = (f"{name} {done} of {of}" for name, (done, of) in self._steps.items())
+                _LOG.info("building the TensorRT engine: %s", ", ".join(phases))
+            return True  # False would end the build
+
+        def phase_finish(self, phase_name):
+            bar = self._bars.pop(phase_name, None)
+            self._steps.pop(phase_name, None)
+            if bar is not None:
+                bar.close()
+
+        def close(self):
+            for name in list(self._bars):
+                self.phase_finish(name)
+
+    return Monitor()
