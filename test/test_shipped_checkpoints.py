@@ -46,7 +46,8 @@ def test_story(path):
     config, story = read_metadata(path)
     assert config == load_config(path.stem)
     assert story["command"].startswith("yoso-ros train ")
-    assert story["data"] and story["recipe"]["model"] == path.stem
+    assert story["data"] and story["initial_weights"] and story["recipe"]["model"] == path.stem
+    assert isinstance(story["recipe"]["seed"], int) and len(story["weights_sha256"]) == 64
     assert set(story["validation"]) >= {"PQ", "SQ", "RQ", "mIoU", "iteration"}
 
 
@@ -58,6 +59,10 @@ def test_camvid(shared_data):
     torch.manual_seed(0)
     untrained = Segmenter(load_config(CAMVID), create_engine("torch", create_model(load_config(CAMVID)), "cpu", "fp32"))
     assert quality(untrained, samples) < 2.0
+
+
+def test_synthetic_reaches_70_on_held_out_scenes():
+    assert read_metadata(PACKAGE / f"checkpoints/{SYNTHETIC}.safetensors")[1]["validation"]["PQ"] >= 70
 
 
 def test_synthetic_on_scenes_it_has_not_seen(tmp_path):
