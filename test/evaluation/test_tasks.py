@@ -21,7 +21,7 @@ from yoso_ros.evaluation.coco_api import run_lengths
 from yoso_ros.evaluation.coco_instances import CocoInstances
 from yoso_ros.fusion import Instances
 from yoso_ros.inference.frame_outputs import FrameOutputs, frame_outputs
-from yoso_ros.label_sets import LabelClass, LabelSet
+from yoso_ros.label_sets import LabelClass, LabelSet, load_label_set
 
 CATEGORIES = [
     {"id": 4, "name": "floor", "isthing": 0},
@@ -233,6 +233,30 @@ def test_several_sizes(tmp_path, segmenter, monkeypatch, capsys):
     own = json.loads((output / "96/report.json").read_text())
     assert scales[1]["average_precision"] == own["average_precision"] and own["shortest_edge"] == 96
     assert not list(output.rglob("*.png"))
+    assert main([*command, "96", "--tasks", "boxes"]) == 2
+    assert "--tasks: expected some of panoptic,instance,semantic, found 'boxes'" in capsys.readouterr().err
     assert main([*command, "0"]) == 2
     assert "expected 1 or more, found 0" in capsys.readouterr().err
     assert list(NUMBERS) == lines[0].split(" | ")[2:8]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in pycocotools
+def test_real_annotations_equal_pycocotools(shared_data):
+    """Polygons of many parts and crowds of COCO itself."""
+    from pycocotools import mask as mask_api
+
+    path = shared_data / "data/coco_tiny/annotations/instances_train2017.json"
+    if not path.is_file():
+        pytest.skip(f"needs {path}")
+    truth, content, compared = CocoInstances(path, load_label_set("coco_panoptic")), json.loads(path.read_text()), 0
+    for image in content["images"][:30]:
+        size = image["height"], image["width"]
+        annotations = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+        found = truth(SimpleNamespace(image_id=image["id"], ids=np.empty(size, np.uint8)))
+        for instance, annotation in zip(found, annotations, strict=True):
+            lengths = mask_api.frPyObjects(annotation["segmentation"], *size)
+            lengths = mask_api.merge(lengths) if isinstance(lengths, list) else lengths
+            assert int((mask_api.decode(instance["segmentation"]) != mask_api.decode(lengths)).sum()) == 0
+            assert [instance[k] for k in ("area", "iscrowd")] == [annotation[k] for k in ("area", "iscrowd")]
+            compared += 1
+    assert compared > 100

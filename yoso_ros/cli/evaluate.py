@@ -62,7 +62,11 @@ def _run(arguments, shared_out):
     from yoso_ros.data import open_dataset
     from yoso_ros.errors import InputError
     from yoso_ros.evaluation.coco_instances import CocoInstances
+    from yoso_ros.evaluation.evaluate import TASKS
 
+    tasks = tuple(arguments.tasks.split(","))
+    if set(tasks) - set(TASKS):
+        raise InputError(f"--tasks: expected some of {','.join(TASKS)}, found {arguments.tasks!r}")
     if arguments.pictures < 0:
         raise InputError(f"--pictures: expected 0 or more, found {arguments.pictures}")
     for edge in (*(arguments.shortest_edge or ()), *filter(None, [arguments.longest_edge])):
@@ -73,9 +77,8 @@ def _run(arguments, shared_out):
     options = {"instance_truth": truth, "shared_out": shared_out}
     if arguments.predictions:
         return _evaluate_predictions(arguments, dataset, options)
-    segmenter = load_from_arguments(arguments)
-    options["tasks"] = tuple(arguments.tasks.split(","))
-    return _evaluate_model(arguments, dataset, _at_sizes(segmenter, arguments), options)
+    segmenters = _at_sizes(load_from_arguments(arguments), arguments)
+    return _evaluate_model(arguments, dataset, segmenters, {**options, "tasks": tasks})
 
 
 def _evaluate_predictions(arguments, dataset, options):
