@@ -195,6 +195,32 @@ def test_data_set_round_trip(tmp_path, capsys):
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_recording_has_the_truth_of_every_pixel_with_tracks(tmp_path):
+    from yoso_ros.bags.bag import Bag
+    from yoso_ros.bags.labels import TRUTH_PREFIX, Labels
+
+    options = ["--count", "4", "--size", "96x72", "--seed", "4", "--frames-per-scene", "4", "--format", "png"]
+    assert cli.main(["synthesize", "--output", str(tmp_path / "data"), "--bag", str(tmp_path / "bag"), *options]) == 0
+    bag = Bag(tmp_path / "bag")
+    frames = [frame for _, _, frame in synthesized_frames(Synthesis(count=4, width=96, height=72, seed=4))]
+    infos = [message for _, _, message in bag.messages(["/camera/camera_info"])]
+    depths = [message for _, _, message in bag.messages(["/camera/depth/image_raw"])]
+    object_of_track = {}
+    for frame, label, info, depth in zip(frames, Labels(bag, TRUTH_PREFIX), infos, depths, strict=True):
+        np.testing.assert_array_equal(label.panoptic >> 8, frame.semantic)
+        for segment in label.segments:
+            objects = np.unique(frame.instance[label.panoptic == segment.id])
+            assert len(objects) == 1 and (frame.instance == objects[0])[label.panoptic == segment.id].all()
+            if segment.is_thing:
+                assert object_of_track.setdefault(segment.track_id, objects[0]) == objects[0] > 0
+        np.testing.assert_allclose(info.k, frame.intrinsics.k)
+        stored = np.frombuffer(bytes(depth.data), np.uint16).reshape(72, 96)
+        np.testing.assert_array_equal(stored, depth_millimetres(frame.depth))
+    assert len(object_of_track) == len(set(object_of_track.values())) > 1
+    assert cli.main(["synthesize", "--output", str(tmp_path / "more"), "--bag", str(tmp_path / "bag"), *options]) == 2
+    assert not (tmp_path / "more").exists()
+
+
 def test_existing_split_is_not_overwritten(tmp_path, capsys):
     arguments = ["synthesize", "--output", str(tmp_path), "--count", "1", "--size", "32x24"]
     assert cli.main(arguments) == 0

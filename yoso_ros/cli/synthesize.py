@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros synthesize`: a data set of rendered scenes with exact truth."""
 
+from pathlib import Path
+
 from yoso_ros.errors import InputError
 
 SUMMARY = "Render scenes with exact ground truth and write them as a COCO panoptic data set."
@@ -35,6 +37,11 @@ def add_arguments(parser):
     parser.add_argument("--noise", type=float, default=2.0, help="sensor noise, 8-bit steps (default 2; 0 for none)")
     parser.add_argument("--format", choices=("jpg", "png"), default="jpg", help="of the pictures (default jpg)")
     parser.add_argument("--depth", action="store_true", help="also write depth as 16-bit PNG in millimetres")
+    parser.add_argument(
+        "--bag",
+        metavar="BAG",
+        help="also write a recording (mcap) with images, camera_info, depth and the truth with track ids",
+    )
 
 
 def run(arguments):
@@ -60,8 +67,10 @@ def run(arguments):
         rate_hz=arguments.rate,
         noise=arguments.noise,
         image_format=arguments.format,
-        depth=arguments.depth,
+        depth=arguments.depth or arguments.bag is not None,
     )
+    if arguments.bag and Path(arguments.bag).exists():
+        raise InputError(f"--bag: expected a folder that does not exist yet, found {arguments.bag}")
     cv2.setNumThreads(1)  # the printed speed is that of one core
     report = write_dataset(arguments.output, synthesis, lambda frames: tqdm(frames, "synthesize", unit="frame"))
     print(
@@ -70,3 +79,12 @@ def run(arguments):
         f"{report['frames'] / report['total_seconds']:.0f} frames/s by the clock with the files written\n"
         f"{arguments.output}/panoptic_{arguments.split}.json"
     )
+    if arguments.bag:
+        from yoso_ros.bags.from_dataset import write_dataset_bag
+        from yoso_ros.data import open_dataset
+
+        dataset = open_dataset(arguments.output, arguments.split)
+        write_dataset_bag(
+            dataset, arguments.bag, rate_hz=arguments.rate, progress=lambda frames: tqdm(frames, "bag", unit="frame")
+        )
+        print(f"recording: {arguments.bag}")
