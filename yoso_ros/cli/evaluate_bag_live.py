@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros evaluate-bag --live`: a recording played at the running node over DDS, with a report."""
 
+import math
 import signal
 import tempfile
 import time
@@ -208,7 +209,8 @@ def print_summary(report):
         f"latency p50 {latency['p50']:.1f}, p95 {latency['p95']:.1f}, p99 {latency['p99']:.1f}, max "
         f"{latency['max']:.1f} ms; age of the newest answer p50 {age['p50']:.1f} ms; jitter {live['jitter_ms']:.1f} ms"
     )
-    print(f"node: {live['cpu_percent']:.0f} % of one core, {live['memory_mb']:.0f} MB")
+    if math.isfinite(live["memory_mb"]):  # a node of somebody else is not watched
+        print(f"node: {live['cpu_percent']:.0f} % of one core, {live['memory_mb']:.0f} MB")
     if "sweep" in report:
         sweep = report["sweep"]
         print(

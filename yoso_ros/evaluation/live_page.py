@@ -61,7 +61,7 @@ def markdown(report):
     if "answered" in report:
         head, rows = _accuracy_rows(report)
         lines += ["", _markdown_table(head, rows), "", per_class_table(report["answered"])]
-        lines += [_markdown_table(("if every answer took, ms", "streaming PQ"), _delay_rows(report))]
+        lines += [_markdown_table(("if every answer came so many frames late", "streaming PQ"), _delay_rows(report))]
     lines += ["", _markdown_table(("frames", "", "%"), _count_rows(live["frames"]))]
     lines += ["", _markdown_table(("ms", *live["latency_ms"]), _time_rows(live))]
     lines += ["", *(f"- {name}: {value}" for name, value in _cost_rows(live))]
@@ -104,7 +104,7 @@ def _accuracy_rows(report):
 
 
 def _delay_rows(report):
-    return [(f"{row['delay_ms']:g}", number(row["PQ"])) for row in report["by_delay"]]
+    return [(f"{row['delay_frames']} ({row['delay_ms']:.0f} ms)", number(row["PQ"])) for row in report["by_delay"]]
 
 
 def _accuracy(report):
@@ -120,7 +120,7 @@ def _accuracy(report):
         rows.append((own["name"], *(number(100 * v) for v in values), own["tp"], own["fp"], own["fn"]))
     yield section("", table(("class", "PQ", "streaming PQ", "IoU", "streaming IoU", "TP", "FP", "FN"), rows))
     points = [(row["delay_ms"], row["PQ"]) for row in report["by_delay"] if not math.isnan(row["PQ"])]
-    note = '<p class="pale">streaming PQ if the answer to every answered frame had come so long after it</p>'
+    note = '<p class="pale">streaming PQ if the answer to every answered frame had come 0, 1, 2 or 4 frames late</p>'
     yield section("Accuracy by latency", (plots.curve(points, "ms", "PQ") if points else "") + note)
     for name, title in (("PQ", "PQ of the answers over the recording"), ("streaming_PQ", "Streaming PQ")):
         values = [row[name] for row in report["per_frame"]]
