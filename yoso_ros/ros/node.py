@@ -32,7 +32,6 @@ DIAGNOSTICS_PERIOD_S = 1.0
 SPIN_S = 0.1  # longest time that a signal waits for the executor
 STOP_S = 1.0  # time that the frame in work gets to finish when the node ends
 CLOCK_LIMIT_S = 10.0  # a stamp farther from now was not made by this machine's clock
-WARMUP_SHAPE = (480, 640, 3)
 
 
 class PanopticNode(LifecycleNode):
@@ -97,6 +96,7 @@ class PanopticNode(LifecycleNode):
             device=settings.device,
             engine=settings.engine,
             precision=settings.precision,
+            **settings.engine_options,
         )
         label_set = self._segmenter.label_set
         fault = unknown_classes(settings.mask_classes, self._class_names())
@@ -105,8 +105,8 @@ class PanopticNode(LifecycleNode):
         self._model_thresholds = {n: getattr(self._segmenter, n) for n in ("score_threshold", "overlap_threshold")}
         self._apply(settings)
         names = settings.cameras or ("",)
-        for _ in range(settings.warmup_iterations):
-            self._segmenter.batch([np.zeros(WARMUP_SHAPE, np.uint8)] * len(names))
+        for _ in range(settings.warmup_runs):
+            self._segmenter.batch([np.zeros(settings.warmup_shape, np.uint8)] * len(names))
         for name in names:
             counts = self._worker.counts_of(name)
             self._cameras[name] = Camera(self, name, settings, label_set, self._worker.deliver, counts)
@@ -244,6 +244,8 @@ def _run(load_segmenter):
     node, executor = PanopticNode(load_segmenter), None
     forward_log(node)
     try:
+        if node.settings.build_only:
+            return 0 if node.trigger_configure() == TransitionCallbackReturn.SUCCESS else 2
         if node.settings.autostart and not node.start():
             return 2
         executor = SingleThreadedExecutor()

@@ -17,6 +17,7 @@ TYPES = {
     tuple: ParameterType.PARAMETER_STRING_ARRAY,
 }
 CAMERA_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)  # what a topic name may begin with
+FRAME_SIZE = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})", re.ASCII)
 NO_NAMES = ("",)  # ROS cannot tell the type of an empty list, so a list of one empty string is the empty list
 
 
@@ -150,10 +151,15 @@ PARAMETERS = (
         text="Most frames per second of each camera by the steady clock, 0 for no limit; frames between count as "
         "dropped.",
     ),
-    Parameter(name="engine_path", default="", text="TensorRT engine file; not served by this version."),
-    Parameter(name="force_rebuild", default=False, text="Rebuild the TensorRT engine; not served by this version."),
-    Parameter(name="build_only", default=False, text="Build the TensorRT engine and end; not served by this version."),
+    Parameter(name="engine_path", default="", text="Engine tensorrt: file of the built engine; empty for the cache."),
+    Parameter(name="force_rebuild", default=False, text="Engine tensorrt: build it anew."),
+    Parameter(name="build_only", default=False, text="Engine tensorrt: build it and end."),
     Parameter(name="warmup_iterations", default=2, low=0, high=100, text="Runs of the network before the first frame."),
+    Parameter(
+        name="warmup_frame_size",
+        default="480x640",
+        text="HxW of the frames in these runs: give the camera's, for a device is then prepared for no other.",
+    ),
     Parameter(
         name="label_info_period_s",
         default=1.0,
@@ -189,19 +195,39 @@ class Settings:
     force_rebuild: bool
     build_only: bool
     warmup_iterations: int
+    warmup_frame_size: str
     label_info_period_s: float
     autostart: bool
 
     def check(self):
-        """Raise an InputError for camera names of no use, and for settings with nothing behind them in this version."""
+        """Raise an InputError for camera names of no use, and for settings that do not go together."""
         bad = [name for name in self.cameras if not CAMERA_NAME.fullmatch(name)]
         if bad:
             raise InputError(f"cameras: expected names of letters, digits and _, such as front; found {', '.join(bad)}")
         if len(set(self.cameras)) < len(self.cameras):
             raise InputError(f"cameras: expected each name once, found {', '.join(self.cameras)}")
-        unserved = [name for name in ("engine_path", "force_rebuild", "build_only") if getattr(self, name)]
-        if unserved:
-            raise InputError(f"{', '.join(unserved)}: expected the default, for this version has no TensorRT engine")
+        if not FRAME_SIZE.fullmatch(self.warmup_frame_size):
+            raise InputError(f"warmup_frame_size: expected HxW such as 480x640, found {self.warmup_frame_size!r}")
+        idle = [name for name in ("engine_path", "force_rebuild", "build_only") if getattr(self, name)]
+        if idle and self.engine != "tensorrt":
+            raise InputError(f"{', '.join(idle)}: expected engine:=tensorrt with it, found engine:={self.engine}")
+
+    @property
+    def engine_options(self):
+        """What `load_segmenter` is to know about the engine beside its name, as keyword arguments."""
+        if self.engine != "tensorrt":
+            return {}
+        return {"engine_path": self.engine_path or None, "force_rebuild": self.force_rebuild}
+
+    @property
+    def warmup_shape(self):
+        """Shape (H, W, 3) of the frames that warm the network up."""
+        return (*map(int, FRAME_SIZE.fullmatch(self.warmup_frame_size).groups()), 3)
+
+    @property
+    def warmup_runs(self):
+        """Runs of the network before the first frame; the first one builds a TensorRT engine."""
+        return max(1, self.warmup_iterations) if self.build_only else self.warmup_iterations
 
 
 def declare_parameters(node):
