@@ -211,7 +211,7 @@ def test_several_sizes(tmp_path, segmenter, monkeypatch, capsys):
     seen, engine = [], segmenter.engine
 
     class Watch:
-        backend, synchronize = engine.backend, staticmethod(engine.synchronize)
+        backend, device, synchronize = engine.backend, engine.device, staticmethod(engine.synchronize)
 
         def __call__(self, images):
             seen.append(tuple(images.shape[2:]))

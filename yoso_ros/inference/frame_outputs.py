@@ -16,7 +16,7 @@ class FrameOutputs(NamedTuple):
     """What was asked for; the rest is None.
 
     Attributes:
-        panoptic: `PanopticResult`, the one that the Segmenter gives.
+        panoptic: `PanopticResult`, on a CPU exactly the one that the Segmenter gives.
         instances: `Instances`, things only.
         semantic: uint8 (H, W) class ids; every pixel has one.
         timings_ms: {"preprocess", "inference", "postprocess"}; the last is of everything that was asked for.
