@@ -8,6 +8,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from yoso_ros.ros import diagnostics
+from yoso_ros.ros.memory import memory_values
 from yoso_ros.ros.worker import Counts
 
 
@@ -104,9 +105,9 @@ def test_values_of_engine_memory_and_last_frame(clock):
     health.frame_processed({"latency_ms": 12.34, "age_ms": float("nan")})
     _, values = report(health, Counts(1, 1))
     assert values["latency of last frame (ms)"] == "12.3" and values["age of last frame (ms)"] == "unknown"
-    before = float(diagnostics.memory_values("torch-cpu-fp32", "auto")["memory (MB)"])
+    before = float(memory_values("torch-cpu-fp32", "auto")["memory (MB)"])
     ballast = b"x" * 300_000_000
-    after = float(diagnostics.memory_values("torch-cpu-fp32", "auto")["memory (MB)"])
+    after = float(memory_values("torch-cpu-fp32", "auto")["memory (MB)"])
     assert len(ballast) * 0.9e-6 < after - before < len(ballast) * 1.1e-6
 
 
@@ -120,7 +121,7 @@ def test_memory_of_the_accelerator(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", mem_get_info)
     for device in ("auto", "cuda:1"):
-        values = diagnostics.memory_values("torch-cuda-fp16", device)
+        values = memory_values("torch-cuda-fp16", device)
         assert values["device memory (MB)"] == "20000 of 80000"
     assert asked == ["cuda", "cuda:1"]
 

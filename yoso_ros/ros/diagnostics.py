@@ -11,7 +11,6 @@ from yoso_ros.ros.worker import Counts
 SILENCE_S = 2.0  # a camera without an image for so long is a warning
 STEADY_HZ = 1.0  # a camera that reached this rate again is no longer the silent one that was warned of
 SILENCE = "silence"
-MEGABYTE = 1e6
 
 
 class HealthReport:
@@ -150,28 +149,3 @@ def _judge(phase, enabled, warnings, failures, processed, last_failure):
     if not texts:
         return DiagnosticStatus.OK, "running"
     return DiagnosticStatus.ERROR if failures and not processed else DiagnosticStatus.WARN, "; ".join(texts)
-
-
-def memory_values(backend, device):
-    """Memory of this process and of the accelerator.
-
-    Args:
-        backend: engine, device and precision, such as "torch-cuda-fp16".
-        device: the parameter: "auto", "cuda", "cuda:1", ...
-
-    Returns:
-        dict of str by name, megabytes; the accelerator's, of all its processes, only where the network runs on one.
-    """
-    values = {}
-    try:
-        with open("/proc/self/status") as lines:
-            kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-        values["memory (MB)"] = f"{kilobytes * 1024 / MEGABYTE:.0f}"
-    except OSError:  # not Linux
-        pass
-    if "cuda" in backend or backend.startswith("tensorrt"):
-        import torch
-
-        free, total = torch.cuda.mem_get_info(device if device.startswith("cuda") else "cuda")
-        values["device memory (MB)"] = f"{(total - free) / MEGABYTE:.0f} of {total / MEGABYTE:.0f}"
-    return values
