@@ -15,6 +15,7 @@ BENCHMARKS = {
     "modules": "yoso_ros.cli.benchmark_modules",
     "node": "yoso_ros.cli.benchmark_node",
     "points": "yoso_ros.cli.benchmark_points",
+    "throughput": "yoso_ros.cli.benchmark_throughput",
 }
 
 

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way of a frame done literally as the YOSO authors do it, in plain torch: the baseline of `throughput`.
+
+Legend: `H W` frame in pixels.
+"""
+
+import contextlib
+import dataclasses
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from yoso_ros.benchmark.literal_merge import literal_merge
+from yoso_ros.inference.preprocess import batch_frames, network_size, resize_frame
+from yoso_ros.models import deformable_conv
+from yoso_ros.results import panoptic_result
+
+
+class LiteralSegmenter:
+    """Eager float32 in NCHW memory, batch norms as layers, all proposals upsampled, a loop over the segments.
+
+    The aggregator is the convolution-first one, which they deploy. Their deformable convolution has no kernel for a CPU
+    in torch itself, so it is the form by `grid_sample`; `form` "embedding_bag" takes this package's faster one.
+
+    Args:
+        model: a `Yoso` in evaluation mode; it stays as it is.
+        device: torch device.
+        form: of the deformable convolution.
+        replace: function from (class_logits, mask_logits) of one frame to those that are merged.
+    """
+
+    def __init__(self, model, device="cpu", form="grid_sample", replace=None):
+        self.config, self.device = model.config, torch.device(device)
+        self._model = model.to(self.device)
+        self._form, self._replace = form, replace or (lambda *outputs: outputs)
+        self.backend = f"authors' form, {form}"
+
+    def __call__(self, frame):
+        """uint8 (H, W, 3) RGB -> `PanopticResult` with `timings_ms`."""
+        config, clock = self.config, [time.perf_counter()]
+        size = network_size(*frame.shape[:2], config.shortest_edge, config.longest_edge)
+        images = batch_frames([resize_frame(frame, size)], config.pixel_mean).contiguous().to(self.device)
+        clock.append(time.perf_counter())
+        with torch.no_grad(), _deformable_form(self._form):
+            outputs = self._model(images)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        clock.append(time.perf_counter())
+        class_logits, mask_logits = self._replace(outputs.class_logits[0], outputs.mask_logits[0])
+        segment_map, found = literal_merge(class_logits, mask_logits, size, frame.shape[:2], config)
+        segments = [SimpleNamespace(id=i, class_id=c, is_thing=thing, score=1.0) for i, c, thing in found]
+        merged = SimpleNamespace(
+            segment_map=segment_map, segments=segments, confidence=np.zeros(frame.shape[:2], np.uint8)
+        )
+        result = panoptic_result(merged, config.label_set, {})
+        clock.append(time.perf_counter())
+        spent = [1e3 * (end - start) for start, end in zip(clock, clock[1:], strict=False)]
+        timings = dict(zip(("preprocess", "inference", "postprocess"), spent, strict=True))
+        return dataclasses.replace(result, timings_ms=timings)
+
+
+@contextlib.contextmanager
+def _deformable_form(form):
+    """While it is entered, "auto" means one given form."""
+    usual = deformable_conv.FORMS
+    deformable_conv.FORMS = dict.fromkeys(usual, usual[form])
+    try:
+        yield
+    finally:
+        deformable_conv.FORMS = usual

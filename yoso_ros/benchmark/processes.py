@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes of the throughput benchmark: one that keeps a core busy, and one for each engine's memory."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from yoso_ros.errors import InputError
+
+BUSY_S = 900  # a busy process ends by itself after this, whatever becomes of its parent
+ENGINE_S = 600  # for one engine to start and run
+# Ends when its parent has ended, too: the system then gives it another one.
+_SPIN = "import os,sys,time\np,e=int(sys.argv[1]),time.monotonic()+float(sys.argv[2])\n"
+_SPIN += "while os.getppid()==p and time.monotonic()<e: sum(range(20000))"
+
+
+@contextlib.contextmanager
+def busy_core():
+    """While it is entered, another process takes the time of one core."""
+    process = subprocess.Popen([sys.executable, "-c", _SPIN, str(os.getpid()), str(BUSY_S)])
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def peak_memory_mb(model, weights, engine, size, kept=None):
+    """Peak resident size of a process that starts one engine and segments a few frames.
+
+    Args:
+        model, weights: as `load_benchmark_network`.
+        engine: "NAME" or "NAME:PRECISION". size: (height, width). kept: as `create_ways`.
+
+    Returns:
+        MB (10^6 bytes).
+
+    Raises:
+        InputError: the process failed, or this system does not tell.
+    """
+    task = json.dumps([model, weights, engine, list(size), kept])
+    command = [sys.executable, "-m", "yoso_ros.benchmark.processes", task]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_S, check=True)
+        return json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"memory of {engine}: no answer within {ENGINE_S} s") from error
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"memory of {engine}: the process failed: {last}") from error
+
+
+def _run_engine(model, weights, engine, size, kept):
+    """What the process of one engine does; prints its peak."""
+    import numpy as np
+
+    from yoso_ros.benchmark.throughput import create_ways, load_benchmark_network, resized_config
+
+    network = load_benchmark_network(model, weights)
+    config = resized_config(network.config, size)
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    ways, reasons = create_ways(network, config, [engine], "cpu", [frame], kept)
+    if not ways:
+        raise InputError(reasons[0])
+    del network  # as in `load_segmenter`, where nobody holds it any longer
+    (way,) = ways.values()
+    for _ in range(3):
+        way(frame)
+    print(json.dumps(_peak_mb()))
+
+
+def _peak_mb():
+    """Not ru_maxrss: that one starts with the size of the parent."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        raise InputError("peak memory is read from /proc/self/status, which this system does not have")
+    (line,) = (text for text in status.read_text().splitlines() if text.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    _run_engine(*json.loads(sys.argv[1]))

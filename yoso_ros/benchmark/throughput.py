@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames per second and percentiles of each stage, from a uint8 frame to its `PanopticResult`, engines in turns.
+
+Legend: `N` proposals, `C` classes; `h w` stride-4 map.
+"""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from yoso_ros.benchmark.literal_segmenter import LiteralSegmenter
+from yoso_ros.benchmark.merge import panoptic_proposals
+from yoso_ros.errors import InputError
+from yoso_ros.inference.engines import create_engine
+from yoso_ros.inference.segmenter import Segmenter, load_network
+from yoso_ros.models import create_model, load_config
+
+RANDOM = "random"  # instead of the path of weights
+STAGES = ("preprocess", "inference", "postprocess", "total")
+WARM_UP = 2  # rounds that are not counted
+CALIBRATION_FRAMES = 2  # int8 of random weights is for the time alone
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Times of one way in ms: stage to float array (rounds,). "total" is seen from outside."""
+
+    name: str
+    stages: dict
+
+    def percentile(self, stage, percent):
+        """Of one of `STAGES`, in ms."""
+        return float(np.percentile(self.stages[stage], percent))
+
+    @property
+    def fps(self):
+        """Frames per second one after the other."""
+        return 1e3 / float(self.stages["total"].mean())
+
+
+class GivenProposals:
+    """Proposals of a scene with a known number of kept ones, in place of what random weights predict.
+
+    Args:
+        kept: of the proposals. config: model configuration.
+    """
+
+    def __init__(self, kept, config):
+        self._kept, self._config, self._made = kept, config, {}
+
+    def __call__(self, class_logits, mask_logits):
+        """(N, C+1) and (N, h, w), with or without a batch in front -> the same shapes, made once for each size."""
+        key = tuple(mask_logits.shape), mask_logits.device
+        if key not in self._made:
+            size = tuple(4 * side for side in mask_logits.shape[-2:])
+            made = panoptic_proposals(self._kept, size, len(self._config.label_set))
+            batch = mask_logits.shape[:-3]
+            self._made[key] = [t.to(mask_logits.device).expand(*batch, *t.shape).clone() for t in made]
+        return self._made[key]
+
+
+class _ReplacedOutputs:
+    """An engine whose outputs are replaced after it has done its work."""
+
+    def __init__(self, engine, replace):
+        self.device, self.backend, self.synchronize = engine.device, engine.backend, engine.synchronize
+        self._engine, self._replace = engine, replace
+
+    def __call__(self, images):
+        return self._replace(*self._engine(images))
+
+
+def load_benchmark_network(model, weights, seed=0):
+    """The network of a configuration with its weights; `weights` "random" makes them, always the same ones."""
+    if weights != RANDOM:
+        return load_network(model, weights)
+    torch.manual_seed(seed)
+    return create_model(load_config(model)).eval().requires_grad_(False)
+
+
+def resized_config(config, size):
+    """A configuration whose network input is `size` for frames of that size; None leaves it as it is."""
+    return config if size is None else dataclasses.replace(config, shortest_edge=min(size), longest_edge=max(size))
+
+
+def create_ways(network, config, names, device, frames, kept=None):
+    """The baseline and each engine, from frame to result.
+
+    Args:
+        network: a `Yoso` in evaluation mode.
+        config: its configuration, with the wanted input size.
+        names: list of "baseline", "baseline:FORM", "ENGINE" or "ENGINE:PRECISION".
+        device: "cpu", "cuda" or "cuda:N".
+        frames: list of uint8 (H, W, 3); int8 of random weights is calibrated with the first ones.
+        kept: number of kept proposals that every way merges; None for those of the network.
+
+    Returns:
+        (dict of name to callable, list of reasons why one was left out).
+    """
+    replace = None if kept is None else GivenProposals(kept, config)
+    ways, reasons = {}, []
+    for name in names:
+        engine, _, precision = name.partition(":")
+        try:
+            if engine == "baseline":
+                way = LiteralSegmenter(network, device, precision or "grid_sample", replace)
+                way.config = config
+            else:
+                if precision == "int8" and kept is not None:
+                    _quantize_for_time(network, frames)
+                engine = create_engine(engine, network, device, precision or "fp32")
+                way = Segmenter(config, engine if replace is None else _ReplacedOutputs(engine, replace))
+            ways[way.backend] = way
+        except InputError as error:
+            reasons.append(f"{name}: {error}")
+    return ways, reasons
+
+
+def _quantize_for_time(network, frames):
+    from yoso_ros.inference.openvino_graph import QUANTIZED, graph_folder
+    from yoso_ros.inference.quantize import quantize
+
+    if not graph_folder(network, QUANTIZED).is_dir():
+        quantize(network, frames[:CALIBRATION_FRAMES])
+
+
+def measure_ways(ways, frames, rounds, progress=None):
+    """Run all ways in turn on the same frames.
+
+    Args:
+        ways: dict of name to callable from a frame to a `PanopticResult`.
+        frames: list of uint8 (H, W, 3), used in order and again from the start.
+        rounds: measurements of each.
+        progress: called after each round.
+
+    Returns:
+        list of `StageTimes` in the order of `ways`.
+    """
+    spent = {name: {stage: [] for stage in STAGES} for name in ways}
+    for turn in range(WARM_UP + rounds):
+        frame = frames[turn % len(frames)]
+        for name, way in ways.items():
+            started = time.perf_counter()
+            result = way(frame)
+            total = 1e3 * (time.perf_counter() - started)
+            if turn >= WARM_UP:
+                for stage, value in {**result.timings_ms, "total": total}.items():
+                    spent[name][stage].append(value)
+        if progress is not None:
+            progress()
+    return [StageTimes(n, {stage: np.array(values) for stage, values in times.items()}) for n, times in spent.items()]
+
+
+def measure_growth(segmenter, network_config, size, factors, cameras, rounds):
+    """How the cost of one engine grows: median ms for each scale of the input, and per camera of one batch.
+
+    Args:
+        segmenter: `Segmenter`; its configuration is changed and put back.
+        network_config: configuration of the network.
+        size: (height, width) of the largest input.
+        factors: parts of `size` to run. cameras: numbers of frames in one pass, at the smallest input.
+        rounds: measurements of each.
+
+    Returns:
+        (list of (megapixels, ms), list of (cameras, ms per camera)).
+    """
+    before, by_size, by_cameras = segmenter.config, [], []
+    try:
+        for factor in factors:
+            scaled = tuple(max(32, round(factor * side)) for side in size)
+            segmenter.config = resized_config(network_config, scaled)
+            frame = np.full((*scaled, 3), 128, np.uint8)
+            by_size.append((scaled[0] * scaled[1] / 1e6, _median_ms(lambda frame=frame: segmenter(frame), rounds)))
+        scaled = tuple(max(32, round(min(factors) * side)) for side in size)
+        segmenter.config = resized_config(network_config, scaled)
+        frame = np.full((*scaled, 3), 128, np.uint8)
+        for count in cameras:
+            frames = [frame] * count
+            by_cameras.append((count, _median_ms(lambda frames=frames: segmenter.batch(frames), rounds) / count))
+    finally:
+        segmenter.config = before
+    return by_size, by_cameras
+
+
+def _median_ms(call, rounds):
+    spent = []
+    for _ in range(1 + rounds):
+        started = time.perf_counter()
+        call()
+        spent.append(1e3 * (time.perf_counter() - started))
+    return float(np.median(spent[1:]))

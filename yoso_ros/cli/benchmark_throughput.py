@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros benchmark throughput`: the whole way from a frame to its result in each engine and precision."""
+
+import re
+from pathlib import Path
+
+from yoso_ros.errors import InputError
+
+SUMMARY = "Frames per second from uint8 frame to result, per engine and precision, beside the authors' form in torch."
+EXAMPLE = "yoso-ros benchmark throughput --model yoso_r50_coco --weights random --sizes 512x800 800x1333 --busy-core"
+ENGINES = ("baseline", "torch", "onnxruntime", "openvino", "openvino:bf16", "openvino:int8")
+FACTORS, CAMERAS, KEPT = (0.25, 0.5, 0.75, 1.0), (1, 2, 4), (1, 10, 30, 60, 100)  # of the plots
+GROWTH_ROUNDS = 3
+MOST_FRAMES = 50
+
+
+def add_arguments(parser):
+    """Add this benchmark's arguments."""
+    parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
+    parser.add_argument("--weights", help="checkpoint (default: the model's), or random: for times alone")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        default=list(ENGINES),
+        metavar="NAME[:PRECISION]",
+        help="what to time, the first is what the ratios refer to; baseline is the authors' form, "
+        "baseline:embedding_bag the same with a faster deformable convolution (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", default=["own"], metavar="HxW", help="frame and network input; own: (default) as they are"
+    )
+    parser.add_argument(
+        "--source", default="synthetic", help="frames: bag, folder of images, video (default: rendered)"
+    )
+    parser.add_argument(
+        "--kept", type=int, default=30, help="kept ones of 100 given proposals, with random weights (default: 30)"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--busy-core", action="store_true", help="again with another process on one core")
+    parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in a process of its own")
+    parser.add_argument(
+        "--figures", type=Path, metavar="DIR", help="draw how the cost grows into this folder (extra plots)"
+    )
+
+
+def run(arguments):
+    """Measure every size, then print the tables."""
+    from yoso_ros.benchmark.merge import PROPOSALS
+    from yoso_ros.benchmark.throughput import RANDOM, create_ways, load_benchmark_network, resized_config
+
+    if arguments.rounds < 1:
+        raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
+    if not 1 <= arguments.kept <= PROPOSALS:
+        raise InputError(f"--kept: expected 1 to {PROPOSALS}, found {arguments.kept}")
+    sizes = [_size(text) for text in arguments.sizes]
+    if arguments.figures:
+        from yoso_ros.benchmark.figures import check_matplotlib
+
+        check_matplotlib()
+    network = load_benchmark_network(arguments.model, arguments.weights)
+    kept = arguments.kept if arguments.weights == RANDOM else None
+    pictures = _read_frames(arguments.source)
+    for size in sizes:
+        frames = pictures if size is None else _resized(pictures, size)
+        config = resized_config(network.config, size)
+        ways, reasons = create_ways(network, config, arguments.engines, arguments.device, frames, kept)
+        for reason in reasons:
+            print(f"left out {reason}")
+        if not ways:
+            raise InputError("none of the engines can run here")
+        _measure(arguments, ways, frames, size, kept)
+    if arguments.figures:
+        _draw_growth(arguments.figures, ways, config, size or frames[0].shape[:2])
+    return 0
+
+
+def _measure(arguments, ways, frames, size, kept):
+    from tqdm import tqdm
+
+    from yoso_ros.benchmark.processes import busy_core, peak_memory_mb
+    from yoso_ros.benchmark.throughput import WARM_UP, measure_ways
+
+    shape = size or frames[0].shape[:2]
+    title = f"{shape[0]}x{shape[1]}"
+    with tqdm(total=(1 + arguments.busy_core) * (WARM_UP + arguments.rounds), desc=title, unit="round") as bar:
+        quiet = measure_ways(ways, frames, arguments.rounds, bar.update)
+        busy = None
+        if arguments.busy_core:
+            with busy_core():
+                busy = measure_ways(ways, frames, arguments.rounds, bar.update)
+    what = f"{kept} given proposals kept, random weights" if kept else "proposals of the network"
+    print(f"\n{arguments.model}, {title}, uint8 frame to PanopticResult, {what}; ms are p50 / p95 / p99")
+    print(_table(quiet))
+    if busy:
+        print("with another process on one core; slowdown: against the table above")
+        print(_table(busy, quiet))
+    if arguments.memory:
+        for name in tqdm(arguments.engines, desc="memory", unit="engine"):
+            try:
+                peak = peak_memory_mb(arguments.model, arguments.weights, name, shape, kept)
+            except InputError as error:
+                print(error)
+                continue
+            print(f"peak memory of a process of its own, {name}: {peak:.0f} MB")
+
+
+def _table(rows, quiet=None):
+    from yoso_ros.benchmark.throughput import STAGES
+
+    stages = "".join(f"{stage:>22}" for stage in STAGES)
+    lines = [f"{'way':<26} {'frames/s':>8} {'ratio':>6}{stages}" + ("  slowdown" if quiet else "")]
+    for index, row in enumerate(rows):
+        ratio = rows[0].percentile("total", 50) / row.percentile("total", 50)
+        cells = "".join(f"{' / '.join(f'{row.percentile(s, p):.1f}' for p in (50, 95, 99)):>22}" for s in STAGES)
+        line = f"{row.name:<26} {row.fps:8.2f} {ratio:6.2f}{cells}"
+        if quiet:
+            line += f"  {row.percentile('total', 50) / quiet[index].percentile('total', 50):7.2f}x"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _draw_growth(folder, ways, config, size):
+    from tqdm import tqdm
+
+    from yoso_ros.benchmark.figures import draw_lines
+    from yoso_ros.benchmark.merge import measure_merge
+    from yoso_ros.benchmark.throughput import measure_growth
+    from yoso_ros.inference.segmenter import Segmenter
+
+    by_size, by_cameras = {}, {}
+    engines = {name: way for name, way in ways.items() if isinstance(way, Segmenter)}
+    for name, way in tqdm(engines.items(), desc="growth", unit="engine"):
+        grown = measure_growth(way, config, size, FACTORS, CAMERAS, GROWTH_ROUNDS)
+        by_size[name], by_cameras[name] = (tuple(zip(*points, strict=True)) for points in grown)
+    merges = [measure_merge(size, size, kept, GROWTH_ROUNDS, config) for kept in tqdm(KEPT, desc="merge", unit="case")]
+    by_kept = {
+        "this merge": (KEPT, [times.merge_ms for times in merges]),
+        "literal merge": (KEPT, [times.literal_ms for times in merges]),
+    }
+    smallest = "x".join(str(round(min(FACTORS) * side)) for side in size)
+    draw_lines(
+        folder / "throughput_growth.png",
+        [
+            (f"{config.name}: one frame", "megapixels of the input", "ms", by_size),
+            (f"cameras in one pass at {smallest}", "cameras", "ms for each camera", by_cameras),
+            (f"merge at {size[0]}x{size[1]}", "kept proposals", "ms", by_kept),
+        ],
+    )
+    print(f"figure: {folder / 'throughput_growth.png'}")
+
+
+def _read_frames(source):
+    """The first frames of a source: list of uint8 (H, W, 3) RGB."""
+    from itertools import islice
+
+    from yoso_ros.bags import RawImage, open_source
+    from yoso_ros.ros.decoding import decode_compressed, decode_image
+
+    images = [frame.image for frame in islice(open_source(source), MOST_FRAMES)]
+    if not images:
+        raise InputError(f"--source: expected frames, found none in {source}")
+    return [decode_image(i) if isinstance(i, RawImage) else decode_compressed(i) for i in images]
+
+
+def _resized(frames, size):
+    import cv2
+
+    return [cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames]
+
+
+def _size(text):
+    if text == "own":
+        return None
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if not match:
+        raise InputError(f"--sizes: expected HxW such as 512x800, or own, found {text!r}")
+    return int(match[1]), int(match[2])
