@@ -118,7 +118,8 @@ class Page(HTMLParser):
 
 def test_the_files_of_a_report_with_truth(reports):
     folder = reports / "truth"
-    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "report.json", "report.md", "segments.csv"]
+    names = ["frames.npz", "report.html", "report.json", "report.md", "segments.csv"]
+    assert sorted(p.name for p in folder.iterdir()) == names
     report = json.loads((folder / "report.json").read_text())
     assert report["frames"]["with_truth"] == COUNT and report["topic"] == "/camera/image_raw"
     # One of eight things is missed: 7 hits of IoU 1.

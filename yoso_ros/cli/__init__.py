@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "train": "yoso_ros.cli.train",
     "evaluate": "yoso_ros.cli.evaluate",
     "evaluate-bag": "yoso_ros.cli.evaluate_bag",
+    "compare": "yoso_ros.cli.compare",
     "bag": "yoso_ros.cli.bag",
     "export": "yoso_ros.cli.export",
     "quantize": "yoso_ros.cli.quantize",

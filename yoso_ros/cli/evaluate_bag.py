@@ -17,7 +17,7 @@ EXAMPLE = (
     "         yoso-ros evaluate-bag my_bag --live --rate 1 --output out/live"
 )
 
-SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "score", "area")
+SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "track_id", "score", "area")
 
 
 def add_arguments(parser):
@@ -33,6 +33,13 @@ def add_arguments(parser):
     )
     parser.add_argument("--output", default="out/evaluate_bag", help="folder for the results (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=6, help="worst frames in the report (default: %(default)s)")
+    parser.add_argument(
+        "--depth", metavar="TOPIC", help="aligned depth images (default: the only ones in the recording)"
+    )
+    parser.add_argument(
+        "--distance-bands", type=float, nargs="+", metavar="METRES", help="edges between the bands (default: 2 5 10 20)"
+    )
+    parser.add_argument("--save-labels", action="store_true", help="keep the label images, for yoso-ros compare")
     add_model_arguments(parser)
     evaluate_bag_live.add_arguments(parser)
 
@@ -59,9 +66,11 @@ def run(arguments):
 
 def _run_every_frame(arguments, source, output):
     from yoso_ros.bags.frames import RawImage
+    from yoso_ros.evaluation.frame_counts import FILE_NAME, write_frame_counts
     from yoso_ros.evaluation.replay import evaluate_recording
     from yoso_ros.evaluation.replay_page import html_page, markdown
     from yoso_ros.evaluation.report import summary_table
+    from yoso_ros.evaluation.saved_labels import SavedLabels
     from yoso_ros.evaluation.worst_frames import WorstFrames
     from yoso_ros.ros.decoding import decode_compressed, decode_image
     from yoso_ros.ros.overlay import build_palette, overlay_image
@@ -80,23 +89,47 @@ def _run_every_frame(arguments, source, output):
     def decode(image):
         return decode_image(image) if isinstance(image, RawImage) else decode_compressed(image)
 
+    measures = _measures(arguments, source, label_set)
+    saved = (
+        SavedLabels(output, segmenter.label_set, label_set or segmenter.label_set) if arguments.save_labels else None
+    )
     with _SegmentFile(output / "segments.csv") as table:
 
         def observe(frame):
             worst.add(frame)
             table.add(frame)
+            if saved is not None:
+                saved.add(frame)
 
-        report = evaluate_recording(segmenter, source, decode, labels, label_set, observe)
+        report = evaluate_recording(segmenter, source, decode, labels, label_set, observe, **measures)
     report = {**_facts(arguments, source, labels, segmenter.config.name, segmenter.backend), **report}
     _write(output, report, html_page(report, worst.compute()), markdown(report))
     if "panoptic_quality" in report:
+        write_frame_counts(measures["frame_counts"].compute(), output)
         print(summary_table(report))
+    else:
+        (output / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
     total = report["latency_ms"]["total"]
     print(
         f"{report['frames']['evaluated']} frames on {segmenter.backend}: p50 {total['p50']:.1f} ms, p95 "
         f"{total['p95']:.1f} ms per frame; {report['stability']['class_change_percent']:.1f} % of the pixels change "
         f"class from frame to frame"
     )
+
+
+def _measures(arguments, source, label_set):
+    """What is measured against the truth beside PQ and mIoU, as keywords of `evaluate_recording`."""
+    from yoso_ros.bags.depth import DepthImages, NearestDepth, depth_topic
+    from yoso_ros.evaluation.distance import EDGES_M, DistanceBands
+    from yoso_ros.evaluation.frame_counts import FrameCounts
+    from yoso_ros.ros.depth import decode_depth
+
+    if label_set is None:
+        return {}
+    topic = depth_topic(source.bag, arguments.depth)
+    depth = None if topic is None else NearestDepth(DepthImages(source.bag, topic, decode_depth))
+    bands = DistanceBands(label_set, arguments.distance_bands or EDGES_M)
+    return {"depth": depth, "bands": bands, "frame_counts": FrameCounts(label_set)}
 
 
 def _run_live(arguments, source, output):
@@ -185,7 +218,16 @@ class _SegmentFile:
     def add(self, frame):
         stamp = f"{frame.stamp_ns // 10**9}.{frame.stamp_ns % 10**9:09d}"
         for s in frame.result.segments:
-            plain = (s.id, s.class_id, s.class_name, int(s.is_thing), s.instance_id, f"{s.score:.4f}", s.area)
+            plain = (
+                s.id,
+                s.class_id,
+                s.class_name,
+                int(s.is_thing),
+                s.instance_id,
+                s.track_id,
+                f"{s.score:.4f}",
+                s.area,
+            )
             centroid = (f"{value:.1f}" for value in s.centroid_xy)
             self._rows.writerow((stamp, frame.index, *plain, *s.box_xywh, *centroid))
 

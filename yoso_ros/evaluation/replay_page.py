@@ -10,14 +10,18 @@ import numpy as np
 from yoso_ros.evaluation import plots
 from yoso_ros.evaluation.page import card_row, number, page, section, table
 from yoso_ros.evaluation.report import per_class_table
+from yoso_ros.evaluation.tracking_and_distance import extra_tables
 
 UNLABELLED = "unlabelled"
 STABILITY_NAMES = {
     "class_change_percent": "pixels of another class than in the frame before, % (motion included)",
+    "flicker_percent": "of the pixels where the picture stays, those that change class, %",
+    "flicker_true_percent": "of the pixels whose true class stays, those that change class, %",
     "unlabelled_percent": "unlabelled pixels, %",
     "confidence_percent": "mean confidence, %",
     "segments_per_frame": "segments per frame",
     "segments_change_per_frame": "change in the number of segments per frame",
+    "tracks_kept_percent": "tracked things that had their id in the frame before, %",
 }
 
 
@@ -37,6 +41,7 @@ def html_page(report, worst):
         parts.append(f'<div class="lost">Lost or left out:<ul>{items}</ul></div>')
     if has_truth:
         parts += _accuracy(report)
+    parts += [section(title, table(head, rows)) for title, head, rows in extra_tables(report)]
     parts += _times(report)
     parts.append(section("Stability", table(("", "mean"), _stability_rows(report))))
     parts.append(section("Segments found", table(*_segment_rows(report))))
@@ -71,6 +76,9 @@ def markdown(report):
     lines += [f"| {name} | {' | '.join(number(v) for v in s.values())} |" for name, s in report["latency_ms"].items()]
     lines += ["", "| stability | mean |", "|---|---:|"]
     lines += [f"| {name} | {value} |" for name, value in _stability_rows(report)]
+    for _, head, rows in extra_tables(report):
+        lines += ["", f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+        lines += [f"| {' | '.join(row)} |" for row in rows]
     lines += ["", f"`{report['command']}`", ""]
     lines += [f"{name} {value}  " for name, value in {**report["versions"], **report["hardware"]}.items()]
     return "\n".join(lines) + "\n"

@@ -63,7 +63,7 @@ class WorstFrames:
             pictures["prediction"] = self._overlay(frame.image, predicted)
             pictures["truth"] = self._overlay(frame.image, frame.truth.panoptic)
             pictures["errors"] = error_picture(frame.image, predicted, frame.truth.panoptic)
-        return {title: _jpeg(picture) for title, picture in pictures.items()}
+        return {title: jpeg(picture) for title, picture in pictures.items()}
 
 
 def error_picture(image, predicted, truth):
@@ -94,7 +94,8 @@ def error_picture(image, predicted, truth):
     return picture
 
 
-def _jpeg(picture):
+def jpeg(picture):
+    """A picture, uint8 (H, W, 3) RGB, as JPEG bytes, `PICTURE_WIDTH` wide at most."""
     height, width = picture.shape[:2]
     if width > PICTURE_WIDTH:
         size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))

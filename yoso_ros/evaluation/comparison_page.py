@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison of two runs for people: one HTML file that needs no network, and a Markdown summary."""
+
+import base64
+import math
+from html import escape
+
+from yoso_ros.evaluation.difference_plot import difference_bars, is_clear
+from yoso_ros.evaluation.page import card_row, number, page, section, table
+
+FRAMES = 20  # in the table of frames that differ most
+NOTE = (
+    "Differences are B minus A. Intervals are 95 % of a paired bootstrap over frames; grey bars are those whose "
+    "interval holds zero. Neighbouring frames of a recording look alike, so its intervals are too narrow rather than "
+    "too wide."
+)
+
+
+def html_page(comparison, pictures=()):
+    """The comparison as one HTML file, str.
+
+    Args:
+        comparison: dict of `compare_runs` with "command" and "a" and "b", each a dict with "folder" and what its report
+            says of "model", "weights", "backend", "bag" or "data", "command", and "latency_ms" or "timings_ms".
+        pictures: list of (name of the frame, dict of title to JPEG bytes).
+    """
+    pq, frames = comparison["measures"]["PQ"], comparison["frames"]
+    low, high = pq["interval"]
+    cards = [("PQ of A", number(pq["a"])), ("PQ of B", number(pq["b"])), ("difference", _signed(pq["difference"]))]
+    cards += [("95 % interval", f"{_signed(low)} to {_signed(high)}")]
+    cards += [("B better in resamples", _percent(pq["b_wins"])), ("frames", str(frames["common"]))]
+    parts = [card_row(cards), f"<p>{escape(verdict(comparison))}</p>"]
+    parts.append(section("Runs", table(("", "A", "B"), _runs(comparison))))
+    parts.append(section("Measures", table(_MEASURE_HEAD, _measures(comparison))))
+    for key, name in (("pq", "PQ"), ("iou", "IoU")):
+        rows = [(r["name"], r[f"{key}_difference"], r[f"{key}_interval"]) for r in comparison["per_class"]]
+        note = f'<p class="pale">{escape(NOTE)}</p>' if key == "pq" else ""
+        parts.append(section(f"Difference in {name} per class", difference_bars(rows) + note))
+    parts.append(section("Classes", table(_CLASS_HEAD, _classes(comparison))))
+    parts.append(section("Frames that differ most", table(("frame", "PQ A", "PQ B", "B - A"), _frames(comparison))))
+    for name, images in pictures:
+        shown = "".join(
+            f'<figure><img alt="{escape(title)}" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+            f"<figcaption>{escape(title)}</figcaption></figure>"
+            for title, data in images.items()
+        )
+        parts.append(f'<h3>{escape(name)}</h3><div class="frames">{shown}</div>')
+    parts.append(section("How it was made", f"<p><code>{escape(comparison['command'])}</code></p>"))
+    return page("Comparison of two runs", f"A: {comparison['a']['folder']}; B: {comparison['b']['folder']}", parts)
+
+
+def markdown(comparison):
+    """The summary as Markdown, str; argument as for `html_page`."""
+    lines = ["# Comparison of two runs", "", verdict(comparison), ""]
+    lines += _rows(("", "A", "B"), _runs(comparison))
+    lines += ["", *_rows(_MEASURE_HEAD, _measures(comparison))]
+    lines += ["", *_rows(_CLASS_HEAD, _classes(comparison))]
+    lines += ["", *_rows(("frame", "PQ A", "PQ B", "B - A"), _frames(comparison))]
+    return "\n".join([*lines, "", NOTE, "", f"`{comparison['command']}`"]) + "\n"
+
+
+def verdict(comparison):
+    """The outcome in one sentence."""
+    pq, frames = comparison["measures"]["PQ"], comparison["frames"]["common"]
+    low, high = pq["interval"]
+    if math.isnan(pq["difference"]):
+        return f"There is no PQ to compare on {frames} frames."
+    better = "B" if pq["difference"] > 0 else "A"
+    size = f"{abs(pq['difference']):.2f} PQ, 95 % interval of B - A {low:+.2f} to {high:+.2f}, {frames} frames"
+    if is_clear((low, high)):
+        return f"{better} is better by {size}."
+    return f"No difference that the frames can show: {size}."
+
+
+_MEASURE_HEAD = ("", "A", "B", "B - A", "95 % interval", "A better", "B better")
+_CLASS_HEAD = ("class", "PQ A", "PQ B", "B - A", "95 % interval", "IoU A", "IoU B", "B - A", "95 % interval")
+
+
+def _measures(comparison):
+    for name, m in comparison["measures"].items():
+        values = number(m["a"]), number(m["b"]), _signed(m["difference"]), _interval(m["interval"])
+        yield name, *values, _percent(m["a_wins"]), _percent(m["b_wins"])
+
+
+def _classes(comparison):
+    for row in comparison["per_class"]:
+        yield (
+            row["name"],
+            *(
+                value
+                for key in ("pq", "iou")
+                for value in (
+                    number(row[f"{key}_a"]),
+                    number(row[f"{key}_b"]),
+                    _signed(row[f"{key}_difference"]),
+                    _interval(row[f"{key}_interval"]),
+                )
+            ),
+        )
+
+
+def _frames(comparison):
+    for row in comparison["per_frame"][:FRAMES]:
+        yield row["name"], number(row["PQ_a"]), number(row["PQ_b"]), _signed(row["difference"])
+
+
+def _runs(comparison):
+    runs = comparison["a"], comparison["b"]
+    for name in ("folder", "bag", "data", "model", "weights", "backend", "command"):
+        if any(run.get(name) for run in runs):
+            yield name, *(run.get(name) or "-" for run in runs)
+    totals = [(run.get("latency_ms") or {}).get("total") for run in runs]
+    if all(totals):
+        for key in ("p50", "p95"):
+            yield f"ms per frame, {key}", *(number(total[key]) for total in totals)
+    for key, name in (("only_a", "frames of A alone"), ("only_b", "frames of B alone")):
+        if comparison["frames"][key]:
+            yield name, *((comparison["frames"][key], "") if key == "only_a" else ("", comparison["frames"][key]))
+
+
+def _rows(head, rows):
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return [lines[0], f"|---|{'---:|' * (len(head) - 1)}", *lines[1:]]
+
+
+def _signed(value):
+    return "-" if math.isnan(value) else f"{value:+.1f}"
+
+
+def _interval(interval):
+    return "-" if math.isnan(interval[0]) else f"{_signed(interval[0])} to {_signed(interval[1])}"
+
+
+def _percent(share):
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The label images of a run, kept beside its report for pictures: 16-bit PNG, one per frame, named by its stamp."""
+
+import cv2
+import numpy as np
+
+from yoso_ros.errors import InputError
+from yoso_ros.evaluation.evaluate import match_classes
+from yoso_ros.evaluation.report import write_file
+from yoso_ros.results import UNLABELLED_CLASS
+
+FOLDER = "labels"
+
+
+class SavedLabels:
+    """Writes label images; those of an earlier run in the same folder go away.
+
+    Args:
+        output: pathlib.Path, folder of the run.
+        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the truth, which the images are in.
+    """
+
+    def __init__(self, output, model_labels, label_set):
+        self._folder = output / FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for old in self._folder.glob("*.png"):
+            old.unlink()
+        self._table = np.full(256, UNLABELLED_CLASS, np.uint16)
+        categories = match_classes(model_labels, label_set)
+        self._table[: len(categories)] = [label_set.contiguous_id[c] for c in categories]
+
+    def add(self, frame):
+        """Write the labels of a `ReplayedFrame`."""
+        panoptic = frame.result.panoptic
+        values = (self._table[panoptic >> 8] << 8) | (panoptic & 255)
+        write_file(self._folder / f"{frame.stamp_ns}.png", cv2.imencode(".png", values)[1].tobytes())
+
+
+def read_labels(output, stamp_ns):
+    """The labels of a frame, uint16 (H, W) panoptic ids of the truth's label set, or None where they were not kept.
+
+    Raises:
+        InputError: the file is no label image.
+    """
+    path = output / FOLDER / f"{stamp_ns}.png"
+    if not path.is_file():
+        return None
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 2:
+        raise InputError(f"{path}: expected a 16-bit label image that evaluate-bag has kept")
+    return values
