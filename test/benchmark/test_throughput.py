@@ -9,7 +9,6 @@ import time
 from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
@@ -137,6 +136,7 @@ def test_growth_runs_each_size_and_batch_and_puts_the_configuration_back():
 
 
 def test_busy_core_uses_a_core_and_ends():
+    psutil = pytest.importorskip("psutil", reason="needs psutil")
     with busy_core() as process:
         spinning = psutil.Process(process.pid)
         time.sleep(0.3)
@@ -147,6 +147,7 @@ def test_busy_core_uses_a_core_and_ends():
 
 
 def test_busy_process_ends_with_its_parent():
+    psutil = pytest.importorskip("psutil", reason="needs psutil")
     code = "from yoso_ros.benchmark.processes import busy_core\nimport os\n"
     code += "with busy_core() as p:\n print(p.pid, flush=True)\n os._exit(0)"
     pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50).stdout)
