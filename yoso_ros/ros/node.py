@@ -12,7 +12,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
@@ -23,10 +22,17 @@ from yoso_ros.msg import InferenceStats
 from yoso_ros.ros.batch import segment_and_publish
 from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
 from yoso_ros.ros.context import ignore_stop_signals, open_ros
-from yoso_ros.ros.diagnostics import idle_status, memory_values
+from yoso_ros.ros.diagnostics import idle_status
 from yoso_ros.ros.log import forward_log
+from yoso_ros.ros.memory import free_memory, memory_values
 from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes, usage
 from yoso_ros.ros.worker import LatestItemsWorker
+
+try:
+    # Half the CPU time per message, for it does not list all topics, services and events anew for each of them.
+    from rclpy.experimental import EventsExecutor as SingleThreadedExecutor
+except ImportError:  # Humble
+    from rclpy.executors import SingleThreadedExecutor
 
 DIAGNOSTICS_PERIOD_S = 1.0
 SPIN_S = 0.1  # longest time that a signal waits for the executor
@@ -152,6 +158,7 @@ class PanopticNode(LifecycleNode):
         self._cameras = {}
         self._segmenter = None
         self._phase = "unconfigured"
+        free_memory()
 
     def close(self):
         """End the work before the node is destroyed. Returns False when a frame is in work still."""
