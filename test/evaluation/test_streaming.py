@@ -9,6 +9,7 @@ import pytest
 
 from yoso_ros.bags.labels import LabelFrame
 from yoso_ros.errors import InputError
+from yoso_ros.evaluation.frame_counts import FrameCounts
 from yoso_ros.evaluation.live import DELAYS, Play, per_frame, play_accuracy, play_numbers
 from yoso_ros.evaluation.recording_truth import TruthScores
 from yoso_ros.evaluation.replay import evaluate_recording
@@ -158,12 +159,17 @@ def test_frames_without_an_answer_or_truth():
     arrived = [0.05, NEVER, NEVER, 0.38, NEVER, NEVER]
     some = [truth[i] for i in (0, 2, 3, 5)]
     answers = [answers[0], answers[3]]
-    play = a_play(6, arrived)
-    report = play_accuracy(play, some, answers, LABELS, LABELS, progress=False)
+    play, counts = a_play(6, arrived), FrameCounts(LABELS)
+    report = play_accuracy(play, some, answers, LABELS, LABELS, progress=False, frame_counts=counts)
     same(report["answered"], scored([(answers[0], truth[0]), (answers[1], truth[3])]))
     nothing = label(0, np.full((20, 60), UNLABELLED_ID, np.uint16))
     pairs = [(nothing, truth[0]), (answers[0], truth[2]), (answers[0], truth[3]), (answers[1], truth[5])]
     same(report["streaming"], scored(pairs))
+    # What is kept for the comparison of runs adds up to the streaming numbers.
+    kept = counts.compute()
+    assert kept.names.tolist() == ["1000", "1002", "1003", "1005"]
+    for row, sums in zip(report["streaming"]["per_class"], kept.panoptic.sum(axis=0).tolist(), strict=True):
+        assert [row[key] for key in ("tp", "fp", "fn")] == sums[1:] and row["iou"] == pytest.approx(sums[0])
     rows = per_frame(play, report)
     assert [math.isnan(r["PQ"]) for r in rows] == [False, True, True, False, True, True]
     assert [math.isnan(r["streaming_PQ"]) for r in rows] == [False, True, False, False, True, False]

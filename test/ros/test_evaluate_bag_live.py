@@ -84,7 +84,8 @@ def test_counts_and_accuracy_of_a_run(street, tmp_path, monkeypatch, stop_signal
     output = tmp_path / "out"
     arguments = ["--model", "yoso_mobilenetv2_camvid", "--output", str(output)]
     assert main(["evaluate-bag", str(street), "--live", *arguments]) == 0
-    assert sorted(p.name for p in output.iterdir()) == ["node.log", "report.html", "report.json", "report.md"]
+    files = ["frames.npz", "node.log", "report.html", "report.json", "report.md"]
+    assert sorted(p.name for p in output.iterdir()) == files
     report = json.loads((output / "report.json").read_text())
     live, frames, rows = report["live"], report["live"]["frames"], report["per_frame"]
     assert report["backend"] == "test-auto-auto" and live["reached_hz"] == pytest.approx(HZ, rel=0.2)

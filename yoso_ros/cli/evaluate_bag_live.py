@@ -63,7 +63,7 @@ def measure(arguments, source, labels, label_set, model_labels, output):
         arguments: of the command. source: `Recording`.
         labels: `Labels` of the truth, or (). label_set: its `LabelSet`, or None.
         model_labels: `LabelSet` of the node's model.
-        output: folder; the node's log goes there.
+        output: folder; the node's log goes there, and for `yoso-ros compare` the counts behind the streaming PQ.
 
     Returns:
         dict with "backend", "live", "per_frame", where asked for "sweep", and the entries of `play_accuracy`.
@@ -78,6 +78,7 @@ def measure(arguments, source, labels, label_set, model_labels, output):
         raise InputError(f"--live needs ROS 2 and the compiled messages: {error}; see README.md") from error
     from yoso_ros.bags.bag import Bag
     from yoso_ros.bags.labels import Labels
+    from yoso_ros.evaluation.frame_counts import FILE_NAME, FrameCounts, write_frame_counts
     from yoso_ros.evaluation.live import per_frame, play_accuracy, play_numbers
 
     frame = next(iter(source), None)
@@ -102,7 +103,12 @@ def measure(arguments, source, labels, label_set, model_labels, output):
         play = _as_play(run, played)
         if labels and play.answered.any():  # without an answer there is nothing in the recording
             answers = Labels(Bag(answers), f"{node or NODE_NAME}/panoptic")
-            accuracy = play_accuracy(play, labels, answers, model_labels, label_set)
+            counts = FrameCounts(label_set)
+            accuracy = play_accuracy(play, labels, answers, model_labels, label_set, frame_counts=counts)
+        if accuracy:
+            write_frame_counts(counts.compute(), output)
+        else:
+            (output / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
     live = {
         "node": node or "started for this run",
         "rate_hz": run.rate_hz,

@@ -80,7 +80,7 @@ def summary(values):
     return {"mean": float(np.mean(values)), **percentiles, "max": float(np.max(values))}
 
 
-def play_accuracy(play, truth, answers, model_labels, label_set, progress=True):
+def play_accuracy(play, truth, answers, model_labels, label_set, progress=True, frame_counts=None):
     """Accuracy of the answers, on their own frames and as a robot had them.
 
     Args:
@@ -89,6 +89,7 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True):
         answers: the same of the answers, with the stamps they were played with.
         model_labels: `LabelSet` of the answers. label_set: `LabelSet` of the truth.
         progress: whether to show a progress bar.
+        frame_counts: `FrameCounts` that is filled with the frames of the streaming accuracy, by their stamps.
 
     Returns:
         dict with
@@ -106,13 +107,13 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True):
     played = {int(stamp): i for i, stamp in enumerate(play.stamps_ns)}
     answered, own = play.answered, np.arange(len(play.stamps_ns))
 
-    def score(choice, only_answered=False):
+    def score(choice, only_answered=False, counted=None):
         scores = TruthScores(model_labels, label_set)
         pairs = ((number[label.stamp_ns], label) for label in truth if label.stamp_ns in number)
         chosen = ((i, label) for i, label in pairs if answered[i] or not only_answered)
         said = ((played[a.stamp_ns], _checked(a, model_labels)) for a in answers if a.stamp_ns in played)
         said = ((i, a) for i, a in said if answered[i])
-        quality = score_answers(scores, bar(chosen), said, choice)
+        quality = score_answers(_Counted(scores, counted) if counted else scores, bar(chosen), said, choice)
         return {"images": scores.count, **scores.scores.compute(), "PQ_per_frame": quality} if scores.count else None
 
     def bar(pairs):
@@ -123,7 +124,7 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True):
         return {}
     report = {
         "answered": first,
-        "streaming": score(answers_in_use(play.published_s, play.arrived_s)),
+        "streaming": score(answers_in_use(play.published_s, play.arrived_s), counted=frame_counts),
         "by_delay": [],
     }
     period_ms = 1e3 * float(play.published_s[-1] - play.published_s[0]) / max(1, len(own) - 1)
@@ -151,6 +152,18 @@ def per_frame(play, accuracy):
             row["streaming_PQ"] = accuracy["streaming"]["PQ_per_frame"].get(i, nan)
         rows.append(row)
     return rows
+
+
+class _Counted:
+    """`TruthScores` that keep the counts of each frame."""
+
+    def __init__(self, scores, frame_counts):
+        self._scores, self._frame_counts = scores, frame_counts
+
+    def add(self, result, label, where):
+        pq = self._scores.add(result, label, where)
+        self._frame_counts.add(label.stamp_ns, *self._scores.scores.last)
+        return pq
 
 
 def _checked(answer, model_labels):

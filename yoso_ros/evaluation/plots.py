@@ -59,7 +59,8 @@ def timeline(values, unit, worst=np.nanmax):
         else:
             lines, line = [*lines, line], []
     parts = [
-        f'<polyline points="{" ".join(points if len(points) > 1 else points * 2)}" fill="none" stroke="#4477aa"/>'
+        f'<polyline points="{" ".join(points if len(points) > 1 else points * 2)}" fill="none" stroke="#4477aa" '
+        'stroke-width="1.5" stroke-linecap="round"/>'  # round, so that a frame between gaps is a dot
         for points in [*lines, line]
         if points
     ]

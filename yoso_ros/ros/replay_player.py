@@ -12,7 +12,7 @@ from yoso_ros.bags import open_source
 from yoso_ros.errors import InputError
 from yoso_ros.ros.playback import FramePublisher, Pacer
 
-BUFFERED_FRAMES = 30  # played over and over where the rate counts and not the length
+BUFFERED_FRAMES = 10  # played over and over where the rate counts and not the length
 
 
 class ReplayPlayer:
@@ -40,7 +40,7 @@ class ReplayPlayer:
         if not self._first:
             raise InputError(f"{source.name}: expected frames, found none")
         self._node = rclpy.create_node("replay_player")
-        # A best-effort publisher, as cameras are, would lose frames to a node that asks for reliable ones.
+        # Reliable, for a node that asks for it: best-effort subscribers hear it too.
         self._publisher = FramePublisher(self._node, self._first[0].kind, prefix=prefix)
 
     def serve(self, lines):
