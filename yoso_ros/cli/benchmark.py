@@ -12,6 +12,8 @@ BENCHMARKS = {
     "engines": "yoso_ros.cli.benchmark_engines",
     "cameras": "yoso_ros.cli.benchmark_cameras",
     "merge": "yoso_ros.cli.benchmark_merge",
+    "loading": "yoso_ros.cli.benchmark_loading",
+    "metrics": "yoso_ros.cli.benchmark_metrics",
     "modules": "yoso_ros.cli.benchmark_modules",
     "node": "yoso_ros.cli.benchmark_node",
     "points": "yoso_ros.cli.benchmark_points",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros benchmark merge`: the panoptic merge beside a literal one."""
 
+from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "Time the panoptic merge beside the literal one (all proposals upsampled), interleaved in one run."
@@ -39,8 +40,8 @@ def run(arguments):
         if not 1 <= kept <= PROPOSALS:
             raise InputError(f"--kept: expected 1 to {PROPOSALS}, found {kept}")
     config = load_config(arguments.model)
-    sizes = [_size("--sizes", text) for text in arguments.sizes]
-    output_size = _size("--output-size", arguments.output_size) if arguments.output_size else None
+    sizes = [height_and_width("--sizes", text) for text in arguments.sizes]
+    output_size = height_and_width("--output-size", arguments.output_size) if arguments.output_size else None
     cases = [(size, kept) for size in sizes for kept in arguments.kept]
     rows = [
         measure_merge(size, output_size or size, kept, arguments.rounds, config)
@@ -57,10 +58,3 @@ def run(arguments):
             f"{row.literal_ms:9.1f} {row.merge_ms:8.1f} {row.literal_ms / row.merge_ms:6.1f}x"
         )
     return 0
-
-
-def _size(option, text):
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"{option}: expected HEIGHTxWIDTH such as 512x800, found {text!r}")
-    return int(parts[0]), int(parts[1])

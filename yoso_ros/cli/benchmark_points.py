@@ -4,6 +4,7 @@
 import time
 from types import SimpleNamespace
 
+from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "Time the labelled point cloud beside plain numpy (rays in float64 for each frame, fields stacked)."
@@ -26,12 +27,9 @@ def run(arguments):
     from yoso_ros.ros.depth import decode_depth
     from yoso_ros.ros.point_cloud import cloud_bytes, cloud_from_depth
 
-    parts = arguments.size.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--size: expected HEIGHTxWIDTH such as 480x640, found {arguments.size!r}")
     if arguments.rounds < 1:
         raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
-    height, width = (int(part) for part in parts)
+    height, width = height_and_width("--size", arguments.size)
     message, panoptic, rgb = _scene(height, width)
     k = (FOCAL * width, 0.0, width / 2 - 0.5, 0.0, FOCAL * width, height / 2 - 0.5, 0.0, 0.0, 1.0)
     info = SimpleNamespace(height=height, width=width, k=k, d=(), p=None, distortion_model="plumb_bob")

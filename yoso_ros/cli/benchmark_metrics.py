@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros benchmark metrics`: panoptic quality of an image beside its rules read literally."""
+
+import time
+
+from yoso_ros.cli.image_size import height_and_width
+from yoso_ros.errors import InputError
+
+SUMMARY = (
+    "Time panoptic quality per image beside its rules read literally (unique pairs of ids), interleaved in one run."
+)
+EXAMPLE = "yoso-ros benchmark metrics --sizes 480x640 1024x2048"
+
+
+def add_arguments(parser):
+    """Add this benchmark's arguments."""
+    parser.add_argument(
+        "--sizes", nargs="+", default=["480x640", "1024x2048"], metavar="HxW", help="of the maps (default: %(default)s)"
+    )
+    parser.add_argument("--pairs", type=int, default=8, help="images of each size (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each image (default: %(default)s)")
+
+
+def run(arguments):
+    """Measure every size, check that the counts agree, print the table."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from yoso_ros.benchmark.literal_quality import literal_counts
+    from yoso_ros.evaluation import PanopticQuality
+    from yoso_ros.label_sets import load_label_set
+
+    if min(arguments.pairs, arguments.rounds) < 1:
+        raise InputError(f"--pairs and --rounds: expected at least 1, found {arguments.pairs} and {arguments.rounds}")
+    sizes = [height_and_width("--sizes", text) for text in arguments.sizes]
+    label_set = load_label_set("synthetic")
+    quality = PanopticQuality(label_set.coco_categories())
+    place = {category["id"]: i for i, category in enumerate(quality.categories)}
+    rows = []
+    for height, width in sizes:
+        spent, segments = {"literal": [], "count": []}, []
+        pairs = _pairs(arguments.pairs, height, width, label_set)
+        for pair in tqdm(pairs, desc=f"{height}x{width}", unit="image", total=arguments.pairs):
+            segments.append(len(pair[3]))
+            for _ in range(arguments.rounds):
+                started = time.perf_counter()
+                expected = literal_counts(*pair)
+                between = time.perf_counter()
+                counts = quality.count(*pair)
+                spent["literal"].append(1e3 * (between - started))
+                spent["count"].append(1e3 * (time.perf_counter() - between))
+            table = np.zeros_like(counts)
+            for category, row in expected.items():
+                table[place[category]] = row
+            if np.abs(table - counts).max() > 1e-9:
+                raise AssertionError("the two ways do not give the same counts")
+        rows.append(
+            (f"{height}x{width}", float(np.mean(segments)), *(float(np.median(times)) for times in spent.values()))
+        )
+    print("panoptic quality of an image, from id maps to the counts per category, median ms; same counts in both")
+    print(f"{'maps':>10} {'segments':>9} {'literal':>9} {'here':>8} {'ratio':>7}")
+    for size, segments, literal, here in rows:
+        print(f"{size:>10} {segments:9.1f} {literal:9.1f} {here:8.2f} {literal / here:6.1f}x")
+    return 0
+
+
+def _pairs(count, height, width, label_set):
+    """Rendered scenes as truth, and as prediction what the camera saw a quarter of a second later."""
+    from yoso_ros.data.synthetic import Renderer, random_scene
+    from yoso_ros.data.synthetic.dataset import coco_png, segments_info
+
+    renderer = Renderer(width, height)
+    for number in range(count):
+        scene, pair = random_scene([0, number]), []
+        for moment in (10.25, 10.0):
+            panoptic = renderer.render(scene, moment).panoptic
+            red, green, _ = coco_png(panoptic, label_set).astype(int).transpose(2, 0, 1)
+            pair += [red + 256 * green, segments_info(panoptic, label_set)]
+        yield pair
