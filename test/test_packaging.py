@@ -251,6 +251,12 @@ def test_wheel_carries_modules_and_data_files(tmp_path):
 
 # --- the walls ---
 
+# Commands that start the node and the module that is its counterpart on DDS.
+COUNTERPARTS = {
+    "demo.py": "ros.demo",
+    "benchmark_node.py": "ros.bench_processes",
+    "evaluate_bag_live.py": "ros.bench_processes",
+}
 ROS_PACKAGES = {n for n in manifest_names("depend", "exec_depend") if not n.startswith("python3-")}
 
 
@@ -280,8 +286,7 @@ def test_walls(path):
         crossing = {n for n in inside if within(n, ("ros", "msg"))}
         if here == "cli":  # an executable: it may draw with what of ros/ knows no ROS
             crossing -= {n for n in crossing if not needs_ros(n)}
-            if path.name == "demo.py":  # starts the node and is its counterpart on DDS
-                crossing -= {n for n in crossing if within(n, ("ros.demo",))}
+            crossing -= {n for n in crossing if within(n, (COUNTERPARTS.get(path.name, "-"),))}
         assert not crossing, "only executables, launch files and tests import ros/ and the messages"
     if here == "models":
         assert outside <= {"torch"}
