@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("yoso_ros.msg", reason="needs the compiled messages")
 
+import rclpy
+
 pytestmark = pytest.mark.ros
 NODES = {
     "panoptic_node": ([str(Path(__file__).with_name("node_with_test_segmenter.py"))], "reading /image_raw"),
@@ -34,3 +36,29 @@ def test_two_signals(ros_domain, start_process, name, between_s):
     assert node.wait(8) == 0
     assert time.monotonic() - sent < LIMIT_S
     assert "Traceback" not in node.output() and "KeyboardInterrupt" not in node.output()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_a_transition_that_takes_long(ros_domain, start_process, number):
+    """A lifecycle manager has the node load a model within a service call; the executor is busy for a minute."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    node_file = Path(__file__).with_name("node_with_test_segmenter.py")
+    arguments = ["--ros-args", "-p", "autostart:=false", "-p", "model:=endless"]
+    node = start_process([sys.executable, node_file, *arguments], limit_s=40)
+    rclpy.init()
+    caller = rclpy.create_node("manager")
+    try:
+        client = caller.create_client(ChangeState, "/yoso/change_state")
+        assert client.wait_for_service(20)
+        client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
+        node.wait_for_output("loading", 10)
+    finally:
+        caller.destroy_node()
+        rclpy.shutdown()
+    sent = time.monotonic()
+    node._process.send_signal(number)
+    assert node.wait(8) == 0
+    assert time.monotonic() - sent < LIMIT_S
+    assert "Traceback" not in node.output() and "xception" not in node.output()

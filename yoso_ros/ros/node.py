@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node: images of cameras in, panoptic label images out; thin, with the work in the modules beside it."""
 
-import gc
-import os
 import re
 import sys
 import time
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
@@ -21,21 +17,14 @@ from yoso_ros.errors import InputError
 from yoso_ros.msg import InferenceStats
 from yoso_ros.ros.batch import segment_and_publish
 from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
-from yoso_ros.ros.context import ignore_stop_signals, open_ros
+from yoso_ros.ros.context import ignore_stop_signals, run_process, spin_until_stopped
 from yoso_ros.ros.diagnostics import idle_status
 from yoso_ros.ros.log import forward_log
 from yoso_ros.ros.memory import free_memory, memory_values
 from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes, usage
 from yoso_ros.ros.worker import LatestItemsWorker
 
-try:
-    # Half the CPU time per message, for it does not list all topics, services and events anew for each of them.
-    from rclpy.experimental import EventsExecutor as SingleThreadedExecutor
-except ImportError:  # Humble
-    from rclpy.executors import SingleThreadedExecutor
-
 DIAGNOSTICS_PERIOD_S = 1.0
-SPIN_S = 0.1  # longest time that a signal waits for the executor
 STOP_S = 1.0  # time that the frame in work gets to finish when the node ends
 CLOCK_LIMIT_S = 10.0  # a stamp farther from now was not made by this machine's clock
 
@@ -247,60 +236,25 @@ def _cause(error):
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
+def main(args=None, load_segmenter=yoso_ros.load_segmenter):
+    """Run the node as a process of its own (console script `panoptic_node`); see `run_process`."""
+    return run_process("panoptic_node", usage, lambda: _run(load_segmenter), args)
+
+
 def _run(load_segmenter):
-    node, executor = PanopticNode(load_segmenter), None
+    node = PanopticNode(load_segmenter)
     forward_log(node)
     try:
         if node.settings.build_only:
             return 0 if node.trigger_configure() == TransitionCallbackReturn.SUCCESS else 2
         if node.settings.autostart and not node.start():
             return 2
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while True:
-            executor.spin_once(timeout_sec=SPIN_S)
-    except KeyboardInterrupt:
+        spin_until_stopped(node)
         return 0
     finally:
         ignore_stop_signals()
         node.close()
-        if executor is not None:
-            executor.shutdown(timeout_sec=0)
         node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def _run_and_leave_dds(load_segmenter):
-    code = _run(load_segmenter)
-    # Frees what of the node is in circles of references; with the last of it Fast DDS tells the others that the node
-    # is gone and removes its shared memory.
-    gc.collect()
-    return code
-
-
-def main(args=None, load_segmenter=yoso_ros.load_segmenter):
-    """Run the node as a process of its own (console script `panoptic_node`), and end the process once the node ran.
-
-    Returns:
-        Exit code, also of the process: 0 after SIGINT, SIGTERM or --help; 2 when the arguments, the model or its
-        weights are of no use.
-    """
-    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
-        print(usage())
-        return 0
-    try:
-        open_ros(args)
-        code = _run_and_leave_dds(load_segmenter)
-    except KeyboardInterrupt:
-        return 0
-    except (InputError, ParameterException, FileNotFoundError) as error:
-        print(f"panoptic_node: {_cause(error)}", file=sys.stderr)
-        return 2
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Python's own way out takes a second to unload the network's libraries, several on a busy machine, and it would
-    # wait for a frame that is in the network still, or crash beside it.
-    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,7 @@ import re
 import sys
 
 import numpy as np
-import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
@@ -16,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from yoso_ros.errors import InputError
 from yoso_ros.ros.camera_model import CameraModel
-from yoso_ros.ros.context import ignore_stop_signals, open_ros
+from yoso_ros.ros.context import run_process, spin_until_stopped
 from yoso_ros.ros.decoding import decode_image
 from yoso_ros.ros.depth import decode_depth, single_channel
 from yoso_ros.ros.parameters import Parameter
@@ -25,7 +22,6 @@ from yoso_ros.ros.point_cloud_messages import cloud_message, read_points
 from yoso_ros.ros.stamp_sync import StampSync
 
 INPUT_DEPTH = 5  # messages of a topic that may arrive while a cloud is in work
-SPIN_S = 0.1
 PARAMETERS = (
     Parameter(name="source", default="depth", choices=("depth", "lidar"), text="Where the points come from."),
     Parameter(
@@ -190,29 +186,15 @@ def usage():
 
 
 def main(args=None):
-    """Run the node as a process of its own (console script `point_cloud_node`).
+    """Run the node as a process of its own (console script `point_cloud_node`); see `run_process`."""
+    return run_process("point_cloud_node", usage, _run, args)
 
-    Returns:
-        Exit code: 0 after SIGINT, SIGTERM or --help; 2 when the arguments are of no use.
-    """
-    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
-        print(usage())
-        return 0
-    try:
-        open_ros(args)
-        node = PointCloudNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while True:
-            executor.spin_once(timeout_sec=SPIN_S)
-    except KeyboardInterrupt:
-        return 0
-    except (InputError, ParameterException) as error:
-        print(f"point_cloud_node: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    finally:
-        ignore_stop_signals()
-        rclpy.try_shutdown()
+
+def _run():
+    node = PointCloudNode()
+    spin_until_stopped(node)
+    node.destroy_node()
+    return 0
 
 
 if __name__ == "__main__":
