@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A batch that is shared out, over two processes or over several passes, trains like the joint batch in one process."""
 
+import json
 import os
 import socket
 import subprocess
@@ -10,17 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from small_training import RECIPE, compare_exactly, small_trainer, train_jointly
 
+from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
 from yoso_ros.errors import InputError
 from yoso_ros.training.batches import ShareOfBatches
 
 PROGRAM = Path(__file__).with_name("small_training.py")
+CONFIG = Path(__file__).parents[2] / "config"
 SECONDS = 50
 
 
-def run_processes(folder, world_size):
-    """Run the program as torchrun would, and return what process 0 saved."""
+def run_processes(arguments, world_size):
+    """Run a Python program as torchrun would."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -34,7 +38,7 @@ def run_processes(folder, world_size):
     }
     processes = [
         subprocess.Popen(
-            [sys.executable, PROGRAM, str(folder)],
+            [sys.executable, *arguments],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
@@ -49,7 +53,6 @@ def run_processes(folder, world_size):
         for process in processes:
             process.kill()
             process.wait()
-    return torch.load(folder / "result.pt", weights_only=True)
 
 
 @pytest.fixture
@@ -72,7 +75,23 @@ def assert_same_training(found, expected):
 
 
 def test_two_processes_train_like_one(tmp_path, exact):
-    assert_same_training(run_processes(tmp_path, 2), train_jointly(tmp_path))
+    run_processes([PROGRAM, tmp_path], 2)
+    assert_same_training(torch.load(tmp_path / "result.pt", weights_only=True), train_jointly(tmp_path))
+
+
+def test_two_processes_validate_like_one(tmp_path):
+    for split, count in (("train", 2), ("val", 3)):
+        write_dataset(tmp_path / "data", Synthesis(count=count, width=96, height=64, split=split))
+    recipe = {**yaml.safe_load((CONFIG / "training/synthetic_mobilenetv2.yaml").read_text()), "batch_size": 2}
+    recipe |= {"iterations": 1, "learning_rate": 1e-12, "warmup_iterations": 0, "ema_decay": None}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    shipped = next((CONFIG.parent / "yoso_ros/checkpoints").glob("*synthetic*"))
+    for world_size in (1, 2):
+        command = ["-m", "yoso_ros", "train", tmp_path / "recipe.yaml", "--data", tmp_path / "data", "--device", "cpu"]
+        run_processes([*command, "--weights", shipped, "--output", tmp_path / f"out{world_size}"], world_size)
+    one, two = (json.loads((tmp_path / f"out{n}/history.json").read_text()) for n in (1, 2))
+    assert one[0]["PQ"] > 0 and len(one) == 1
+    assert two == [pytest.approx(one[0], rel=1e-6, nan_ok=True)]
 
 
 def test_passes_that_accumulate_train_like_one(tmp_path, exact):

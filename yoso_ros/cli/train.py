@@ -191,7 +191,8 @@ def _validate(model, config, dataset, device):
 
     # A copy: the engine freezes its model and sets its memory format.
     segmenter = Segmenter(config, create_engine("torch", copy.deepcopy(model), str(device), "fp32"))
-    report = evaluate_segmenter(segmenter, dataset, progress=not os.environ.get("YOSO_NO_PROGRESS"))
+    show = not os.environ.get("YOSO_NO_PROGRESS")
+    report = evaluate_segmenter(segmenter, dataset, progress=show, shared_out=True)
     groups = {name: report["panoptic_quality"][name] for name in ("All", "Things", "Stuff")}
     return {
         **{key: groups["All"][key] for key in ("PQ", "SQ", "RQ")},

@@ -12,7 +12,7 @@ from torch.distributed.nn.functional import all_reduce
 
 from yoso_ros.errors import InputError
 
-# Process 0 validates while the others wait for it.
+# A process may have more of a validation to do than the others, or write files while they wait.
 LONGEST_WAIT = datetime.timedelta(hours=3)
 
 
@@ -63,12 +63,6 @@ def rank():
 def world_size():
     """Number of processes that train together."""
     return dist.get_world_size() if is_distributed() else 1
-
-
-def wait_for_all():
-    """Return when every process has come here."""
-    if is_distributed():
-        dist.barrier()
 
 
 def mean_over_processes(values):

@@ -20,7 +20,6 @@ from yoso_ros.training.distributed import (
     mean_over_processes,
     rank,
     synchronize_batch_norms,
-    wait_for_all,
     world_size,
 )
 from yoso_ros.training.optim import WeightAverage, create_optimizer, learning_rate_factor
@@ -32,7 +31,7 @@ class Trainer:
     """Trains a model for a recipe's iterations and keeps the best weights.
 
     Under torchrun (after `join_processes`) each process takes its share of every batch; the losses and gradients are
-    those of the joint batch. Process 0 validates and writes files.
+    those of the joint batch. Each takes its share of a validation; process 0 writes files.
 
     Args:
         model: network whose training outputs have `stages`.
@@ -41,7 +40,8 @@ class Trainer:
         augment: see `TrainingSet`.
         folder: where `state.pt` (for resume) goes.
         device: torch device.
-        validate: callable (model in eval mode) -> dict of metrics with "PQ", or None.
+        validate: callable (model in eval mode) -> dict of metrics with "PQ", or None. Every process calls it and has
+            to get the same metrics.
         on_best: callable (model, metrics, iteration), called when the validation PQ has risen.
         on_step: callable (iteration, losses, learning rate), called in process 0 after each step, or None.
         workers: data-loading processes.
@@ -189,20 +189,17 @@ class Trainer:
         return done < self.iteration and (last or self.iteration % self.config.validate_every == 0)
 
     def _validate(self, bar):
-        if rank() > 0:
-            self.history.append({"iteration": self.iteration})
-            return wait_for_all()
         # Kept before the long wait; the state after it replaces this one.
         self.save_state()
         model = self.average.model if self.average is not None else self.model.eval()
         metrics = {"iteration": self.iteration, **self.validate(model)}
         self.history.append(metrics)
-        bar.write(", ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in metrics.items()))
+        if rank() == 0:
+            bar.write(", ".join(f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in metrics.items()))
         if metrics["PQ"] > self.best_pq:
             self.best_pq = metrics["PQ"]
-            if self.on_best is not None:
+            if self.on_best is not None and rank() == 0:
                 self.on_best(model, metrics, self.iteration)
-        return wait_for_all()
 
     def save_state(self):
         """Write everything that `load_state` needs to go on, atomically; in process 0 only."""
