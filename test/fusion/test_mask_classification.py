@@ -125,6 +125,28 @@ def test_confidence_is_score_times_mask_probability(sizes):
     assert np.abs(confidence - 255 * best.numpy())[painted].max() <= 0.51
 
 
+@pytest.mark.parametrize("output_size", [(250, 311), (375, 466)])
+def test_tiles_that_one_proposal_fills_are_settled_without_pixels_and_change_nothing(monkeypatch, output_size):
+    areas = []
+    settle = tiled.TiledCompetition.settle
+
+    def watched(self, settled, area):
+        areas.append(int(area.sum()))
+        settle(self, settled, area)
+
+    monkeypatch.setattr(tiled.TiledCompetition, "settle", watched)
+    classes, masks = random_scene(np.random.default_rng(11), 9, (64, 80), "cells")
+    classes[:, :-1] += 3.0
+    arguments = classes, 4 * masks, (250, 311), output_size, merge_config(0.1, 0.5)
+    merged = merge_mask_classification(*arguments)
+    assert len(areas) == 1 and areas[0] > 0.2 * output_size[0] * output_size[1]
+    assert_equal(merged, *literal_merge(*arguments, even_sigmoid))
+    monkeypatch.setattr("yoso_ros.fusion.mask_classification.SMALLEST_TILED_SIDE", 10**6)
+    pixel_by_pixel = merge_mask_classification(*arguments)
+    assert merged.segments == pixel_by_pixel.segments
+    assert torch.equal(merged.confidence, pixel_by_pixel.confidence)
+
+
 def test_faint_winner_has_confidence_one():
     classes = torch.full((1, 600), -1e-3)
     classes[0, 0] = 0.0
@@ -190,7 +212,7 @@ def test_tiled_resize_has_the_bits_of_interpolate(seed):
     rows, columns = (bilinear.axis_plan(cells[a], input_size[a], output_size[a], tiled.TILE) for a in (0, 1))
     row, column = (torch.arange(n) for n in (len(rows.cells), len(columns.cells)))
     row, column = row.repeat_interleave(len(columns.cells)), column.repeat(len(rows.cells))
-    pairs = tiled._upsample(logits, torch.ones_like(row), row, column, rows, columns)
+    pairs = bilinear.upsample_tiles(logits, torch.ones_like(row), row, column, rows, columns)
     grid = pairs.view(tiled.TILE, len(rows.cells), -1, tiled.TILE).transpose(0, 1).flatten(0, 1).flatten(1)
     maps = functional.interpolate(logits[None], [4 * c for c in cells], mode="bilinear", align_corners=False)
     maps = maps[..., : input_size[0], : input_size[1]]

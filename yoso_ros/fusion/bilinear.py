@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables for bilinear resizing tile by tile, equal to `torch.nn.functional.interpolate(align_corners=False)` on a CPU.
 
-Legend, along one axis: `n` tiles of `T` output pixels; under a tile `M` input pixels and `L` mask cells (stride 4).
+Legend, along one axis: `n` tiles of `T` output pixels; under a tile `M` input pixels and `L` mask cells (stride 4). `P`
+(tile, proposal) pairs.
 """
 
 import functools
@@ -99,3 +100,41 @@ def blend(first, first_weight, second, second_weight):
     The kernel rounds the second product and fuses the first into it; so does `addcmul`.
     """
     return second.mul_(second_weight).addcmul_(first, first_weight)
+
+
+def upsample_tiles(mask_logits, kept, row, column, rows, columns):
+    """Logits of the pairs at the output pixels of their tiles: float32 (T, P, T), rows first for long inner loops.
+
+    Args:
+        mask_logits: float32 (K, h, w), contiguous.
+        kept, row, column: int64 (P,), the proposal and the row and column of the tile of each pair.
+        rows, columns: `AxisPlan` of both axes.
+    """
+    _, height, width = mask_logits.shape
+    # int32 halves the time of the look-up; a map of 2^31 logits would not fit in memory anyway.
+    line = ((kept * height)[:, None] + rows.cells[row]).mul_(width).int().t().contiguous()[:, :, None]
+    taps, logits = columns.cell_taps, mask_logits.view(-1)
+    left, right = (
+        logits.index_select(0, (line + positions.int()).view(-1)).view(len(line), *positions.shape)
+        for positions in (taps.first[column], taps.second[column])
+    )
+    resized = blend(left, taps.first_weight[column], right, taps.second_weight[column])
+    resized = _blend_rows(resized, rows.local_cell_taps, row)
+    if columns.pixel_taps is not None:
+        taps = columns.pixel_taps
+        shape = (len(resized), len(kept), columns.valid.shape[1])
+        left, right = (resized.gather(2, positions[column].expand(shape)) for positions in (taps.first, taps.second))
+        resized = blend(left, taps.first_weight[column], right, taps.second_weight[column])
+    return resized if rows.pixel_taps is None else _blend_rows(resized, rows.pixel_taps, row)
+
+
+def _blend_rows(lines, taps, row):
+    """Resize (L or M, P, ...) along the first axis by the taps of each pair's tile row."""
+    pairs = torch.arange(len(row))
+    above, below = (
+        lines.flatten(0, 1)
+        .index_select(0, (positions[row].t() * len(row) + pairs).flatten())
+        .unflatten(0, (positions.shape[1], len(row)))
+        for positions in (taps.first, taps.second)
+    )
+    return blend(above, taps.first_weight[row].t()[:, :, None], below, taps.second_weight[row].t()[:, :, None])
