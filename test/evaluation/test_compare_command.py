@@ -13,7 +13,7 @@ import pytest
 from yoso_ros.bags.from_dataset import write_dataset_bag
 from yoso_ros.cli import evaluate_bag, main
 from yoso_ros.data import PanopticSample
-from yoso_ros.evaluation.difference_plot import difference_bars, is_clear
+from yoso_ros.evaluation.difference_plot import difference_bars, is_clear, signed
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import PanopticResult, segments_of
 
@@ -138,7 +138,7 @@ def test_without_the_recording_there_are_numbers(runs, tmp_path):
         (tmp_path / name / "frames.npz").write_bytes((runs / name / "frames.npz").read_bytes())
     assert main(["compare", str(tmp_path / "wrong"), str(tmp_path / "right"), "--output", str(tmp_path / "out")]) == 0
     page = Page((tmp_path / "out" / "comparison.html").read_text())
-    assert page.images == {} and str(10**9 + WRONG[0] * 10**8) in page.text
+    assert page.images == {} and f"1.{WRONG[0]}00000000 s" in page.text
 
 
 @pytest.mark.parametrize(
@@ -162,5 +162,6 @@ def test_bad_input_is_one_line(runs, tmp_path, capsys, change, message):
 def test_bars_to_both_sides_of_zero():
     nan = float("nan")
     drawn = difference_bars([("up", 4.0, (1.0, 8.0)), ("down", -2.0, (-3.0, 1.0)), ("none", nan, (nan, nan))])
-    assert drawn.count("<rect") == 2 and "+4.0 [+1.0, +8.0]" in drawn and "not seen by both" in drawn
+    assert drawn.count("<rect") == 2 and "+4.00 [+1.00, +8.00]" in drawn and "not seen by both" in drawn
+    assert [signed(v) for v in (-0.004, 0.004, -0.006, 12.0)] == ["0.00", "0.00", "-0.01", "+12.00"]
     assert is_clear((0.1, 2)) and is_clear((-2, -0.1)) and not is_clear((-1, 1)) and not is_clear((0, 0))

@@ -87,6 +87,16 @@ def test_bands_against_a_literal_count(edges):
     np.testing.assert_allclose(bands._totals.sum(axis=(0, 1)), total)
 
 
+def test_a_class_that_is_not_true_in_a_band_is_no_class_of_it():
+    bands, truth, depth = DistanceBands(LABELS, (2,)), np.ones((10, 10), np.int32), np.ones((10, 10), np.float32)
+    truth[:, 5:], depth[:, 5:] = 2, 3
+    predicted = np.where(truth == 2, 2, 1)
+    predicted[0, 0] = 2  # a pixel of the far box on the near floor
+    bands.add(predicted, segments(predicted), truth, segments(truth), depth)
+    near, far, _ = bands.compute()
+    assert (near["mean_iou"], far["mean_iou"]) == (98, 100)
+
+
 def test_names_limits_and_bands_without_anything():
     rows = DistanceBands(LABELS, (2, 5)).compute()
     assert [r["name"] for r in rows] == ["0 to 2 m", "2 to 5 m", "over 5 m", "depth unknown"]

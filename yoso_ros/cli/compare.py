@@ -83,6 +83,7 @@ def _pictures(comparison, folders, count):
     from yoso_ros.bags import open_source
     from yoso_ros.bags.frames import RawImage
     from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_prefixes, label_set_of
+    from yoso_ros.evaluation.comparison_page import frame_name
     from yoso_ros.evaluation.saved_labels import read_labels
     from yoso_ros.evaluation.worst_frames import jpeg
     from yoso_ros.ros.decoding import decode_compressed, decode_image
@@ -108,7 +109,7 @@ def _pictures(comparison, folders, count):
             drawn = {name: overlay_image(image, m, palette) for name, m in maps.items() if m is not None}
             found[frame.stamp_ns] = {title: jpeg(p) for title, p in {"frame": image, **drawn}.items()}
     return [
-        (f"{row['name']}: PQ {row['PQ_a']:.1f} and {row['PQ_b']:.1f}", found[int(row["name"])])
+        (f"{frame_name(row['name'])}: PQ {row['PQ_a']:.1f} and {row['PQ_b']:.1f}", found[int(row["name"])])
         for row in chosen
         if int(row["name"]) in found
     ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros evaluate-bag --live`: a recording played at the running node over DDS, with a report."""
 
+import importlib.util
 import math
 import signal
 import tempfile
@@ -72,14 +73,14 @@ def measure(arguments, source, labels, label_set, model_labels, output):
         InputError: a value outside its range, ROS is not there, or the node does not run.
     """
     check(arguments)
-    try:
-        from yoso_ros.ros.bench_processes import NODE_NAME, open_bench
-    except ImportError as error:
-        raise InputError(f"--live needs ROS 2 and the compiled messages: {error}; see README.md") from error
+    for name in ("rclpy", "yoso_ros.msg"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"--live needs ROS 2 and the compiled messages: no {name}; see README.md")
     from yoso_ros.bags.bag import Bag
     from yoso_ros.bags.labels import Labels
     from yoso_ros.evaluation.frame_counts import FILE_NAME, FrameCounts, write_frame_counts
     from yoso_ros.evaluation.live import per_frame, play_accuracy, play_numbers
+    from yoso_ros.ros.bench_processes import NODE_NAME, open_bench
 
     frame = next(iter(source), None)
     count = min(len(source), arguments.frames or len(source))

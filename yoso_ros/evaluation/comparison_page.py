@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The comparison of two runs for people: one HTML file that needs no network, and a Markdown summary."""
 
-import base64
 import math
 from html import escape
 
-from yoso_ros.evaluation.difference_plot import difference_bars, is_clear
+from yoso_ros.evaluation.difference_plot import difference_bars, is_clear, signed
 from yoso_ros.evaluation.page import card_row, number, page, section, table
+from yoso_ros.evaluation.page_sections import picture_row
 
 FRAMES = 20  # in the table of frames that differ most
 NOTE = (
@@ -30,7 +30,7 @@ def html_page(comparison, pictures=()):
     cards += [("95 % interval", f"{_signed(low)} to {_signed(high)}")]
     cards += [("B better in resamples", _percent(pq["b_wins"])), ("frames", str(frames["common"]))]
     parts = [card_row(cards), f"<p>{escape(verdict(comparison))}</p>"]
-    parts.append(section("Runs", table(("", "A", "B"), _runs(comparison))))
+    parts.append(section("Runs", table(("", "A", "B"), _runs(comparison), texts=True)))
     parts.append(section("Measures", table(_MEASURE_HEAD, _measures(comparison))))
     for key, name in (("pq", "PQ"), ("iou", "IoU")):
         rows = [(r["name"], r[f"{key}_difference"], r[f"{key}_interval"]) for r in comparison["per_class"]]
@@ -39,12 +39,7 @@ def html_page(comparison, pictures=()):
     parts.append(section("Classes", table(_CLASS_HEAD, _classes(comparison))))
     parts.append(section("Frames that differ most", table(("frame", "PQ A", "PQ B", "B - A"), _frames(comparison))))
     for name, images in pictures:
-        shown = "".join(
-            f'<figure><img alt="{escape(title)}" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
-            f"<figcaption>{escape(title)}</figcaption></figure>"
-            for title, data in images.items()
-        )
-        parts.append(f'<h3>{escape(name)}</h3><div class="frames">{shown}</div>')
+        parts.append(f"<h3>{escape(name)}</h3>{picture_row(images)}")
     parts.append(section("How it was made", f"<p><code>{escape(comparison['command'])}</code></p>"))
     return page("Comparison of two runs", f"A: {comparison['a']['folder']}; B: {comparison['b']['folder']}", parts)
 
@@ -66,7 +61,7 @@ def verdict(comparison):
     if math.isnan(pq["difference"]):
         return f"There is no PQ to compare on {frames} frames."
     better = "B" if pq["difference"] > 0 else "A"
-    size = f"{abs(pq['difference']):.2f} PQ, 95 % interval of B - A {low:+.2f} to {high:+.2f}, {frames} frames"
+    size = f"{abs(pq['difference']):.2f} PQ, 95 % interval of B - A {signed(low)} to {signed(high)}, {frames} frames"
     if is_clear((low, high)):
         return f"{better} is better by {size}."
     return f"No difference that the frames can show: {size}."
@@ -101,7 +96,7 @@ def _classes(comparison):
 
 def _frames(comparison):
     for row in comparison["per_frame"][:FRAMES]:
-        yield row["name"], number(row["PQ_a"]), number(row["PQ_b"]), _signed(row["difference"])
+        yield frame_name(row["name"]), number(row["PQ_a"]), number(row["PQ_b"]), _signed(row["difference"])
 
 
 def _runs(comparison):
@@ -118,6 +113,11 @@ def _runs(comparison):
             yield name, *((comparison["frames"][key], "") if key == "only_a" else ("", comparison["frames"][key]))
 
 
+def frame_name(name):
+    """What a frame is called for people: a stamp in nanoseconds becomes seconds, a file keeps its name."""
+    return f"{int(name) // 10**9}.{int(name) % 10**9:09d} s" if name.isdecimal() else name
+
+
 def _rows(head, rows):
     cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
@@ -125,7 +125,7 @@ def _rows(head, rows):
 
 
 def _signed(value):
-    return "-" if math.isnan(value) else f"{value:+.1f}"
+    return "-" if math.isnan(value) else signed(value)
 
 
 def _interval(interval):

@@ -4,7 +4,7 @@
 import math
 from html import escape
 
-LABEL_WIDTH, HALF_WIDTH, ROW_HEIGHT, NUMBER_WIDTH = 150, 260, 20, 130
+LABEL_WIDTH, HALF_WIDTH, ROW_HEIGHT, NUMBER_WIDTH = 150, 260, 20, 190
 BETTER, WORSE, UNSURE = "#4477aa", "#bb5544", "#b8b8b0"
 
 
@@ -26,9 +26,15 @@ def difference_bars(rows):
         if not math.isnan(low):
             ends = zero + low * scale, zero + high * scale
             parts.append(f'<path d="M{ends[0]:.1f} {y + 10}H{ends[1]:.1f}" stroke="#222" stroke-width="1.5"/>')
-        parts.append(_text(zero + HALF_WIDTH + 10, y + 14, f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"))
+        parts.append(_text(zero + HALF_WIDTH + 10, y + 14, f"{signed(value)} [{signed(low)}, {signed(high)}]"))
     width = LABEL_WIDTH + 2 * HALF_WIDTH + NUMBER_WIDTH
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">{"".join(parts)}</svg>'
+
+
+def signed(value):
+    """A difference with its sign and two digits after the point; what rounds to nothing has no sign."""
+    text = f"{value:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text
 
 
 def is_clear(interval):

@@ -94,8 +94,9 @@ class DistanceBands:
 
         Returns:
             list of dict, one per band: "name", "from_m" and "to_m" (None for no limit, both for unknown depth), "PQ",
-            "SQ", "RQ", "PQ_things", "PQ_stuff", "recall" (true segments that are found), "mean_iou" (all percent, NaN
-            where there is nothing), "true_segments", "pixels".
+            "SQ", "RQ", "PQ_things", "PQ_stuff", "recall" (true segments that are found), "mean_iou" (over the classes
+            that are true somewhere in the band: most bands lack some, and a stray pixel of these must not count as a
+            class with an IoU of 0); all percent, NaN where there is nothing; "true_segments", "pixels".
         """
         edges = self._edges.tolist()
         limits = [*zip([0.0, *edges], [*edges, None], strict=True), (None, None)]
@@ -113,12 +114,17 @@ class DistanceBands:
                     "PQ_things": quality["Things"]["PQ"],
                     "PQ_stuff": quality["Stuff"]["PQ"],
                     "recall": 100 * float(true_positives) / count if count else math.nan,
-                    "mean_iou": semantic.compute()[0],
+                    "mean_iou": _mean_iou(semantic),
                     "true_segments": count,
                     "pixels": int(semantic.confusion.sum()),
                 }
             )
         return rows
+
+
+def _mean_iou(semantic):
+    is_true = semantic.confusion.sum(axis=1) > 0
+    return 100 * float(semantic.compute()[1][is_true].mean()) if is_true.any() else math.nan
 
 
 def _name(low, high):

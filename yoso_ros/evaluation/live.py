@@ -117,7 +117,7 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True, 
         return {"images": scores.count, **scores.scores.compute(), "PQ_per_frame": quality} if scores.count else None
 
     def bar(pairs):
-        return tqdm(pairs, unit="frame", desc="accuracy", leave=False, disable=not progress)
+        return tqdm(pairs, total=len(own), unit="frame", desc="accuracy", leave=False, disable=not progress)
 
     first = score(own, only_answered=True)
     if first is None:

@@ -12,7 +12,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fcfcfa; m
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; } td, th { padding: .15rem .7rem; text-align: right; }
 td:first-child, th:first-child { text-align: left; } th { border-bottom: 1px solid #999; font-weight: 600; }
-tr:nth-child(even) td { background: #f1f1ec; }
+tr:nth-child(even) td { background: #f1f1ec; } table.texts td, table.texts th { text-align: left; }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0; }
 .card { background: #fff; border: 1px solid #ddd; border-radius: 6px; padding: .5rem 1rem; }
 .card b { display: block; font-size: 1.5rem; } .lost { background: #fff2d8; border-left: 4px solid #d90;
@@ -43,11 +43,13 @@ def section(title, content):
     return f"<section>{f'<h2>{escape(title)}</h2>' if title else ''}{content}</section>"
 
 
-def table(head, rows):
-    """A table: head and rows of anything that has a text."""
+def table(head, rows, texts=False):
+    """A table: head and rows of anything that has a text, numbers at the right unless they are `texts`."""
     cells = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
+    top = f"<thead><tr>{cells}</tr></thead>" if any(head) else ""
     lines = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
+    kind = ' class="texts"' if texts else ""
+    return f"<table{kind}>{top}<tbody>{lines}</tbody></table>"
 
 
 def number(value):

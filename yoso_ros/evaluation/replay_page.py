@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of a replay: one HTML file that needs no network, and a Markdown summary."""
 
-import base64
 from html import escape
 from pathlib import Path
 
@@ -9,10 +8,10 @@ import numpy as np
 
 from yoso_ros.evaluation import plots
 from yoso_ros.evaluation.page import card_row, number, page, section, table
+from yoso_ros.evaluation.page_sections import class_bars, confusion_matrix, gallery, how_it_was_made
 from yoso_ros.evaluation.report import per_class_table
 from yoso_ros.evaluation.tracking_and_distance import extra_tables
 
-UNLABELLED = "unlabelled"
 STABILITY_NAMES = {
     "class_change_percent": "pixels of another class than in the frame before, % (motion included)",
     "flicker_percent": "of the pixels where the picture stays, those that change class, %",
@@ -45,15 +44,8 @@ def html_page(report, worst):
     parts += _times(report)
     parts.append(section("Stability", table(("", "mean"), _stability_rows(report))))
     parts.append(section("Segments found", table(*_segment_rows(report))))
-    parts.append(
-        section(
-            "Worst frames" if has_truth else "Frames with the least confidence",
-            _gallery(worst, "PQ" if has_truth else "confidence"),
-        )
-    )
-    facts = {k: report[k] for k in ("bag", "topic", "model", "weights", "weights_sha256", "backend")}
-    run = table(("", ""), [*facts.items(), *report["versions"].items(), *report["hardware"].items()])
-    parts.append(section("How it was made", f"<p><code>{escape(report['command'])}</code></p>{run}"))
+    title, value = ("Worst frames", "PQ") if has_truth else ("Frames with the least confidence", "confidence")
+    parts += [gallery(title, worst, value), how_it_was_made(report)]
     subtitle = f"{report['model']} on {report['backend']}; every frame in order, none dropped"
     title = f"Replay of {Path(report['bag']).name}"
     return page(title, subtitle, parts)
@@ -104,18 +96,13 @@ def _accuracy(report):
         (n, *(number(groups[n][k]) for k in ("PQ", "SQ", "RQ")), groups[n]["N"]) for n in ("All", "Things", "Stuff")
     ]
     yield section("Accuracy", table(("", "PQ", "SQ", "RQ", "classes"), rows))
-    colors = {True: "#4477aa", False: "#99bb88"}
-    per_class = [(r["name"], 100 * r["pq"], colors[r["is_thing"]]) for r in report["per_class"]]
-    yield section("PQ per class", plots.bars(per_class) + '<p class="pale">blue: things, green: stuff</p>')
+    yield class_bars(report["per_class"])
     rows = [
         (r["name"], *(number(100 * r[k]) for k in ("pq", "sq", "rq", "semantic_iou")), r["tp"], r["fp"], r["fn"])
         for r in report["per_class"]
     ]
     yield section("", table(("class", "PQ", "SQ", "RQ", "IoU", "TP", "FP", "FN"), rows))
-    confusion = report["confusion"]
-    drawn = plots.matrix(confusion["classes"], [*confusion["classes"], UNLABELLED], confusion["matrix"])
-    note = '<p class="pale">rows: truth, columns: prediction; percent of the true pixels</p>'
-    yield section("Confusion of classes", f'<div class="wide">{drawn}</div>{note}')
+    yield confusion_matrix(report["confusion"])
     values = [row["PQ"] for row in report["per_frame"]]
     yield section("PQ over the recording", plots.timeline(values, "PQ", np.nanmin))
 
@@ -147,21 +134,3 @@ def _segment_rows(report):
         for r in report["segments"]
     ]
     return head, rows
-
-
-def _gallery(worst, name):
-    parts = []
-    for entry in worst:
-        pictures = "".join(
-            f'<figure><img alt="{title}" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
-            f"<figcaption>{title}</figcaption></figure>"
-            for title, data in entry["pictures"].items()
-        )
-        parts.append(
-            f'<h3>frame {entry["index"]}: {name} {entry["value"]:.1f} %</h3><div class="frames">{pictures}</div>'
-        )
-    if any("errors" in entry["pictures"] for entry in worst):
-        parts.append(
-            '<p class="pale">errors: red another class or none, orange the right class in no matching segment</p>'
-        )
-    return "".join(parts) or '<p class="pale">none</p>'
