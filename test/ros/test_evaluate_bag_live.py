@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """evaluate-bag --live with real processes over DDS: the counts add up and the accuracy is that of the same frames."""
 
+import base64
 import json
 import re
 import signal
@@ -9,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -77,6 +79,14 @@ def scored(pairs):
     return scores.scores.compute()
 
 
+def check_errors(page, truth, said):
+    """The first picture of errors is red where a pixel got another class."""
+    data = re.findall(r'alt="errors" src="data:image/jpeg;base64,([^"]+)"', page)[0]
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
+    wrong = np.where(truth == 2, CAR, ROAD) != said.panoptic >> 8
+    assert ((picture[..., 0] - picture[..., 1] > 60) == wrong).mean() > 0.97 and wrong.any()
+
+
 def test_counts_and_accuracy_of_a_run(street, tmp_path, monkeypatch, stop_signals):
     monkeypatch.setenv("YOSO_TEST_DELAY_S", str(DELAY_S))
     started = bench_processes.NodeProcess
@@ -119,8 +129,14 @@ def test_counts_and_accuracy_of_a_run(street, tmp_path, monkeypatch, stop_signal
     assert report["streaming"]["images"] == COUNT and report["answered"]["images"] == len(answered)
     assert streaming["panoptic_quality"]["All"]["PQ"] < offline["panoptic_quality"]["All"]["PQ"]
     page = (output / "report.html").read_text()
-    for title in ("Accuracy by latency", "Answered frames over time", "Latency over the recording", "Times, ms"):
+    titles = ("PQ per class", "Confusion of classes", "Accuracy by latency", "Answered frames over time")
+    for title in (*titles, "Latency over the recording", "Times, ms", "Worst answers"):
         assert title in page
+    assert np.array(report["answered"]["confusion"]["matrix"]).sum() == 48 * 96 * len(answered)
+    worst = sorted(answered, key=lambda i: (rows[i]["PQ"], i))[:6]
+    assert [int(i) for i in re.findall(r"<h3>frame (\d+): PQ", page)] == worst
+    assert re.findall(r'<img alt="(\w+)"', page) == ["frame", "prediction", "truth", "errors"] * 6
+    check_errors(page, Street()[worst[0]].ids, said[worst[0]])
     assert "http" not in page and f"| played | {COUNT} |" in (output / "report.md").read_text()
 
 

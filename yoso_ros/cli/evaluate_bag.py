@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros evaluate-bag`: a model on every frame of a recording, with a report."""
 
-import csv
 import hashlib
-import os
 import shlex
 from pathlib import Path
 
@@ -16,8 +14,6 @@ EXAMPLE = (
     "yoso-ros evaluate-bag my_bag --model yoso_mobilenetv2_camvid --output out/evaluate_bag\n"
     "         yoso-ros evaluate-bag my_bag --live --rate 1 --output out/live"
 )
-
-SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "track_id", "score", "area")
 
 
 def add_arguments(parser):
@@ -65,35 +61,22 @@ def run(arguments):
 
 
 def _run_every_frame(arguments, source, output):
-    from yoso_ros.bags.frames import RawImage
     from yoso_ros.evaluation.frame_counts import FILE_NAME, write_frame_counts
     from yoso_ros.evaluation.replay import evaluate_recording
     from yoso_ros.evaluation.replay_page import html_page, markdown
     from yoso_ros.evaluation.report import summary_table
     from yoso_ros.evaluation.saved_labels import SavedLabels
-    from yoso_ros.evaluation.worst_frames import WorstFrames
-    from yoso_ros.ros.decoding import decode_compressed, decode_image
-    from yoso_ros.ros.overlay import build_palette, overlay_image
+    from yoso_ros.evaluation.segment_file import SegmentFile
 
     segmenter = load_from_arguments(arguments)
     labels, label_set = _truth(arguments, source.bag, segmenter.label_set)
     output.mkdir(parents=True, exist_ok=True)
-    palette = build_palette(label_set or segmenter.label_set)
-    worst = WorstFrames(
-        arguments.pictures,
-        segmenter.label_set,
-        label_set,
-        lambda image, panoptic: overlay_image(image, panoptic, palette),
-    )
-
-    def decode(image):
-        return decode_image(image) if isinstance(image, RawImage) else decode_compressed(image)
-
+    worst = _worst_frames(arguments, segmenter.label_set, label_set)
     measures = _measures(arguments, source, label_set)
     saved = (
         SavedLabels(output, segmenter.label_set, label_set or segmenter.label_set) if arguments.save_labels else None
     )
-    with _SegmentFile(output / "segments.csv") as table:
+    with SegmentFile(output / "segments.csv") as table:
 
         def observe(frame):
             worst.add(frame)
@@ -101,7 +84,7 @@ def _run_every_frame(arguments, source, output):
             if saved is not None:
                 saved.add(frame)
 
-        report = evaluate_recording(segmenter, source, decode, labels, label_set, observe, **measures)
+        report = evaluate_recording(segmenter, source, _decode, labels, label_set, observe, **measures)
     report = {**_facts(arguments, source, labels, segmenter.config.name, segmenter.backend), **report}
     _write(output, report, html_page(report, worst.compute()), markdown(report))
     if "panoptic_quality" in report:
@@ -139,10 +122,28 @@ def _run_live(arguments, source, output):
     config = load_config(arguments.model)
     labels, label_set = _truth(arguments, source.bag, config.label_set)
     output.mkdir(parents=True, exist_ok=True)
-    report = evaluate_bag_live.measure(arguments, source, labels, label_set, config.label_set, output)
+    worst = _worst_frames(arguments, config.label_set, label_set)
+    report = evaluate_bag_live.measure(arguments, source, labels, label_set, config.label_set, output, worst, _decode)
     report = {**_facts(arguments, source, labels, config.name, report["backend"]), **report}
-    _write(output, report, html_page(report), markdown(report))
+    _write(output, report, html_page(report, worst.compute()), markdown(report))
     evaluate_bag_live.print_summary(report)
+
+
+def _worst_frames(arguments, model_labels, label_set):
+    from yoso_ros.evaluation.worst_frames import WorstFrames
+    from yoso_ros.ros.overlay import build_palette, overlay_image
+
+    palette = build_palette(label_set or model_labels)
+    return WorstFrames(
+        arguments.pictures, model_labels, label_set, lambda image, panoptic: overlay_image(image, panoptic, palette)
+    )
+
+
+def _decode(image):
+    from yoso_ros.bags.frames import RawImage
+    from yoso_ros.ros.decoding import decode_compressed, decode_image
+
+    return decode_image(image) if isinstance(image, RawImage) else decode_compressed(image)
 
 
 def _facts(arguments, source, labels, model, backend):
@@ -200,40 +201,3 @@ def _command(arguments):
             values = [] if value is True else value if isinstance(value, list) else [value]
             words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return shlex.join(words)
-
-
-class _SegmentFile:
-    """segments.csv, one line per segment, renamed into place when the with block ends well."""
-
-    def __init__(self, path):
-        self._path, self._part = path, path.with_name(f".{path.name}.{os.getpid()}")
-
-    def __enter__(self):
-        self._file = self._part.open("w", newline="")
-        self._rows = csv.writer(self._file)
-        box, centroid = ("x", "y", "width", "height"), ("centroid_x", "centroid_y")
-        self._rows.writerow(("stamp", "frame", *SEGMENT_COLUMNS, *box, *centroid))
-        return self
-
-    def add(self, frame):
-        stamp = f"{frame.stamp_ns // 10**9}.{frame.stamp_ns % 10**9:09d}"
-        for s in frame.result.segments:
-            plain = (
-                s.id,
-                s.class_id,
-                s.class_name,
-                int(s.is_thing),
-                s.instance_id,
-                s.track_id,
-                f"{s.score:.4f}",
-                s.area,
-            )
-            centroid = (f"{value:.1f}" for value in s.centroid_xy)
-            self._rows.writerow((stamp, frame.index, *plain, *s.box_xywh, *centroid))
-
-    def __exit__(self, kind, *_):
-        self._file.close()
-        if kind is None:
-            os.replace(self._part, self._path)
-        else:
-            self._part.unlink()

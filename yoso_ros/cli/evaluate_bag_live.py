@@ -57,7 +57,7 @@ def check(arguments):
         raise InputError(f"--input-topic: expected a name that ends in image_raw, found {arguments.input_topic!r}")
 
 
-def measure(arguments, source, labels, label_set, model_labels, output):
+def measure(arguments, source, labels, label_set, model_labels, output, worst, decode):
     """Play and measure.
 
     Args:
@@ -65,6 +65,7 @@ def measure(arguments, source, labels, label_set, model_labels, output):
         labels: `Labels` of the truth, or (). label_set: its `LabelSet`, or None.
         model_labels: `LabelSet` of the node's model.
         output: folder; the node's log goes there, and for `yoso-ros compare` the counts behind the streaming PQ.
+        worst: `WorstFrames` that is filled with answered frames. decode: see `add_worst_answers`.
 
     Returns:
         dict with "backend", "live", "per_frame", where asked for "sweep", and the entries of `play_accuracy`.
@@ -79,7 +80,7 @@ def measure(arguments, source, labels, label_set, model_labels, output):
     from yoso_ros.bags.bag import Bag
     from yoso_ros.bags.labels import Labels
     from yoso_ros.evaluation.frame_counts import FILE_NAME, FrameCounts, write_frame_counts
-    from yoso_ros.evaluation.live import per_frame, play_accuracy, play_numbers
+    from yoso_ros.evaluation.live import add_worst_answers, per_frame, play_accuracy, play_numbers
     from yoso_ros.ros.bench_processes import NODE_NAME, open_bench
 
     frame = next(iter(source), None)
@@ -108,6 +109,8 @@ def measure(arguments, source, labels, label_set, model_labels, output):
             accuracy = play_accuracy(play, labels, answers, model_labels, label_set, frame_counts=counts)
         if accuracy:
             write_frame_counts(counts.compute(), output)
+            quality = accuracy["answered"]["PQ_per_frame"]
+            add_worst_answers(worst, play, quality, source, decode, labels, answers)
         else:
             (output / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
     live = {

@@ -4,6 +4,9 @@
 Legend: `N` frames that were played.
 """
 
+import contextlib
+import heapq
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +14,7 @@ from tqdm import tqdm
 
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.recording_truth import TruthScores
-from yoso_ros.evaluation.replay import PERCENTILES
+from yoso_ros.evaluation.replay import PERCENTILES, ReplayedFrame
 from yoso_ros.evaluation.streaming import answers_in_use, score_answers
 
 DELAYS = (0, 1, 2, 4)  # in frames, of the curve of accuracy over latency
@@ -94,7 +97,8 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True, 
     Returns:
         dict with
         "answered": PQ and mIoU of the answers, each against the truth of its own frame, as of `Scores.compute`, with
-        "images", their number, and "PQ_per_frame", dict of frame number to percent,
+        "images", their number, "confusion" of `TruthScores.confusion`, and "PQ_per_frame", dict of frame number to
+        percent,
         "streaming": the same of the newest answer at the moment of each frame with truth, unlabelled before the first,
         "by_delay": list of {"delay_frames", "delay_ms", "PQ"}: the streaming PQ if every answer had come so many frames
         late, "delay_ms" by their mean distance in time;
@@ -114,7 +118,10 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True, 
         said = ((played[a.stamp_ns], _checked(a, model_labels)) for a in answers if a.stamp_ns in played)
         said = ((i, a) for i, a in said if answered[i])
         quality = score_answers(_Counted(scores, counted) if counted else scores, bar(chosen), said, choice)
-        return {"images": scores.count, **scores.scores.compute(), "PQ_per_frame": quality} if scores.count else None
+        if not scores.count:
+            return None
+        more = {"confusion": scores.confusion(), "PQ_per_frame": quality}
+        return {"images": scores.count, **scores.scores.compute(), **more}
 
     def bar(pairs):
         return tqdm(pairs, total=len(own), unit="frame", desc="accuracy", leave=False, disable=not progress)
@@ -134,6 +141,30 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True, 
             {"delay_frames": delay, "delay_ms": delay * period_ms, "PQ": result["panoptic_quality"]["All"]["PQ"]}
         )
     return report
+
+
+def add_worst_answers(worst, play, quality, frames, decode, truth, answers):
+    """Fill `WorstFrames` with the answered frames of least PQ, in one more pass over the recording.
+
+    Args:
+        worst: `WorstFrames`. play: `Play`.
+        quality: "PQ_per_frame" of the answers.
+        frames: the recording's frames, with `stamp_ns` and `image`.
+        decode: callable from a frame's image to uint8 (H, W, 3) RGB; raises InputError where it cannot.
+        truth, answers: as for `play_accuracy`.
+    """
+    known = {i: pq for i, pq in quality.items() if not math.isnan(pq)}
+    chosen = set(heapq.nsmallest(worst.count, known, key=known.get))
+
+    def of_chosen(items, stamps):
+        number = {stamp: i for i, stamp in enumerate(stamps.tolist()) if i in chosen}
+        return {number[item.stamp_ns]: item for item in items if item.stamp_ns in number}
+
+    true, said = of_chosen(truth, play.recorded_ns), of_chosen(answers, play.stamps_ns)
+    for i, frame in sorted(of_chosen(frames, play.recorded_ns).items()):
+        with contextlib.suppress(InputError):  # the node, which has answered it, can do more than we
+            image = decode(frame.image)
+            worst.add(ReplayedFrame(i, frame.stamp_ns, image, said[i], true[i], known[i], {}))
 
 
 def per_frame(play, accuracy):

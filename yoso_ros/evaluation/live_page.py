@@ -9,6 +9,7 @@ import numpy as np
 
 from yoso_ros.evaluation import plots
 from yoso_ros.evaluation.page import card_row, number, page, section, table
+from yoso_ros.evaluation.page_sections import class_bars, confusion_matrix, gallery, how_it_was_made
 from yoso_ros.evaluation.report import per_class_table
 
 GROUPS = ("All", "Things", "Stuff")
@@ -29,12 +30,13 @@ COUNTS = {
 }
 
 
-def html_page(report):
+def html_page(report, worst=()):
     """The report as one HTML file, str.
 
     Args:
         report: dict of `yoso_ros.cli.evaluate_bag_live.measure` with "bag", "topic", "model", "weights",
             "weights_sha256", "backend", "command", "losses", and the dicts "versions" and "hardware".
+        worst: list of `WorstFrames.compute`, of the answered frames.
     """
     parts = [_cards(report)]
     if report["losses"]:
@@ -46,10 +48,9 @@ def html_page(report):
     parts += _times(report)
     if "sweep" in report:
         parts += _sweep(report["sweep"])
-    facts = {k: report[k] for k in ("bag", "topic", "model", "weights", "weights_sha256", "backend")}
-    facts["node"] = report["live"]["node"]
-    run = table(("", ""), [*facts.items(), *report["versions"].items(), *report["hardware"].items()])
-    parts.append(section("How it was made", f"<p><code>{escape(report['command'])}</code></p>{run}"))
+    if worst:
+        parts.append(gallery("Worst answers", worst, "PQ"))
+    parts.append(how_it_was_made(report, [("node", report["live"]["node"])]))
     return page(f"Live replay of {Path(report['bag']).name}", _subtitle(report), parts)
 
 
@@ -113,12 +114,14 @@ def _accuracy(report):
         "truth, the newest answer that was there, unlabelled before the first one</p>"
     )
     yield section("Accuracy", table(*_accuracy_rows(report)) + note)
+    yield class_bars(report["answered"]["per_class"])
     pairs = zip(*(report[name]["per_class"] for name in ("answered", "streaming")), strict=True)
     rows = []
     for own, late in pairs:
         values = (own["pq"], late["pq"], own["semantic_iou"], late["semantic_iou"])
         rows.append((own["name"], *(number(100 * v) for v in values), own["tp"], own["fp"], own["fn"]))
     yield section("", table(("class", "PQ", "streaming PQ", "IoU", "streaming IoU", "TP", "FP", "FN"), rows))
+    yield confusion_matrix(report["answered"]["confusion"])
     points = [(row["delay_ms"], row["PQ"]) for row in report["by_delay"] if not math.isnan(row["PQ"])]
     note = '<p class="pale">streaming PQ if the answer to every answered frame had come 0, 1, 2 or 4 frames late</p>'
     yield section("Accuracy by latency", (plots.curve(points, "ms", "PQ") if points else "") + note)
@@ -184,7 +187,7 @@ def _sweep_rows(sweep):
 
 def _sweep(sweep):
     points = [(run["reached_hz"], run["loss_percent"]) for run in sweep["runs"]]
-    drawn = plots.curve(points, "Hz", "% lost", line=5.0)
+    drawn = plots.curve(points, "Hz", "% lost", line=5.0, joined=False)
     text = f"<p>{_sweep_text(sweep)}; runs of {sweep['seconds']:g} s, in the order they were made:</p>"
     yield section("Highest rate", text + drawn + table(*_sweep_rows(sweep)))
 

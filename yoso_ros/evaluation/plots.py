@@ -86,14 +86,14 @@ def columns(parts, left, right):
     return _svg(*_plot_size(), drawn + _axes(left, right, str(top), "frames"))
 
 
-def curve(points, unit_x, unit_y, line=None):
-    """Points joined in the order of x: `points` of (x, y), both from 0; `line` a value of y to mark."""
+def curve(points, unit_x, unit_y, line=None, joined=True):
+    """Points, `joined` in the order of x or not: `points` of (x, y), both from 0; `line` a value of y to mark."""
     points = sorted(points)
     right = max(max(x for x, _ in points), 1e-9)
     top = max(*(y for _, y in points), line or 0, 1e-9)
     places = [(MARGIN_LEFT + PLOT_WIDTH * x / right, _y(y, top)) for x, y in points]
     text = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    parts = [f'<polyline points="{text}" fill="none" stroke="#4477aa"/>']
+    parts = [f'<polyline points="{text}" fill="none" stroke="#4477aa"/>'] if joined else []
     parts += [_rect(x - 3, y - 3, 6, 6, "#4477aa") for x, y in places]
     if line is not None:
         y = _y(line, top)

@@ -62,6 +62,12 @@ class TruthScores:
         ]
         return *coco_prediction(result, self._categories), truth, segments
 
+    def confusion(self):
+        """Pixels by true class (row) and predicted class (column, the last one unlabelled): dict of "classes", names,
+        and "matrix", lists of int."""
+        names = [c.name for c in self._label_set.classes]
+        return {"classes": names, "matrix": self.scores.mean_iou.confusion.tolist()}
+
     def add_terms(self, terms, where):
         """Add a frame of `terms`; returns its PQ in percent."""
         self.count += 1
@@ -113,9 +119,7 @@ class RecordingTruth:
     def compute(self):
         """The part of the report that needs truth: dict, see `evaluate_recording`."""
         scores = self.scores.scores
-        names = [c.name for c in self._label_set.classes]
-        confusion = {"classes": names, "matrix": scores.mean_iou.confusion.tolist()}
-        report = {"images": self.scores.count, **scores.compute(), "confusion": confusion}
+        report = {"images": self.scores.count, **scores.compute(), "confusion": self.scores.confusion()}
         tracking = self._tracking and self._tracking.compute(report["mean_iou"])
         if tracking and tracking["true_tracks"]:
             report["tracking"] = tracking

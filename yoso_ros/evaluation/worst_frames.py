@@ -30,7 +30,7 @@ class WorstFrames:
     """
 
     def __init__(self, count, model_labels, label_set, overlay):
-        self._count, self._overlay, self._heap, self._table = count, overlay, [], None
+        self.count, self._overlay, self._heap, self._table = count, overlay, [], None
         if label_set is not None:
             self._table = np.full(256, UNLABELLED_ID >> 8, np.uint16)
             categories = match_classes(model_labels, label_set)
@@ -39,11 +39,11 @@ class WorstFrames:
     def add(self, frame):
         """Take a `ReplayedFrame`; it is drawn only if it is among the worst so far."""
         value = frame.row["confidence_percent"] if self._table is None else frame.pq
-        if math.isnan(value) or not self._count:
+        if math.isnan(value) or not self.count:
             return
         # The index breaks ties, so that pictures are never compared.
         place = (-value, -frame.index)
-        if len(self._heap) < self._count:
+        if len(self._heap) < self.count:
             heapq.heappush(self._heap, (*place, self._draw(frame)))
         elif place > self._heap[0][:2]:
             heapq.heapreplace(self._heap, (*place, self._draw(frame)))

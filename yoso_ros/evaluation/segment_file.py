@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every segment of a run as a line of CSV."""
+
+import csv
+import os
+
+SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "track_id", "score", "area")
+
+
+class SegmentFile:
+    """Writes a line per segment in a with block; the file is renamed into place when the block ends well.
+
+    Args:
+        path: pathlib.Path of the CSV file.
+    """
+
+    def __init__(self, path):
+        self._path, self._part = path, path.with_name(f".{path.name}.{os.getpid()}")
+
+    def __enter__(self):
+        self._file = self._part.open("w", newline="")
+        self._rows = csv.writer(self._file)
+        box, centroid = ("x", "y", "width", "height"), ("centroid_x", "centroid_y")
+        self._rows.writerow(("stamp", "frame", *SEGMENT_COLUMNS, *box, *centroid))
+        return self
+
+    def add(self, frame):
+        """Write the segments of a `ReplayedFrame`."""
+        stamp = f"{frame.stamp_ns // 10**9}.{frame.stamp_ns % 10**9:09d}"
+        for s in frame.result.segments:
+            plain = (
+                s.id,
+                s.class_id,
+                s.class_name,
+                int(s.is_thing),
+                s.instance_id,
+                s.track_id,
+                f"{s.score:.4f}",
+                s.area,
+            )
+            centroid = (f"{value:.1f}" for value in s.centroid_xy)
+            self._rows.writerow((stamp, frame.index, *plain, *s.box_xywh, *centroid))
+
+    def __exit__(self, kind, *_):
+        self._file.close()
+        if kind is None:
+            os.replace(self._part, self._path)
+        else:
+            self._part.unlink()
