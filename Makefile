@@ -14,7 +14,7 @@ $(STAMPS)/packages: pyproject.toml setup.py constraints.txt .ci/install_packages
 	@.ci/install_packages $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/messages: $(STAMPS)/packages CMakeLists.txt package.xml $(wildcard msg/*.msg) .ci/build_messages .ci/wheels_fix.cmake
+$(STAMPS)/messages: $(STAMPS)/packages CMakeLists.txt package.xml $(wildcard msg/*) .ci/build_messages .ci/wheels_fix.cmake
 	@.ci/build_messages $(VENV)
 	@touch $@
 

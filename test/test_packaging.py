@@ -185,7 +185,7 @@ def test_manifest():
     assert "Apache License" in (ROOT / "LICENSE").read_text()
     dependencies = [e.text for e in MANIFEST if e.tag.endswith("depend")]
     assert len(dependencies) == len(set(dependencies))
-    message_packages = {line.split("/")[0] for p in (ROOT / "msg").glob("*.msg") for line in fields_of_packages(p)}
+    message_packages = {line.split("/")[0] for p in (ROOT / "msg").iterdir() for line in fields_of_packages(p)}
     assert message_packages <= manifest_names("depend")
 
 
@@ -194,8 +194,8 @@ def fields_of_packages(path):
 
 
 def test_every_message_is_generated():
-    listed = re.findall(r"msg/\w+\.msg", (ROOT / "CMakeLists.txt").read_text())
-    assert sorted(listed) == sorted(f"msg/{p.name}" for p in (ROOT / "msg").iterdir())
+    listed = re.findall(r"^  (?:msg/|.*srv/)(\w+\.(?:msg|srv))", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(p.name for p in (ROOT / "msg").iterdir())
 
 
 def test_executables_are_the_same_for_pip_and_ros():

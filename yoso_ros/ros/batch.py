@@ -11,7 +11,7 @@ def segment_and_publish(batch, started, segmenter, cameras, settings, age_ms):
         batch: list of `yoso_ros.ros.worker.Delivery` whose items are image messages and whose sources are camera names.
         started: when work on it started, `time.perf_counter()` seconds.
         segmenter: has `batch(frames)`, as `yoso_ros.inference.Segmenter`.
-        cameras: dict of name to `yoso_ros.ros.camera.Camera`.
+        cameras: dict of source to `yoso_ros.ros.camera.Camera`, or what has its `decode` and `publish`.
         settings: `yoso_ros.ros.parameters.Settings`.
         age_ms: function of a stamp, its age in milliseconds.
 

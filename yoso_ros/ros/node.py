@@ -22,6 +22,7 @@ from yoso_ros.ros.diagnostics import idle_status
 from yoso_ros.ros.log import forward_log
 from yoso_ros.ros.memory import free_memory, memory_values
 from yoso_ros.ros.parameters import MODEL_VALUE, check_change, declare_parameters, read_settings, unknown_classes, usage
+from yoso_ros.ros.segment_service import SegmentService
 from yoso_ros.ros.worker import LatestItemsWorker
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -56,6 +57,7 @@ class PanopticNode(LifecycleNode):
         self._log = FrameLog(self.create_publisher(InferenceStats, "~/stats", STATS_QOS))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATS_QOS)
         self.create_service(SetBool, "~/enable", self._on_enable)
+        self._requests = SegmentService(self, self._worker.deliver, lambda: self._phase == "active")
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report_health, clock=steady)
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -152,7 +154,9 @@ class PanopticNode(LifecycleNode):
     def close(self):
         """End the work before the node is destroyed. Returns False when a frame is in work still."""
         self._unsubscribe()
-        return self._worker.stop(STOP_S)
+        ended = self._worker.stop(STOP_S)
+        self._requests.close()
+        return ended
 
     def _unsubscribe(self):
         for camera in self._cameras.values():
@@ -193,7 +197,8 @@ class PanopticNode(LifecycleNode):
     # Frames
 
     def _segment(self, batch, started):
-        return segment_and_publish(batch, started, self._segmenter, self._cameras, self.settings, self._age_ms)
+        sources = {**self._cameras, SegmentService.SOURCE: self._requests}
+        return segment_and_publish(batch, started, self._segmenter, sources, self.settings, self._age_ms)
 
     def _age_ms(self, stamp):
         if self.get_clock().ros_time_is_active:
@@ -203,13 +208,14 @@ class PanopticNode(LifecycleNode):
 
     def _finish(self, delivery, times, error):
         """Report the outcome of one image message, in the worker's thread."""
+        cause = None if error is None else _cause(error)
+        if delivery.source == SegmentService.SOURCE:
+            return self._requests.finish(delivery.item, cause)
         camera = self._cameras[delivery.source]
-        if error is not None:
-            cause = _cause(error)
-            # Numbers change from frame to frame; the rest of the line names the kind.
-            if camera.health.failure(cause, re.sub(r"\d+", "#", cause)):
-                place = f"a frame of {camera.name}" if camera.name else "a frame"
-                self.get_logger().warning(f"{place} failed (reported once): {cause}")
+        # Numbers change from frame to frame; the rest of the line names the kind.
+        if cause is not None and camera.health.failure(cause, re.sub(r"\d+", "#", cause)):
+            place = f"a frame of {camera.name}" if camera.name else "a frame"
+            self.get_logger().warning(f"{place} failed (reported once): {cause}")
         header, backend = delivery.item.header, self._segmenter.backend
         camera.report(header, times, self._worker.counts_of(delivery.source), backend)
         self._log.report(header, times, self._worker.counts, backend)
