@@ -36,11 +36,12 @@ def ids(result):
     return {(s.class_id, s.instance_id): s.track_id for s in result.segments if s.is_thing}
 
 
-def test_mask_iou_against_sets_of_pixels():
+@pytest.mark.parametrize("farthest", [3, 15], ids=["within the map", "out of the map"])
+def test_mask_iou_against_sets_of_pixels(farthest):
     random = np.random.default_rng(0)
     before, after = random.integers(-1, 4, (2, 9, 11))
     rows, columns = np.nonzero(before >= 0)
-    owners, shifts = before[rows, columns], random.uniform(-3, 3, (4, 2))
+    owners, shifts = before[rows, columns], random.uniform(-farthest, farthest, (4, 2))
     found = mask_iou(rows, columns, owners, shifts, after, 4)
     for track in range(4):
         dx, dy = np.rint(shifts[track]).astype(int)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 
+import cv2
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.signals import SignalHandlerOptions
@@ -33,6 +34,8 @@ def open_ros(args=None):
     """
     # Fast DDS loses most frames of camera size with its own defaults; the profile says more.
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
+    # A picture of a camera is converted as soon by one thread, and the others would spin for a while after each.
+    cv2.setNumThreads(1)
     # SIGINT is set too, for a shell that starts a process in the background has it ignore that signal.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)

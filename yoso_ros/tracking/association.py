@@ -15,7 +15,7 @@ def mask_iou(rows, columns, owners, shifts, segments, count):
     """Intersection over union of each track's mask, moved to where it should be by now, with each segment.
 
     Args:
-        rows, columns: int (k,), pixels of the tracks' masks when they were last seen.
+        rows, columns: int32 (k,), pixels of the tracks' masks when they were last seen.
         owners: int (k,), the track of each pixel.
         shifts: float (n, 2), how far each track has moved since, x and y in pixels of the map.
         segments: int (h, w), number of the segment of the new frame, -1 for none.
@@ -25,12 +25,19 @@ def mask_iou(rows, columns, owners, shifts, segments, count):
         float64 (n, m). What has moved out of the frame is no part of a mask.
     """
     height, width = segments.shape
-    moved = np.rint(shifts).astype(np.intp)
-    x, y = columns + moved[owners, 0], rows + moved[owners, 1]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    found = segments[y[inside], x[inside]]
-    cells = owners[inside] * (count + 1) + (found + 1)
-    shared = np.bincount(cells, minlength=len(shifts) * (count + 1)).reshape(len(shifts), count + 1)
+    moved = np.clip(np.rint(shifts), (-width, -height), (width, height)).astype(np.int32)
+    # With a frame around the map no pixel has to be looked at for whether it is inside.
+    margin_x, margin_y = np.abs(moved).max(axis=0, initial=0).tolist()
+    outside, bins = count, count + 2  # bins: none, each segment, outside
+    framed = np.full((height + 2 * margin_y, width + 2 * margin_x), outside, np.int32)
+    framed[margin_y : margin_y + height, margin_x : margin_x + width] = segments
+    stride = width + 2 * margin_x
+    # Where a track's pixels are looked up, and where they are counted.
+    offsets = (moved[:, 1] + margin_y) * stride + (moved[:, 0] + margin_x)
+    first_bins = np.arange(len(shifts), dtype=np.int32) * bins + 1
+    found = framed.ravel().take(rows * np.int32(stride) + columns + offsets.take(owners))
+    counts = np.bincount(found + first_bins.take(owners), minlength=len(shifts) * bins)
+    shared = counts.reshape(len(shifts), bins)[:, : count + 1]
     areas = np.bincount(segments.ravel() + 1, minlength=count + 1)[1:]
     union = shared.sum(axis=1)[:, None] + areas - shared[:, 1:]
     return shared[:, 1:] / np.maximum(union, 1)
