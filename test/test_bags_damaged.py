@@ -62,6 +62,12 @@ def test_compressed(tmp_path, plugin, mode, part):
     check(source, range(COUNT))
     expected = ["no metadata.yaml: how many messages there were is unknown"] if "without" in part else []
     assert source.losses == expected
+    check(source.part(7, 12), range(7, 12))
+    check(source.part(3).part(4, -2), range(7, COUNT - 2))
+    check(source.part(12, 7), [])
+    check(source.part(COUNT), [])
+    assert [source.index_at(1e-9 * s) for s in (0, 4, 19, 20)] == [0, 4, 19, COUNT]
+    assert [source.part(5).index_at(1e-9 * s) for s in (-1, 2, 15)] == [0, 2, COUNT - 5]
 
 
 def divided(tmp_path, plugin):
@@ -89,7 +95,45 @@ def test_several_files(tmp_path, plugin):
     assert [recorded - START_NS for _, recorded, _ in messages] == list(range(3, 11))
     (bag / "metadata.yaml").unlink()
     check(open_source(bag), range(12))  # file 10 after file 9
+    check(open_source(bag).part(2, 11), range(2, 11))
     assert len(names) == 12
+
+
+@pytest.mark.parametrize("plugin", list(StoragePlugin))
+def test_a_part_reads_no_other_messages(tmp_path, plugin, monkeypatch):
+    source = open_source(write(tmp_path / "bag", plugin))
+    deserialized, store = [], type(source.bag)._whole
+
+    def watched(*arguments):
+        for entry in store(*arguments):
+            deserialized.append(entry[2])
+            yield entry
+
+    monkeypatch.setattr(type(source.bag), "_whole", watched)
+    check(source.part(15, 18), range(15, 18))
+    assert deserialized == [START_NS + i for i in range(15, 18)]
+
+
+@pytest.mark.parametrize("plugin", list(StoragePlugin))
+def test_messages_of_one_moment_are_counted_apart(tmp_path, plugin):
+    bag = write_at_once(tmp_path / "bag", plugin, [0, 0, 0, 1, 1, 2])
+    source = open_source(bag)
+    values = [int(f.image.data[0]) for f in source]
+    assert values == list(range(6))
+    for start, stop in ((1, 3), (2, 4), (4, 6), (0, 5)):
+        assert [int(f.image.data[0]) for f in source.part(start, stop)] == values[start:stop]
+
+
+def write_at_once(path, plugin, times):
+    """A bag of pictures of one pixel, each with its number, recorded at these nanoseconds."""
+    types = (STORE.types[n] for n in ("builtin_interfaces/msg/Time", "std_msgs/msg/Header", "sensor_msgs/msg/Image"))
+    time, head, image = types
+    with Writer(path, version=9, storage_plugin=plugin) as writer:
+        connection = writer.add_connection("/cam/image_raw", image.__msgtype__, typestore=STORE)
+        for i, moment in enumerate(times):
+            content = image(head(time(5, i), "cam"), 1, 1, "mono8", 0, 1, np.array([i], np.uint8))
+            writer.write(connection, START_NS + moment, STORE.serialize_cdr(content, image.__msgtype__))
+    return path
 
 
 @pytest.mark.parametrize("plugin", list(StoragePlugin))

@@ -144,6 +144,18 @@ def test_the_command_in_the_report_does_it_again(reports):
     assert arguments.output == str(reports / "plain") and arguments.pictures == 3 and arguments.topic is None
 
 
+def test_a_part_of_the_recording(reports, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate_bag, "load_from_arguments", lambda arguments: Model())
+    options = [str(reports / "my bag"), "--weights", str(reports / "weights.safetensors"), "--output", str(tmp_path)]
+    assert main(["evaluate-bag", *options, "--start", "0.2", "--stop", "0.5"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [row["stamp_ns"] for row in report["per_frame"]] == [10**9 + i * 10**8 for i in (2, 3, 4)]
+    assert report["frames"]["with_truth"] == 3 and "--start 0.2 --stop 0.5" in report["command"]
+    capsys.readouterr()
+    assert main(["evaluate-bag", *options, "--start", "0.8"]) == 2
+    assert "expected frames between 0.8 s and the end, found none among 8" in capsys.readouterr().err
+
+
 def test_the_page_is_whole_and_needs_no_network(reports):
     text = (reports / "truth/report.html").read_text()
     page = Page(text)

@@ -143,7 +143,7 @@ def test_counts_and_accuracy_of_a_run(street, tmp_path, monkeypatch, stop_signal
 def test_at_a_node_that_runs_already(street, tmp_path, ros_domain, start_process):
     node = start_process([*NODE, "--ros-args", "-r", "__node:=other", "-r", "image_raw:=/front/image_raw"], 50)
     command = [sys.executable, "-m", "yoso_ros", "evaluate-bag", street, "--live", "--node", "/other"]
-    command += ["--input-topic", "/front/image_raw", "--hz", "10", "--frames", "8", "--no-truth"]
+    command += ["--input-topic", "/front/image_raw", "--hz", "10", "--frames", "8", "--no-truth", "--start", "0.3"]
     live = start_process([*command, "--output", tmp_path / "out"], 50)
     assert live.wait() == 0, live.output()
     assert node.returncode is None
@@ -151,6 +151,7 @@ def test_at_a_node_that_runs_already(street, tmp_path, ros_domain, start_process
     assert report["live"]["frames"]["played"] == 8 and report["live"]["frames"]["answered"] >= 6
     assert report["live"]["memory_mb"] is None and report["live"]["node"] == "/other" and "answered" not in report
     assert report["live"]["reached_hz"] == pytest.approx(10, rel=0.1) and report["weights"] == "of the running node"
+    assert [row["stamp_ns"] for row in report["per_frame"]] == [f.stamp_ns for f in open_source(street)][6:14]
     assert "8 frames at" in live.output() and "% of one core" not in live.output()
 
 

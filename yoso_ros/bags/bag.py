@@ -1,27 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """A rosbag2 (or rosbag1) recording: its topics and messages, whole or damaged, with what is lost. No ROS is needed."""
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 from rosbags.highlevel import AnyReader
+from tqdm import tqdm
 
 from yoso_ros.bags.linear import is_storage_file, read_storage_file, uncompressed
 from yoso_ros.bags.message_types import typestore
 from yoso_ros.errors import InputError
 
 METADATA = "metadata.yaml"
+SILENT_S = 2  # an opening that takes longer shows how far it is
 
 
 @dataclass(slots=True)
 class Topic:
-    """One topic: message type, readable messages, and when the first and last were recorded, in nanoseconds."""
+    """One topic.
+
+    Attributes:
+        type: of its messages. times_ns: when each readable message was recorded, nanoseconds, rising.
+    """
 
     type: str
-    count: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
+    times_ns: array = field(default_factory=lambda: array("q"))
+
+    @property
+    def count(self):
+        """Readable messages."""
+        return len(self.times_ns)
+
+    @property
+    def first_ns(self):
+        """When the first message was recorded, nanoseconds."""
+        return self.times_ns[0]
+
+    @property
+    def last_ns(self):
+        """When the last message was recorded, nanoseconds."""
+        return self.times_ns[-1]
 
 
 class Bag:
@@ -46,13 +66,13 @@ class Bag:
         self.custom_data = metadata.get("custom_data") or {}
         self._is_damaged = False
         try:
-            self.topics = _survey(self._whole(None))
+            self.topics = _survey(_shown(self._whole(None), metadata))
             return
         except Exception as error:  # the library lets errors of SQLite, mcap, YAML and its asserts through
             reason = " ".join(str(error).split()) or type(error).__name__
         self._is_damaged = True
         self._files = _storage_files(self._path, metadata, self._lost.append)
-        self.topics = _survey(self._linear(self._lost.append))
+        self.topics = _survey(_shown(self._linear(self._lost.append), metadata))
         if not self.topics:
             raise InputError(f"{self.name}: expected a rosbag2 recording; it cannot be read: {reason}")
         if fault:
@@ -60,7 +80,7 @@ class Bag:
         self._lost += self._missing_messages(metadata)
 
     def messages(self, topics, start_ns=None, stop_ns=None):
-        """Read the messages of some topics in the order of recording.
+        """Read the messages of some topics in the order of recording; a whole recording is read from `start_ns` on.
 
         Args:
             topics: names; those that the recording lacks are passed over.
@@ -114,10 +134,14 @@ class Bag:
 def _survey(messages):
     topics = {}
     for topic, kind, recorded, *_ in messages:
-        entry = topics.setdefault(topic, Topic(kind, 0, recorded, recorded))
-        entry.count += 1
-        entry.first_ns, entry.last_ns = min(entry.first_ns, recorded), max(entry.last_ns, recorded)
+        topics.setdefault(topic, Topic(kind)).times_ns.append(recorded)
+    for entry in topics.values():
+        entry.times_ns = array("q", sorted(entry.times_ns))
     return topics
+
+
+def _shown(messages, metadata):
+    return tqdm(messages, "open", metadata.get("message_count"), unit="message", delay=SILENT_S, leave=False)
 
 
 def _read_metadata(path):

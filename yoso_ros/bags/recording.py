@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames from rosbag2 (and rosbag1) recordings, read by the rosbags library: no ROS installation is needed."""
 
+import copy
+import itertools
+from bisect import bisect_left
+
 import numpy as np
 
 from yoso_ros.bags.bag import Bag
@@ -22,7 +26,8 @@ class Recording:
         topic: image topic; None takes the only camera topic there is.
 
     Attributes:
-        name: the path; rate_hz: mean rate of the topic; topic: its name; bag: the `Bag`, which knows what is lost.
+        name: the path; rate_hz: mean rate of the topic; topic: its name; bag: the `Bag`, which knows what is lost;
+        first: number of the first frame in the whole recording.
 
     Raises:
         InputError: nothing can be read, no camera topic, or several (the message lists them).
@@ -32,13 +37,25 @@ class Recording:
         self.name, self.bag = str(path), Bag(path)
         self.topic = self._choose(topic)
         chosen = self.bag.topics[self.topic]
-        self._is_raw, self._length = chosen.type == IMAGE, chosen.count
+        self._is_raw, self._times_ns = chosen.type == IMAGE, chosen.times_ns
+        self.first, self._end = 0, chosen.count
         self._info_topic = _camera_info_topic(self.bag.topics, self.topic)
         seconds = (chosen.last_ns - chosen.first_ns) / 1e9
         self.rate_hz = (chosen.count - 1) / seconds if seconds > 0 else DEFAULT_RATE
 
     def __len__(self):
-        return self._length
+        return self._end - self.first
+
+    def index_at(self, seconds):
+        """Number of the first frame that was recorded so long after the first one, or later: int, `len()` for none."""
+        return bisect_left(self._times_ns, self._times_ns[self.first] + round(1e9 * seconds), self.first) - self.first
+
+    def part(self, start=0, stop=None):
+        """The frames from number `start` up to `stop` (None for the end): a `Recording` that reads no others."""
+        chosen = range(self.first, self._end)[start:stop]
+        part = copy.copy(self)
+        part.first, part._end = chosen.start, max(chosen.start, chosen.stop)
+        return part
 
     @property
     def losses(self):
@@ -49,13 +66,22 @@ class Recording:
         infos = self._camera_infos()
         # A calibration seldom changes: without one of the same stamp the last one holds.
         info, last_stamp = next(iter(infos.values()), None), -1
-        for _, recorded, message in self.bag.messages([self.topic]):
+        for _, recorded, message in self._messages():
             info = infos.get(stamp_ns(message), info)
             # Frames are told apart by their stamps; a recorder that left them empty still has its own clock.
             stamp = stamp_ns(message) if stamp_ns(message) > last_stamp else max(recorded, last_stamp + 1)
             last_stamp = stamp
             image = _raw_image(message) if self._is_raw else CompressedImage(message.format, message.data)
             yield Frame(stamp, message.header.frame_id, image, info)
+
+    def _messages(self):
+        if not len(self):
+            return iter(())
+        start = self._times_ns[self.first]
+        found = self.bag.messages([self.topic], start, self._times_ns[self._end - 1] + 1)
+        # Several messages may have been recorded at the same time.
+        skipped = self.first - bisect_left(self._times_ns, start)
+        return itertools.islice(found, skipped, skipped + len(self))
 
     def _camera_infos(self):
         """Calibrations by their stamp in nanoseconds; equal ones are one object."""

@@ -20,6 +20,8 @@ def add_arguments(parser):
     """Declare the options."""
     parser.add_argument("bag", help="the recording: a folder, .mcap or .db3")
     parser.add_argument("--topic", help="image topic, where there are several cameras")
+    parser.add_argument("--start", type=float, metavar="S", help="leave out the first seconds of the recording")
+    parser.add_argument("--stop", type=float, metavar="S", help="stop so many seconds after its first frame")
     parser.add_argument(
         "--truth", metavar="PREFIX", help="panoptic topics with the truth (default: /ground_truth/panoptic if there)"
     )
@@ -51,6 +53,7 @@ def run(arguments):
     source = open_source(arguments.bag, arguments.topic)
     if not hasattr(source, "bag"):
         raise InputError(f"{arguments.bag}: expected a recording (rosbag2 folder, .mcap, .db3); see yoso-ros bag")
+    source = _part(source, arguments)
     output = Path(arguments.output)
     if arguments.live:
         _run_live(arguments, source, output)
@@ -58,6 +61,19 @@ def run(arguments):
         _run_every_frame(arguments, source, output)
     print(f"{output}/report.html")
     return 0
+
+
+def _part(source, arguments):
+    if arguments.start is None and arguments.stop is None:
+        return source
+    start = source.index_at(arguments.start or 0.0)
+    stop = len(source) if arguments.stop is None else source.index_at(arguments.stop)
+    if start >= stop:
+        raise InputError(
+            f"--start and --stop: expected frames between {arguments.start or 0:g} s and "
+            f"{arguments.stop if arguments.stop is not None else 'the end'}, found none among {len(source)}"
+        )
+    return source.part(start, stop)
 
 
 def _run_every_frame(arguments, source, output):

@@ -95,7 +95,7 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
     node = "/" + arguments.node.strip("/") if arguments.node else None
     with tempfile.TemporaryDirectory(dir=output, prefix=".answers.") as folder:
         answers, accuracy, sweep = Path(folder) / "answers", {}, {}
-        camera = ["player", str(arguments.bag), source.topic, prefix]
+        camera = ["player", str(arguments.bag), source.topic, prefix, str(source.first)]
         remappings = {name: prefix + name for name in names}
         parameters = _parameters(arguments, frame.kind)
         with open_bench(camera, output / "node.log", parameters, remappings, attach_to=node) as bench:

@@ -72,10 +72,10 @@ def _answer(value):
     print(json.dumps(value), flush=True)
 
 
-def main(source, topic, prefix):
-    """Serve stdin until its end; an empty topic is the only camera topic."""
+def main(source, topic, prefix, first="0"):
+    """Serve stdin until its end, with the frames from number `first` on; an empty topic is the only camera topic."""
     rclpy.init(args=[])
-    player = ReplayPlayer(open_source(source, topic or None), prefix)
+    player = ReplayPlayer(open_source(source, topic or None).part(int(first)), prefix)
     _answer("ready")
     player.serve(sys.stdin)
     rclpy.shutdown()
