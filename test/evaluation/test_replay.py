@@ -258,9 +258,12 @@ def test_a_change_of_size_is_no_change_of_class():
 
 LONG_RUN = """
 import sys
+from types import SimpleNamespace
 import numpy as np
 from yoso_ros.bags import open_source
 from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_set_of
+from yoso_ros.evaluation.distance import DistanceBands
+from yoso_ros.evaluation.frame_counts import FrameCounts
 from yoso_ros.evaluation.replay import evaluate_recording
 from yoso_ros.evaluation.worst_frames import WorstFrames
 from yoso_ros.results import PanopticResult, segments_of
@@ -275,6 +278,7 @@ class Threshold:
         self.label_set = label_set
     def __call__(self, image):
         panoptic = (image[..., 0] // 128).astype(np.uint16) << 8
+        panoptic[image[..., 1] > 200] = self.label_set.thing_ids[0] << 8 | 1
         semantic = (panoptic >> 8).astype(np.uint8)
         return PanopticResult(panoptic, semantic, semantic, segments_of(panoptic, self.label_set), {"inference": 1.0})
 
@@ -285,7 +289,18 @@ def observe(frame):
     worst.add(frame)
     sizes.append(resident())
 labels = Labels(source.bag, TRUTH_PREFIX)
-report = evaluate_recording(Threshold(label_set), source, decode_image, labels, label_set, observe, progress=False)
+random = np.random.default_rng(0)
+more = {
+    "depth": SimpleNamespace(at=lambda stamp: random.uniform(0, 30, (120, 160)).astype(np.float32)),
+    "bands": DistanceBands(label_set),
+    "frame_counts": FrameCounts(label_set),
+}
+report = evaluate_recording(
+    Threshold(label_set), source, decode_image, labels, label_set, observe, progress=False, **more
+)
+assert report["tracking"]["true_tracks"] == 7 and report["tracking"]["matches"] >= 0
+assert sum(row["pixels"] for row in report["distance"]) == 1000 * 120 * 160
+assert len(more["frame_counts"].compute().names) == 1000
 print(report["frames"]["with_truth"], len(worst.compute()), sizes[200], max(sizes[900:]))
 """
 
@@ -305,10 +320,12 @@ def test_memory_does_not_grow_over_a_thousand_frames(tmp_path, storage):
             random = np.random.default_rng(index)
             image = random.integers(0, 256, (120, 160, 3), np.uint8)
             ids = cv2.resize(
-                random.integers(1, 3, (6, 8)).astype(np.uint8), (160, 120), interpolation=cv2.INTER_NEAREST
+                random.integers(1, 4, (6, 8)).astype(np.uint8), (160, 120), interpolation=cv2.INTER_NEAREST
             )
             stuff = [c.dataset_id for c in label_set.classes if not c.is_thing]
             segments = [{"id": i, "category_id": stuff[i - 1], "iscrowd": 0} for i in (1, 2)]
+            thing = label_set.classes[label_set.thing_ids[0]].dataset_id
+            segments.append({"id": 3, "category_id": thing, "iscrowd": 0, "track_id": 1 + index % 7})
             return SimpleNamespace(
                 image=image, ids=ids.astype(np.int32), segments=segments, image_id=index, file_name=str(index)
             )
@@ -321,4 +338,5 @@ def test_memory_does_not_grow_over_a_thousand_frames(tmp_path, storage):
     assert done.returncode == 0, done.stderr
     with_labels, pictures, early, late = done.stdout.split()
     assert (with_labels, pictures) == ("1000", "3")
+    print(f"{early} MiB after 200 frames, {late} MiB at the end")
     assert float(late) - float(early) < 8, f"{early} MiB after 200 frames, {late} MiB at the end"
