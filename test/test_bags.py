@@ -97,6 +97,18 @@ def test_raw_images_with_padding_and_calibration(tmp_path, plugin, single_file):
             assert (frame.image.encoding, frame.image.step) == ("bgr8", 21)
             np.testing.assert_array_equal(frame.image.data.reshape(4, 21)[:, :18].reshape(4, 6, 3), image)
             assert frame.camera_info.k[0] == 100.0 + i and frame.camera_info.d == (0.1, 0.2, 0, 0, 0)
+    assert [f.camera_info.k[0] for f in source.part(2, 4)] == [102.0, 103.0]
+
+
+def test_the_calibration_that_holds_may_be_old(tmp_path):
+    stamps = [START_NS + i * 10**9 for i in range(30)]
+    messages = [("/cam/image_raw", stamp, raw(stamp, pictures(1)[0])) for stamp in stamps]
+    messages += [("/cam/camera_info", stamps[i] + 1000, camera_info(stamps[i], 100.0 + i)) for i in (2, 14)]
+    source = open_source(write_bag(tmp_path / "bag", sorted(messages, key=lambda m: m[1])))
+    focal = [f.camera_info.k[0] for f in source]
+    assert focal == [102.0] * 14 + [114.0] * 16
+    assert [f.camera_info.k[0] for f in source.part(10, 20)] == focal[10:20]
+    assert [f.camera_info.k[0] for f in source.part(25)] == focal[25:]
 
 
 def test_compressed_images_keep_their_bytes(tmp_path):

@@ -3,7 +3,7 @@
 
 import copy
 import itertools
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from yoso_ros.errors import InputError
 
 # Encodings of depth and label images, which no camera picture has.
 NOT_A_PICTURE = ("16UC1", "16SC1", "32SC1", "32FC1", "64FC1", "16UC2", "32FC2", "32FC3")
+APART_NS = 10**9  # between the recording of a picture and of its calibration, at most
 DEFAULT_RATE = 10.0  # frames/s of a recording with a single frame
 
 
@@ -84,9 +85,14 @@ class Recording:
         return itertools.islice(found, skipped, skipped + len(self))
 
     def _camera_infos(self):
-        """Calibrations by their stamp in nanoseconds; equal ones are one object."""
+        """Calibrations of the frames by their stamp in nanoseconds; equal ones are one object."""
         infos, known = {}, {}
-        for _, _, message in self.bag.messages([self._info_topic]):
+        if self._info_topic is None or not len(self):
+            return infos
+        times = self.bag.topics[self._info_topic].times_ns
+        first, last = self._times_ns[self.first] - APART_NS, self._times_ns[self._end - 1] + APART_NS
+        holds = times[max(0, bisect_right(times, first) - 1)]  # the last one before the first frame
+        for _, _, message in self.bag.messages([self._info_topic], min(first, holds), last):
             info = _camera_info(message)
             infos[stamp_ns(message)] = known.setdefault(info, info)
         return infos
