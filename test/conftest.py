@@ -2,6 +2,8 @@
 """What all tests share: two threads per process at most, and the way to the data that is kept outside the project."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,28 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"needs the shared data: no folder {folder}; set YOSO_SHARED to where it is")
     return folder
+
+
+@pytest.fixture
+def screenshot(tmp_path):
+    """`screenshot(page, height)` -> int (height, 1140, 3) RGB: how a browser without a network shows a file."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("needs chromium or google-chrome to look at the page")
+    # Not needed by tests of the plain package.
+    import cv2
+
+    def take(page, height):
+        picture = tmp_path / "page.png"
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        command += [f"--window-size=1140,{height}", f"--screenshot={picture}"]
+        command += [f"--user-data-dir={tmp_path}/profile", "--host-resolver-rules=MAP * ~NOTFOUND", page.as_uri()]
+        subprocess.run(command, check=True, capture_output=True, timeout=50)
+        shown = cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB).astype(int)
+        assert shown.shape == (height, 1140, 3)
+        return shown
+
+    return take
 
 
 @pytest.fixture(scope="session")

@@ -122,6 +122,17 @@ def test_two_runs(runs, capsys):
     assert LABELS.classes[THING].name in markdown and "--seed=3" in markdown
 
 
+def test_a_browser_shows_it(runs, screenshot):
+    output = runs / "seen"
+    assert main(["compare", str(runs / "wrong"), str(runs / "right"), "--output", str(output), "--pictures", "2"]) == 0
+    page = output / "comparison.html"
+    shown = screenshot(page, 3000)
+    # Grey bars, for no difference is sure; text; two frames with overlays in colour.
+    assert (np.abs(shown - (0xB8, 0xB8, 0xB0)).max(axis=-1) < 6).sum() > 3000
+    assert (np.abs(shown - 0x22).max(axis=-1) < 6).sum() > 10_000
+    assert (shown.max(axis=-1) - shown.min(axis=-1) > 60).sum() > 20_000
+
+
 def test_a_run_and_itself(runs, capsys):
     assert main(["compare", str(runs / "wrong"), str(runs / "wrong"), "--output", str(runs / "same")]) == 0
     assert "No difference" in capsys.readouterr().out

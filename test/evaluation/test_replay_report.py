@@ -7,8 +7,6 @@ import hashlib
 import json
 import re
 import shlex
-import shutil
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -188,17 +186,8 @@ def test_the_page_without_truth(reports):
     assert report["per_frame"][0]["PQ"] is None and "NaN" not in (reports / "plain/report.json").read_text()
 
 
-def test_a_browser_shows_it(reports, tmp_path):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("needs chromium or google-chrome to look at the page")
-    picture = tmp_path / "page.png"
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1140,3000"]
-    command += [f"--user-data-dir={tmp_path}/profile", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    page = (reports / "truth/report.html").as_uri()
-    subprocess.run([*command, f"--screenshot={picture}", page], check=True, capture_output=True, timeout=50)
-    shown = cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB).astype(int)
-    assert shown.shape == (3000, 1140, 3)
+def test_a_browser_shows_it(reports, screenshot):
+    shown = screenshot(reports / "truth/report.html", 3000)
     # The colours of the plots: bars and lines blue, the diagonal of the confusion matrix green, the errors red.
     for color, least in (((0x44, 0x77, 0xAA), 2000), ((34, 119, 51), 300)):
         assert (np.abs(shown - color).max(axis=-1) < 12).sum() > least

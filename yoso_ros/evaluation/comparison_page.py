@@ -95,7 +95,7 @@ def _classes(comparison):
 
 
 def _frames(comparison):
-    for row in comparison["per_frame"][:FRAMES]:
+    for row in (row for row in comparison["per_frame"][:FRAMES] if row["difference"]):
         yield frame_name(row["name"]), number(row["PQ_a"]), number(row["PQ_b"]), _signed(row["difference"])
 
 
