@@ -122,6 +122,18 @@ def test_two_runs(runs, capsys):
     assert LABELS.classes[THING].name in markdown and "--seed=3" in markdown
 
 
+def test_a_live_run_is_said_to_be_one(runs, tmp_path):
+    report = json.loads((runs / "wrong" / "report.json").read_text()) | {
+        "live": {"latency_ms": {"p50": 7.0, "p95": 8.0}}
+    }
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    (tmp_path / "frames.npz").write_bytes((runs / "wrong" / "frames.npz").read_bytes())
+    assert main(["compare", str(tmp_path), str(runs / "right"), "--output", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| accuracy | streaming: newest answer at each frame | each answer on its own frame |" in text
+    assert "| ms per frame, p95 | 8.0 |" in text
+
+
 def test_a_browser_shows_it(runs, screenshot):
     output = runs / "seen"
     assert main(["compare", str(runs / "wrong"), str(runs / "right"), "--output", str(output), "--pictures", "2"]) == 0

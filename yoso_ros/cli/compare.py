@@ -48,7 +48,7 @@ def run(arguments):
     comparison = {
         "command": shlex.join(["yoso-ros", "compare", arguments.run_a, arguments.run_b, *options]),
         **{
-            side: {"folder": str(folder), **{name: report[name] for name in RUN_FACTS if name in report}}
+            side: {"folder": str(folder), **_facts(report)}
             for side, folder, report in zip("ab", folders, reports, strict=True)
         },
         **result,
@@ -62,6 +62,16 @@ def run(arguments):
     print(verdict(comparison))
     print(f"{output}/comparison.html")
     return 0
+
+
+def _facts(report):
+    facts = {name: report[name] for name in RUN_FACTS if name in report}
+    if "live" not in report:
+        return facts | {"accuracy": "each answer on its own frame"}
+    return facts | {
+        "accuracy": "streaming: newest answer at each frame",
+        "latency_ms": {"total": report["live"]["latency_ms"]},
+    }
 
 
 def _report(folder):

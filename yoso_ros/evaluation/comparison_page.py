@@ -21,7 +21,8 @@ def html_page(comparison, pictures=()):
 
     Args:
         comparison: dict of `compare_runs` with "command" and "a" and "b", each a dict with "folder" and what its report
-            says of "model", "weights", "backend", "bag" or "data", "command", and "latency_ms" or "timings_ms".
+            says of "model", "weights", "backend", "bag" or "data", "command" and "latency_ms", and "accuracy": what the
+            answers were held against.
         pictures: list of (name of the frame, dict of title to JPEG bytes).
     """
     pq, frames = comparison["measures"]["PQ"], comparison["frames"]
@@ -101,7 +102,7 @@ def _frames(comparison):
 
 def _runs(comparison):
     runs = comparison["a"], comparison["b"]
-    for name in ("folder", "bag", "data", "model", "weights", "backend", "command"):
+    for name in ("folder", "bag", "data", "model", "weights", "backend", "accuracy", "command"):
         if any(run.get(name) for run in runs):
             yield name, *(run.get(name) or "-" for run in runs)
     totals = [(run.get("latency_ms") or {}).get("total") for run in runs]
