@@ -53,10 +53,8 @@ def test_backbone_and_neck_are_quantised_and_offsets_and_decoder_are_not(quantiz
 
 
 def test_offset_convolutions_are_found_in_the_graph(quantized, monkeypatch):
-    from yoso_ros.inference.quantize import offset_convolutions
-
     monkeypatch.setenv("YOSO_CACHE", str(quantized[1]))
-    names = offset_convolutions(openvino_graph.read_graph(openvino.Core(), quantized[0]))
+    names = openvino_graph.offset_nodes(openvino_graph.read_graph(openvino.Core(), quantized[0]), "Convolution")
     assert len(names) == 3 and all(f"upsamples.{i}.offset" in name for i, name in enumerate(names))
 
 
@@ -73,6 +71,22 @@ def test_engine_runs_the_kept_graph_near_the_network_for_another_size(quantized,
     # Eight bits, and random weights whose masks are cut at a threshold: alike, not equal.
     assert np.corrcoef(mask_logits.ravel(), expected.ravel())[0, 1] > 0.9
     assert np.abs(mask_logits - expected).max() > 1e-3 * np.abs(expected).max(), "this is not int8"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_sampling_stays_in_float32(quantized, monkeypatch, precision):
+    model, cache, _ = quantized
+    monkeypatch.setenv("YOSO_CACHE", str(cache))
+    engine = create_engine("openvino", model, "cpu", precision)
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    nodes = {}
+    for node in engine._request.get_compiled_model().get_runtime_model().get_ops():
+        info = {key: str(node.get_rt_info()[key].value) for key in ("layerType", "outputPrecisions")}
+        nodes.setdefault(info["layerType"], []).append((node.get_friendly_name(), info["outputPrecisions"]))
+    assert [found for _, found in nodes["DeformableConvolution"]] == ["f32"] * 3
+    assert any(found == "bf16" for kind in nodes.values() for _, found in kind) == ("BF16" in capabilities)
+    offsets = [found for name, found in nodes["Convolution"] if ".offset" in name]
+    assert len(offsets) == 3 and set(offsets) == {"f32"}
 
 
 def test_other_weights_and_an_empty_cache_are_told_what_to_do(quantized, monkeypatch, tmp_path):

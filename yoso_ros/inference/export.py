@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from yoso_ros.errors import InputError
-from yoso_ros.inference.fold import fold_batch_norms
+from yoso_ros.inference.fold import fold_batch_norms, fold_location
 from yoso_ros.inference.preprocess import STRIDE
 from yoso_ros.models.deformable_conv import ModulatedDeformConv2d, modulated_deform_conv2d
 
@@ -79,6 +79,7 @@ def prepare(model, variant="portable"):
     if variant not in VARIANTS:
         raise InputError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
     model = fold_batch_norms(model)
+    fold_location(model)
     if variant == "tensorrt":
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch normalisation folded into the convolutions before it: equal outputs in evaluation mode, fewer passes."""
+"""Networks with less work and equal outputs in evaluation mode: normalisation and location convolution folded away.
+
+Legend: `B` batch, `N` proposals, `D` hidden, `A` channels of the map before the location convolution; `H W` stride 4.
+"""
 
 import copy
 
@@ -47,3 +50,52 @@ def _fold(conv, norm):
     dtype = conv.weight.dtype
     conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+
+
+def fold_location(network):
+    """Replace the location convolution and the decoder of a network by a `ProjectedDecoder`; changes the network."""
+    network.decoder = ProjectedDecoder(network.neck.location_conv, network.decoder).eval().requires_grad_(False)
+    network.neck.location_conv = nn.Identity()
+
+
+class ProjectedDecoder(nn.Module):
+    """A decoder that works on the map before the location convolution, which has half as many channels.
+
+    The convolution is 1x1 and linear, features = W x + b, and the decoder uses the features in products only. So a sum
+    of features over a mask is W (sum of x) + area b, and kernels times features are (kernels W) x + kernels b: half the
+    work in the five products over the map, which are nine tenths of the decoder's, and no convolution.
+
+    Args:
+        location: 1x1 convolution A -> D.
+        decoder: a `SeparableDynamicDecoder`.
+    """
+
+    def __init__(self, location, decoder):
+        super().__init__()
+        self.temperature, self.stages = decoder.temperature, decoder.stages
+        self.weight = nn.Parameter(location.weight.flatten(1))
+        self.bias = nn.Parameter(location.bias)
+        self.kernels = nn.Parameter(decoder.kernels.weight.flatten(1))
+        # In float64, rounded once.
+        kernels, bias = self.kernels.double(), decoder.kernels.bias.double()
+        self.mask_kernels = nn.Parameter((kernels @ self.weight.double()).to(self.weight.dtype))
+        self.mask_bias = nn.Parameter((kernels @ self.bias.double() + bias).to(self.weight.dtype))
+
+    def forward(self, x, all_stages=False):
+        """x (B, A, H, W) -> [(class_logits (B, N, C+1), mask_logits (B, N, H, W))], those of the last stage.
+
+        Raises:
+            ValueError: all stages are asked for, which is for training; this decoder is for inference.
+        """
+        if all_stages:
+            raise ValueError("expected a network in evaluation mode: this decoder has the last stage only")
+        height, width = x.shape[-2:]
+        x = x.flatten(2)
+        kernels = self.kernels.expand(x.shape[0], -1, -1)
+        mask_logits = self.mask_kernels @ x + self.mask_bias[:, None]
+        for index, stage in enumerate(self.stages):
+            inside = (mask_logits > 0).to(x.dtype)
+            value = torch.bmm(inside, x.transpose(1, 2)) @ self.weight.t() + inside.sum(2, keepdim=True) * self.bias
+            kernels, class_logits, mask_kernels = stage.refine(kernels, value, index == len(self.stages) - 1)
+            mask_logits = torch.bmm(mask_kernels @ self.weight, x) + (mask_kernels @ self.bias)[..., None]
+        return [(class_logits / self.temperature, mask_logits.unflatten(-1, (height, width)))]

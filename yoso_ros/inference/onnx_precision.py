@@ -18,7 +18,7 @@ _HALF_OPERATORS = {
     "MaxPool": None,
     "Resize": 1,
 }
-LAST_WEIGHT = "network.neck.location_conv.weight"  # of the convolution whose output the decoder takes
+LAST_WEIGHT = "network.neck.output_conv.weight"  # of the last convolution before the decoder
 
 
 def reduce_precision(proto, precision):

@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from xml.etree import ElementTree
 
 import torch
 
@@ -25,6 +26,9 @@ from yoso_ros.inference.export import TRACED_SHAPE, prepare
 _LOG = logging.getLogger(__name__)
 FULL, QUANTIZED = "openvino", "openvino-int8"  # kinds of kept graphs
 GRAPH_FILE = "graph.xml"  # its weights lie beside it in graph.bin
+# Operations through which an offset or a modulation mask comes from the convolution that makes it.
+_PASSED = {"VariadicSplit", "Split", "Sigmoid", "Slice", "StridedSlice", "Convert", "Add"}
+_OFFSET, _MASK = 1, 3  # inputs of a DeformableConvolution
 MOST_KEPT = 4  # of one kind and configuration name: each has the size of the weights
 
 
@@ -124,6 +128,7 @@ def keep_graph(graph, folder):
         new.mkdir()
         try:
             openvino.save_model(graph, new / GRAPH_FILE, compress_to_fp16=False)
+            _keep_float32(new / GRAPH_FILE, offset_nodes(graph))
         except RuntimeError as error:  # OpenVINO's word for a full disk
             raise OSError(str(error)) from error
         if folder.exists():  # a broken one, or that of another process at the same time
@@ -133,6 +138,42 @@ def keep_graph(graph, folder):
     known = sorted(folder.parent.glob(f"{kind}-" + 16 * "?"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in known[MOST_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def offset_nodes(graph, kind=None):
+    """Names of the operations that make offsets and masks of deformable convolutions in an OpenVINO model: sorted list.
+
+    Args:
+        graph: an `openvino.Model`.
+        kind: type of operation, such as "Convolution"; None for all, from the convolutions on.
+    """
+    found = set()
+    for node in graph.get_ops():
+        if node.get_type_name() != "DeformableConvolution":
+            continue
+        waiting = [node.input_value(index).get_node() for index in (_OFFSET, _MASK)]
+        while waiting:
+            source = waiting.pop()
+            if source.get_type_name() in (*_PASSED, "Convolution"):
+                if kind in (None, source.get_type_name()):
+                    found.add(source.get_friendly_name())
+                if source.get_type_name() != "Convolution":
+                    waiting += [value.get_node() for value in source.input_values()]
+    return sorted(found)
+
+
+def _keep_float32(path, names):
+    """Mark operations of a written graph so that a bfloat16 run computes them in float32.
+
+    In the file, because the mark is of a kind that OpenVINO lets Python read but not set.
+    """
+    tree = ElementTree.parse(path)
+    for layer in tree.getroot().find("layers"):
+        if layer.get("name") in names:
+            notes = layer.find("rt_info")
+            notes = ElementTree.SubElement(layer, "rt_info") if notes is None else notes
+            ElementTree.SubElement(notes, "attribute", name="precise", version="0")
+    tree.write(path)
 
 
 def _read(core, folder):

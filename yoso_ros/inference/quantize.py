@@ -10,13 +10,10 @@ import contextlib
 import logging
 
 from yoso_ros.errors import InputError
-from yoso_ros.inference.openvino_graph import QUANTIZED, graph_folder, keep_graph, read_graph
+from yoso_ros.inference.openvino_graph import QUANTIZED, graph_folder, keep_graph, offset_nodes, read_graph
 from yoso_ros.inference.preprocess import batch_frames, network_size, resize_frame
 
-# Operations through which an offset or a modulation mask comes from the convolution that makes it.
-_PASSED = {"VariadicSplit", "Split", "Sigmoid", "Slice", "StridedSlice", "Convert", "Add"}
-_OFFSET, _MASK = 1, 3  # inputs of a DeformableConvolution
-_FLOAT_PARTS = (r".*network\.decoder\..*",)  # by the names that operations have from the modules of the network
+_FLOAT_PARTS = (r".*network\.decoder[./].*",)  # by the names that operations have from the modules of the network
 
 
 def quantize(model, frames):
@@ -57,27 +54,11 @@ def quantize(model, frames):
             preset=nncf.QuantizationPreset.MIXED,  # the logits and kernels have both signs
             subset_size=len(frames),
             # A network without one of them is quantised all the same.
-            ignored_scope=nncf.IgnoredScope(offset_convolutions(graph), list(_FLOAT_PARTS), validate=False),
+            ignored_scope=nncf.IgnoredScope(offset_nodes(graph, "Convolution"), list(_FLOAT_PARTS), validate=False),
         )
     folder = graph_folder(model, QUANTIZED)
     keep_graph(quantized, folder)
     return folder
-
-
-def offset_convolutions(graph):
-    """Names of the convolutions that make offsets and masks of deformable convolutions in an OpenVINO model: sorted."""
-    found = set()
-    for node in graph.get_ops():
-        if node.get_type_name() != "DeformableConvolution":
-            continue
-        waiting = [node.input_value(index).get_node() for index in (_OFFSET, _MASK)]
-        while waiting:
-            source = waiting.pop()
-            if source.get_type_name() == "Convolution":
-                found.add(source.get_friendly_name())
-            elif source.get_type_name() in _PASSED:
-                waiting += [value.get_node() for value in source.input_values()]
-    return sorted(found)
 
 
 @contextlib.contextmanager

@@ -8,21 +8,23 @@ import torch
 from yoso_ros.errors import InputError
 from yoso_ros.inference.engines.devices import find_device
 from yoso_ros.inference.engines.torch_cuda import TorchCudaEngine
-from yoso_ros.inference.fold import fold_batch_norms
+from yoso_ros.inference.fold import fold_batch_norms, fold_location
 
 
 class TorchEngine:
     """Runs a network with torch on a CPU.
 
     Args:
-        model: network; it stays as it is, the engine runs a copy with its batch normalisations folded.
+        model: network; it stays as it is, the engine runs a copy with normalisations and location convolution folded.
         precision: "fp32" or "bf16" (by autocast; sampling positions stay in float32).
     """
 
     device = torch.device("cpu")
 
     def __init__(self, model, precision):
-        self.model = fold_batch_norms(model).to(self.device, memory_format=torch.channels_last)
+        network = fold_batch_norms(model)
+        fold_location(network)
+        self.model = network.to(self.device, memory_format=torch.channels_last)
         self.precision = precision
         self.backend = f"torch-cpu-{precision}"
 

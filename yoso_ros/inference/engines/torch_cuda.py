@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from yoso_ros.inference.cuda_graphs import GraphedNetwork
-from yoso_ros.inference.fold import fold_batch_norms
+from yoso_ros.inference.fold import fold_batch_norms, fold_location
 from yoso_ros.models.deformable_conv import ModulatedDeformConv2d, modulated_deform_conv2d
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -37,6 +37,7 @@ class MixedPrecisionNetwork(nn.Module):
     def __init__(self, model, dtype):
         super().__init__()
         network = fold_batch_norms(model)
+        fold_location(network)
         self.dtype = dtype
         self.backbone, self.neck, self.decoder = network.backbone, network.neck, network.decoder
         self.register_buffer("pixel_mean", network.pixel_mean)

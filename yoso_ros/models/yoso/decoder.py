@@ -65,6 +65,13 @@ class DecoderStage(nn.Module):
         The class logits are None where they are not asked for, and are not divided by the temperature.
         """
         value = pool_masked_features(mask_logits, features)
+        kernels, class_logits, mask_kernels = self.refine(kernels, value, with_classes)
+        height, width = features.shape[-2:]
+        mask_logits = torch.bmm(mask_kernels, features.flatten(2)).unflatten(-1, (height, width))
+        return kernels, class_logits, mask_logits
+
+    def refine(self, kernels, value, with_classes=True):
+        """What no map takes part in: kernels and pooled features (B, N, D) -> kernels, class logits, mask kernels."""
         for block in self.blocks:
             # The query of every block is the stage's own input; only the value is refined.
             value = block(kernels, value)
@@ -73,10 +80,7 @@ class DecoderStage(nn.Module):
         kernels = self.self_attention_norm(kernels + attended)
         kernels = self.ffn_norm(kernels + self.ffn(kernels))
         class_logits = self.class_predictor(self.class_branch(kernels)) if with_classes else None
-        mask_kernels = self.mask_predictor(self.mask_branch(kernels))
-        height, width = features.shape[-2:]
-        mask_logits = torch.bmm(mask_kernels, features.flatten(2)).unflatten(-1, (height, width))
-        return kernels, class_logits, mask_logits
+        return kernels, class_logits, self.mask_predictor(self.mask_branch(kernels))
 
 
 class SeparableDynamicDecoder(nn.Module):
