@@ -9,7 +9,7 @@ import pytest
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, segments_of
 from yoso_ros.tracking import FIRST_THING_TRACK, SegmentTracker, stuff_track
-from yoso_ros.tracking.association import greedy_pairs, mask_iou, nearness
+from yoso_ros.tracking.association import greedy_pairs, mask_overlap, nearness
 
 LABELS = load_label_set("synthetic")
 FLOOR, BOX, PERSON = 0, *LABELS.thing_ids[::2][:2]
@@ -37,19 +37,21 @@ def ids(result):
 
 
 @pytest.mark.parametrize("farthest", [3, 15], ids=["within the map", "out of the map"])
-def test_mask_iou_against_sets_of_pixels(farthest):
+def test_mask_overlap_against_sets_of_pixels(farthest):
     random = np.random.default_rng(0)
     before, after = random.integers(-1, 4, (2, 9, 11))
     rows, columns = np.nonzero(before >= 0)
     owners, shifts = before[rows, columns], random.uniform(-farthest, farthest, (4, 2))
-    found = mask_iou(rows, columns, owners, shifts, after, 4)
+    iou, inside = mask_overlap(rows, columns, owners, shifts, after, 4)
     for track in range(4):
         dx, dy = np.rint(shifts[track]).astype(int)
         moved = {(y + dy, x + dx) for y, x in zip(*np.nonzero(before == track), strict=True)}
         moved = {(y, x) for y, x in moved if 0 <= y < 9 and 0 <= x < 11}
         for segment in range(4):
             pixels = set(zip(*np.nonzero(after == segment), strict=True))
-            assert found[track, segment] == pytest.approx(len(moved & pixels) / len(moved | pixels))
+            shared, smaller = len(moved & pixels), min(len(moved), len(pixels))
+            assert iou[track, segment] == pytest.approx(shared / len(moved | pixels))
+            assert inside[track, segment] == pytest.approx(shared / max(smaller, 1))
 
 
 def test_greedy_pairs_against_one_pair_at_a_time():
@@ -95,6 +97,34 @@ def test_velocity_carries_an_id_over_missed_frames():
     assert len(run(range(4, 9))) == 1
     assert len(run(range(4, 10))) == 2
     assert len(run(range(4, 6), max_missed=1)) == 2
+
+
+def test_a_thing_that_comes_into_the_picture_keeps_its_id():
+    def run(growing, others=lambda step: []):
+        tracker, found = SegmentTracker(), []
+        for step in range(8):
+            result = picture([*others(step), growing(step)])
+            found += [i for (kind, _), i in ids(tracker.update(result, step * STEP_NS)).items() if kind == PERSON]
+        assert len(found) == 8
+        return len(set(found))
+
+    def entering(step):  # from the left, 14 pixels in each frame: its area grows by 15 times
+        return PERSON, 0, 30, min(1 + 14 * step, 40), 40
+
+    def rising(step):  # from behind a wall
+        return PERSON, 60, 70 - min(1 + 12 * step, 40), 12, min(1 + 12 * step, 40)
+
+    assert run(entering) == run(rising) == 1
+    # A box that moves as fast makes the tracker expect that all do, also the sliver at the edge.
+    assert run(entering, lambda step: [(BOX, 20 + 14 * step, 90, 12, 12)]) == 1
+
+
+def test_what_appears_over_a_small_thing_that_goes_away_is_another_one_if_it_is_known():
+    tracker = SegmentTracker()
+    first = ids(tracker.update(picture([(PERSON, 10, 10, 40, 40), (PERSON, 52, 20, 4, 4)]), 0))
+    second = ids(tracker.update(picture([(PERSON, 20, 10, 40, 40)]), STEP_NS))
+    large, _ = (first[key] for key in sorted(first))
+    assert list(second.values()) == [large]
 
 
 def test_a_thing_of_another_class_or_place_is_another_one():

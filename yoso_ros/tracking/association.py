@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which track goes on in which segment: overlap of moved masks, nearness, and a greedy choice of pairs.
+"""Which track goes on in which segment: overlap of moved masks, else nearness, and a greedy choice of pairs.
 
 Legend: `n` tracks, `m` segments of the new frame, `k` pixels of the tracks, `h w` size of the coarse id map.
 """
 
 import numpy as np
 
-MIN_IOU = 0.1  # masks that overlap less say nothing; then nearness decides
+MIN_IOU = 0.1  # masks that overlap less say nothing; then one within the other or nearness decides
+MIN_INSIDE = 0.7  # of the smaller mask; a thing that comes out from behind another grows many times over in a frame
 MAX_DISTANCE = 1.0  # between the centroids, in square roots of the larger area
 MIN_AREA_RATIO = 0.4  # smaller to larger, for pairs that only nearness joins
 
 
-def mask_iou(rows, columns, owners, shifts, segments, count):
-    """Intersection over union of each track's mask, moved to where it should be by now, with each segment.
+def mask_overlap(rows, columns, owners, shifts, segments, count):
+    """How each track's mask, moved to where it should be by now, overlaps with each segment.
 
     Args:
         rows, columns: int32 (k,), pixels of the tracks' masks when they were last seen.
@@ -22,7 +23,8 @@ def mask_iou(rows, columns, owners, shifts, segments, count):
         count: m.
 
     Returns:
-        float64 (n, m). What has moved out of the frame is no part of a mask.
+        (float64 (n, m) intersection over union, float64 (n, m) intersection over the smaller of the two). What has
+        moved out of the frame is no part of a mask.
     """
     height, width = segments.shape
     moved = np.clip(np.rint(shifts), (-width, -height), (width, height)).astype(np.int32)
@@ -39,8 +41,8 @@ def mask_iou(rows, columns, owners, shifts, segments, count):
     counts = np.bincount(found + first_bins.take(owners), minlength=len(shifts) * bins)
     shared = counts.reshape(len(shifts), bins)[:, : count + 1]
     areas = np.bincount(segments.ravel() + 1, minlength=count + 1)[1:]
-    union = shared.sum(axis=1)[:, None] + areas - shared[:, 1:]
-    return shared[:, 1:] / np.maximum(union, 1)
+    own, shared = shared.sum(axis=1)[:, None], shared[:, 1:]
+    return shared / np.maximum(own + areas - shared, 1), shared / np.maximum(np.minimum(own, areas), 1)
 
 
 def nearness(predicted, track_areas, centroids, areas):
@@ -60,9 +62,10 @@ def nearness(predicted, track_areas, centroids, areas):
     return np.where(ratio >= MIN_AREA_RATIO, np.maximum(closeness, 0) * ratio, 0)
 
 
-def affinity(iou, near, same_class):
-    """One number per pair, 0 where they cannot be one: any overlap of masks counts more than all nearness."""
-    return np.where(iou >= MIN_IOU, iou, MIN_IOU * near) * same_class
+def affinity(iou, inside, near, same_class):
+    """One number per pair, 0 where they cannot be one: any IoU of masks counts more than all that is weaker."""
+    weaker = np.maximum(near, np.where(inside >= MIN_INSIDE, inside, 0))
+    return np.where(iou >= MIN_IOU, iou, MIN_IOU * weaker) * same_class
 
 
 def greedy_pairs(affinity):

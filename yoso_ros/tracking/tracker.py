@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yoso_ros.tracking.association import affinity, greedy_pairs, mask_iou, nearness
+from yoso_ros.tracking.association import MIN_IOU, affinity, greedy_pairs, mask_overlap, nearness
 
 FIRST_THING_TRACK = 256  # above the ids of stuff, one per class
 MAX_MISSED = 5  # frames that a thing may be hidden and still be the same
@@ -104,12 +104,25 @@ class SegmentTracker:
 
         old = self._tracks
         moved = old.velocities * (1e-9 * (stamp_ns - old.seen_ns))[:, None]
-        iou = mask_iou(self._rows, self._columns, self._owners, moved / stride, numbers, len(things))
+        overlap = self._overlap(moved / stride, numbers, len(things))
         near = nearness(old.centroids + moved, old.areas, centroids, areas)
-        tracks, segments = greedy_pairs(affinity(iou, near, old.classes[:, None] == classes))
+        tracks, segments = greedy_pairs(affinity(*overlap, near, old.classes[:, None] == classes))
         new = self._measured(tracks, segments, classes, areas, centroids, stamp_ns)
         self._keep(new, tracks, numbers)
         return new.ids.tolist()
+
+    def _overlap(self, shifts, numbers, count):
+        """`mask_overlap` of all tracks; one that has left its mask may also be within a segment where it was."""
+        iou, inside = mask_overlap(self._rows, self._columns, self._owners, shifts, numbers, count)
+        lost = iou.max(axis=1, initial=0) < MIN_IOU
+        if lost.any():
+            # The motion of a sliver at the edge of the frame is a guess, and as wide as the sliver.
+            at = np.flatnonzero(lost[self._owners])
+            owners = (np.cumsum(lost, dtype=np.int32) - 1)[self._owners[at]]
+            still = np.zeros((np.count_nonzero(lost), 2))
+            there = mask_overlap(self._rows[at], self._columns[at], owners, still, numbers, count)
+            inside[lost] = np.maximum(inside[lost], there[1])
+        return iou, inside
 
     def _is_cut(self, shape, stamp_ns):
         return self._shape != shape or not 0 <= stamp_ns - self._stamp_ns <= self._max_gap_ns
