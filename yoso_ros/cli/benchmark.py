@@ -18,6 +18,7 @@ BENCHMARKS = {
     "node": "yoso_ros.cli.benchmark_node",
     "points": "yoso_ros.cli.benchmark_points",
     "throughput": "yoso_ros.cli.benchmark_throughput",
+    "tracking": "yoso_ros.cli.benchmark_tracking",
 }
 
 
