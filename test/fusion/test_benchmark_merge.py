@@ -15,12 +15,18 @@ def test_prints_both_times_and_the_ratio(capsys):
     sizes = ["--sizes", "96x130", "--output-size", "120x160"]
     assert main(["benchmark", "merge", *sizes, "--kept", "5", "12", "--rounds", "1"]) == 0
     rows = re.findall(
-        r"^ +96x130 +120x160 +(\d+) +(\d+) +([\d.]+) +([\d.]+) +([\d.]+)x$", capsys.readouterr().out, re.M
+        r"^ +96x130 +120x160 +(\d+) +(\d+) +([\d.]+) +([\d.]+) +([\d.]+)x +([\d.]+)$", capsys.readouterr().out, re.M
     )
     assert [int(row[0]) for row in rows] == [5, 12]
-    for kept, segments, literal, merge, ratio in rows:
+    for kept, segments, literal, merge, ratio, bound in rows:
+        assert float(bound) <= float(merge)
         assert 1 <= int(segments) <= int(kept)
         assert float(ratio) == pytest.approx(float(literal) / float(merge), rel=0.1, abs=0.1)
+
+
+def test_least_traffic_by_hand():
+    # 2 maps of 32 x 40 cells in float32 (the input padded to 128 x 160), then 4 + 1 bytes for each of 100 x 150 pixels.
+    assert benchmark.least_traffic((100, 130), (100, 150), 2) == 2 * 32 * 40 * 4 + 100 * 150 * 5
 
 
 @pytest.mark.parametrize("kept", [1, 30, 100])

@@ -56,6 +56,12 @@ def panoptic_proposals(kept, input_size, classes, seed=0):
     return torch.from_numpy(logits.astype(np.float32)), torch.from_numpy(masks.astype(np.float32))
 
 
+def least_traffic(input_size, output_size, kept):
+    """Bytes that a merge must move: kept logits (float32) read, map (int32) and confidence written, each once."""
+    height, width = (-(-side // SIZE_DIVISOR) * SIZE_DIVISOR // 4 for side in input_size)
+    return 4 * kept * height * width + 5 * output_size[0] * output_size[1]
+
+
 def measure_merge(input_size, output_size, kept, rounds, config):
     """Time both merges in turns, after one round that is not counted.
 

@@ -31,7 +31,8 @@ def run(arguments):
     """Measure every combination, then print the table."""
     from tqdm import tqdm
 
-    from yoso_ros.benchmark.merge import PROPOSALS, measure_merge
+    from yoso_ros.benchmark.bounds import measured_bandwidth
+    from yoso_ros.benchmark.merge import PROPOSALS, least_traffic, measure_merge
     from yoso_ros.models import load_config
 
     if arguments.rounds < 1:
@@ -50,11 +51,16 @@ def run(arguments):
     print(
         "panoptic merge on the CPU, median ms; literal: every proposal upsampled, loop over segments; same map in both"
     )
-    print(f"{'input':>10} {'output':>10} {'kept':>5} {'segments':>9} {'literal':>9} {'merge':>8} {'ratio':>7}")
+    bandwidth = measured_bandwidth()
+    print(
+        f"bound: the logits of the kept ones read and the maps written once, at the measured {bandwidth / 1e9:.1f} GB/s"
+    )
+    print(f"{'input':>10} {'output':>10} {'kept':>5} {'segments':>9} {'literal':>9} {'merge':>8} {'ratio':>7}  bound")
     for row in rows:
         source, target = ("x".join(map(str, side)) for side in (row.input_size, row.output_size))
         print(
             f"{source:>10} {target:>10} {row.kept:5d} {row.segments:9d} "
-            f"{row.literal_ms:9.1f} {row.merge_ms:8.1f} {row.literal_ms / row.merge_ms:6.1f}x"
+            f"{row.literal_ms:9.1f} {row.merge_ms:8.1f} {row.literal_ms / row.merge_ms:6.1f}x "
+            f"{1e3 * least_traffic(row.input_size, row.output_size, row.kept) / bandwidth:6.1f}"
         )
     return 0

@@ -38,6 +38,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--rounds", type=int, default=15, help="measurements of each (default: %(default)s)")
     parser.add_argument("--busy-core", action="store_true", help="again with another process on one core")
+    parser.add_argument("--bounds", action="store_true", help="also the least time that the FLOPs take on this CPU")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in a process of its own")
     parser.add_argument(
         "--figures", type=Path, metavar="DIR", help="draw how the cost grows into this folder (extra plots)"
@@ -69,13 +70,13 @@ def run(arguments):
             print(f"left out {reason}")
         if not ways:
             raise InputError("none of the engines can run here")
-        _measure(arguments, ways, frames, size, kept)
+        _measure(arguments, ways, config, frames, size, kept)
     if arguments.figures:
         _draw_growth(arguments.figures, ways, config, size or frames[0].shape[:2])
     return 0
 
 
-def _measure(arguments, ways, frames, size, kept):
+def _measure(arguments, ways, config, frames, size, kept):
     from tqdm import tqdm
 
     from yoso_ros.benchmark.processes import busy_core, peak_memory_mb
@@ -95,6 +96,8 @@ def _measure(arguments, ways, frames, size, kept):
     if busy:
         print("with another process on one core; slowdown: against the table above")
         print(_table(busy, quiet))
+    if arguments.bounds:
+        print(_bounds(quiet, config, shape))
     if arguments.memory:
         for name in tqdm(arguments.engines, desc="memory", unit="engine"):
             try:
@@ -117,6 +120,30 @@ def _table(rows, quiet=None):
         if quiet:
             line += f"  {row.percentile('total', 50) / quiet[index].percentile('total', 50):7.2f}x"
         lines.append(line)
+    return "\n".join(lines)
+
+
+def _bounds(rows, config, shape):
+    """Lines on the least time of each OpenVINO engine among the rows."""
+    import torch
+
+    from yoso_ros.benchmark.bounds import arithmetic_bound_ms, measured_peak, network_flops
+    from yoso_ros.inference.preprocess import network_size
+
+    flops = network_flops(config, network_size(*shape, config.shortest_edge, config.longest_edge))
+    peaks = {precision: measured_peak(precision, torch.get_num_threads()) for precision in ("fp32", "bf16", "int8")}
+    lines = ["bound by arithmetic, of the network alone (a multiply-accumulate is one FLOP)"]
+    lines.append("  a frame: " + ", ".join(f"{kind} {count / 1e9:.2f} G" for kind, count in flops.items()))
+    lines.append("  measured peak: " + ", ".join(f"{name} {peak / 1e9:.0f} G/s" for name, peak in peaks.items()))
+    for row in rows:
+        engine, _, precision = row.name.rpartition("-")
+        if engine == "openvino-cpu":
+            bound, spent = arithmetic_bound_ms(flops, precision, peaks), row.percentile("inference", 50)
+            ratio = rows[0].percentile("total", 50) / bound
+            lines.append(
+                f"  {row.name}: at least {bound:.0f} ms, {100 * bound / spent:.0f} % of the {spent:.0f} ms it took; "
+                f"with that and nothing else, ratio {ratio:.2f}"
+            )
     return "\n".join(lines)
 
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a CPU can do at most: convolutions a second and bytes a second, measured, and the time a network needs by them.
+
+A multiply-accumulate is one FLOP, as in `flops`.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from yoso_ros.benchmark.flops import FlopCounter
+from yoso_ros.errors import InputError
+from yoso_ros.inference.fold import fold_batch_norms, fold_location
+from yoso_ros.models import create_model
+from yoso_ros.models.deformable_conv import ModulatedDeformConv2d
+
+# A convolution that keeps the arithmetic units busy: its maps and weights fit the caches.
+CHANNELS, MAP, KERNEL = 256, (32, 48), 3
+COPIED_BYTES = 1 << 27
+TRIES = 60  # the fastest counts: a bound is of the machine, not of what else runs on it
+LEVELS = 255  # steps of an int8 quantisation
+
+
+def measured_peak(precision, threads):
+    """FLOPs a second of one large convolution in OpenVINO, the fastest library for them here.
+
+    Args:
+        precision: "fp32", "bf16" or "int8". threads: int.
+
+    Raises:
+        InputError: openvino is not installed.
+    """
+    try:
+        import openvino
+        from openvino import opset8 as opset
+    except ImportError as error:
+        raise InputError(f"bounds are measured with openvino (pip install yoso-ros[cpu]): {error}") from error
+    rng = np.random.default_rng(0)
+    frames = rng.standard_normal((1, CHANNELS, *MAP), np.float32)
+    weights = opset.constant(rng.standard_normal((CHANNELS, CHANNELS, KERNEL, KERNEL), np.float32))
+    given = opset.parameter(frames.shape, np.float32)
+    source = given
+    if precision == "int8":
+        limits = [opset.constant(np.float32(limit)) for limit in (-4.0, 4.0)]
+        source = opset.fake_quantize(source, *limits, *limits, LEVELS + 1)
+        weights = opset.fake_quantize(weights, *limits, *limits, LEVELS)
+    pads = [KERNEL // 2] * 2
+    convolution = opset.convolution(source, weights, [1, 1], pads, pads, [1, 1])
+    options = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,
+    }
+    # The greatest value alone goes out: writing the whole map in float32 is no part of the arithmetic.
+    model = openvino.Model([opset.reduce_max(convolution, opset.constant([1, 2, 3]))], [given])
+    request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+    flops = CHANNELS * CHANNELS * KERNEL * KERNEL * MAP[0] * MAP[1]
+    return flops / _least_seconds(lambda: request.infer([frames], share_inputs=True))
+
+
+def measured_bandwidth():
+    """Bytes a second of a copy between two large tensors, those read and those written."""
+    source = torch.ones(COPIED_BYTES, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    return 2 * COPIED_BYTES / _least_seconds(lambda: target.copy_(source))
+
+
+def network_flops(config, size):
+    """FLOPs of one frame as the engines compute it, by what they compute it with.
+
+    Args:
+        config: a model configuration. size: (height, width) of the network input.
+
+    Returns:
+        dict: "convolutions" of the backbone and the neck; "sampling", the deformable convolutions; "decoder".
+    """
+    with torch.device("meta"):
+        network = fold_batch_norms(create_model(config))
+        fold_location(network)
+        images = torch.empty(1, 3, *(-(-side // 32) * 32 for side in size))
+    kinds = {network.decoder: "decoder"}
+    kinds |= {m: "sampling" for m in network.modules() if isinstance(m, ModulatedDeformConv2d)}
+    with torch.no_grad(), FlopCounter() as counter:
+        counter.part = "convolutions"
+        for module, kind in kinds.items():
+            module.register_forward_pre_hook(lambda *_, kind=kind: setattr(counter, "part", kind))
+            module.register_forward_hook(lambda *_: setattr(counter, "part", "convolutions"))
+        network(images)
+    return {kind: counter.by_part[kind] for kind in ("convolutions", "sampling", "decoder")}
+
+
+def arithmetic_bound_ms(flops, precision, peaks):
+    """Least milliseconds of a frame in an OpenVINO engine: all units busy, nothing waits for memory.
+
+    Args:
+        flops: of `network_flops`. precision: of the engine. peaks: dict of precision to `measured_peak`.
+    """
+    # As the engine does it: deformable convolutions are float32 in all, the decoder beside int8 is bfloat16.
+    used = {"convolutions": precision, "sampling": "fp32", "decoder": "bf16" if precision == "int8" else precision}
+    return 1e3 * sum(flops[kind] / peaks[used[kind]] for kind in used)
+
+
+def _least_seconds(call):
+    spent = []
+    for _ in range(TRIES):
+        started = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - started)
+    return min(spent)
