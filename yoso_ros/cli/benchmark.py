@@ -13,6 +13,7 @@ BENCHMARKS = {
     "cameras": "yoso_ros.cli.benchmark_cameras",
     "merge": "yoso_ros.cli.benchmark_merge",
     "loading": "yoso_ros.cli.benchmark_loading",
+    "memory": "yoso_ros.cli.benchmark_memory",
     "metrics": "yoso_ros.cli.benchmark_metrics",
     "modules": "yoso_ros.cli.benchmark_modules",
     "node": "yoso_ros.cli.benchmark_node",

@@ -72,8 +72,8 @@ def _answer(value):
 def main(arguments):
     """Be one of them.
 
-    `camera HEIGHT WIDTH SOURCE`, `player SOURCE TOPIC PREFIX`, `monitor NODE_NAME`, or `node` with the arguments of
-    panoptic_node.
+    `camera HEIGHT WIDTH SOURCE`, `player SOURCE TOPIC PREFIX`, `monitor NODE_NAME`, `lifecycle NODE_NAME`, or
+    `node` with the arguments of panoptic_node.
     """
     role, *values = arguments
     if role == "camera":
@@ -86,6 +86,10 @@ def main(arguments):
         from yoso_ros.ros.answer_monitor import main as monitor_main
 
         monitor_main(*values)
+    elif role == "lifecycle":
+        from yoso_ros.ros.lifecycle_caller import main as lifecycle_main
+
+        lifecycle_main(*values)
     else:
         from yoso_ros.ros.node import main as node_main
 

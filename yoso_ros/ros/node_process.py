@@ -88,9 +88,13 @@ class NodeProcess:
         """Raise InputError with its last lines when the node has ended."""
         status = self._process.poll()
         if status is not None:
-            lines = self._log_path.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
-            reason = "\n  ".join(lines) or "it printed nothing"
-            raise InputError(f"the node ended with status {status}; its last lines ({self._log_path}):\n  {reason}")
+            last = self.last_lines()
+            raise InputError(f"the node ended with status {status}; its last lines ({self._log_path}):\n  {last}")
+
+    def last_lines(self):
+        """The end of what it has printed: str, lines with two spaces before them from the second on."""
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
+        return "\n  ".join(lines) or "it printed nothing"
 
     def stop(self):
         """Ask the node to end, wait, and kill it if it does not."""
