@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+import yoso_ros
 from yoso_ros.resources import share_path
 
+PARTS = Path(yoso_ros.__file__).parent / "ros/launch_parts.py"
 CAMERA, SEVERAL, REPLAY = (Path(share_path(f"launch/{n}.launch.py")) for n in ("camera", "multi_camera", "replay"))
 PROMISED = {
     "input_image_topic",
@@ -29,23 +31,49 @@ PROMISED = {
 @pytest.mark.parametrize(
     ("path", "promised"),
     [
-        (CAMERA, PROMISED | {"input_depth_topic"}),
+        (CAMERA, PROMISED | {"input_depth_topic", "dds_profile"}),
         (SEVERAL, PROMISED | {"cameras"}),
         (
             REPLAY,
-            {"recording", "topic", "rate_hz", "record_to", "evaluate_to", "model", "weights", "device", "params_file"},
+            {
+                "recording",
+                "topic",
+                "rate_hz",
+                "record_to",
+                "evaluate_to",
+                "model",
+                "weights",
+                "params_file",
+                "dds_profile",
+            },
         ),
     ],
     ids=lambda value: value.name if isinstance(value, Path) else "",
 )
-def test_every_promised_argument_is_declared_at_top_level_with_a_text(path, promised):
+def test_every_promised_argument_is_declared_with_a_text(path, promised):
+    """Read from the source, for launch is not installed everywhere: tables of name to (default, text, choices)."""
+    tables = tables_of(PARTS) | tables_of(path)
+    (call,) = (
+        c for c in ast.walk(ast.parse(path.read_text())) if getattr(getattr(c, "func", None), "id", "") == "declare"
+    )
     declared = {}
-    for statement in ast.parse(path.read_text()).body:
-        for call in ast.walk(statement) if not isinstance(statement, ast.FunctionDef) else ():
-            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "DeclareLaunchArgument":
-                declared[call.args[0].value] = {k.arg for k in call.keywords}
+    for name in ast.walk(call.args[0]):
+        if isinstance(name, ast.Name):
+            declared |= tables[name.id]
     assert set(declared) >= promised
-    assert all("description" in keywords for keywords in declared.values())
+    for entry in declared.values():
+        assert isinstance(entry, ast.Tuple) and len(entry.elts) in (2, 3)
+        assert isinstance(entry.elts[1], (ast.Constant, ast.JoinedStr)), "expected a text"
+
+
+def tables_of(path):
+    """Dictionaries at the top of a module: dict of name to dict of key to the node of its value."""
+    assigned = (s for s in ast.parse(path.read_text()).body if isinstance(s, ast.Assign))
+    return {
+        s.targets[0].id: {key.value: value for key, value in zip(s.value.keys, s.value.values, strict=True)}
+        for s in assigned
+        if isinstance(s.value, ast.Dict)
+    }
 
 
 @pytest.mark.needs_launch_ros
