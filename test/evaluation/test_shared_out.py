@@ -13,6 +13,7 @@ import torch
 
 from yoso_ros.cli import main
 from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
+from yoso_ros.evaluation.frame_counts import read_frame_counts
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 50
@@ -89,4 +90,16 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     for place, value in expected.items():
         same = pytest.approx(value, abs=1e-9) if isinstance(value, float) else value
         assert found[place] == same, place
+    counts = [read_frame_counts(tmp_path / name) for name in ("one", "two")]
+    assert (
+        sorted(counts[0].names)
+        == sorted(counts[1].names)
+        == sorted(Path(r["file_name"]).name for r in one["per_image"])
+    )
+    assert main(["compare", str(tmp_path / "one"), str(tmp_path / "two"), "--output", str(tmp_path / "same")]) == 0
+    comparison = json.loads((tmp_path / "same/comparison.json").read_text())
+    assert comparison["frames"] == {"common": 5, "only_a": 0, "only_b": 0}
+    for name, group in (("PQ", "All"), ("PQ_stuff", "Stuff")):
+        assert comparison["measures"][name]["a"] == pytest.approx(one["panoptic_quality"][group]["PQ"])
+    assert comparison["measures"]["PQ"]["interval"] == pytest.approx([0, 0], abs=1e-9)
     assert two["timings_ms"].keys() == one["timings_ms"].keys() and all(t > 0 for t in two["timings_ms"].values())

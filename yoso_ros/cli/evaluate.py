@@ -83,26 +83,30 @@ def _run(arguments, shared_out):
 
 def _evaluate_predictions(arguments, dataset, options):
     from yoso_ros.evaluation import evaluate_predictions
+    from yoso_ros.evaluation.frame_counts import FrameCounts
 
-    report = {"predictions": arguments.predictions, **evaluate_predictions(arguments.predictions, dataset, **options)}
-    return _finish(arguments, report, Path(arguments.output))
+    counts = FrameCounts(dataset.label_set)
+    found = evaluate_predictions(arguments.predictions, dataset, **options, frame_counts=counts)
+    return _finish(arguments, {"predictions": arguments.predictions, **found}, Path(arguments.output), counts)
 
 
 def _evaluate_model(arguments, dataset, segmenters, options):
     from yoso_ros.evaluation import evaluate_segmenter
+    from yoso_ros.evaluation.frame_counts import FrameCounts
     from yoso_ros.evaluation.report import scales_table, write_file, write_json
 
     output, reports = Path(arguments.output), []
     for segmenter in segmenters:
+        counts = FrameCounts(dataset.label_set)
         report = {
             "model": arguments.model,
             "weights": arguments.weights,
             "backend": segmenter.backend,
             **_size_of(segmenter),
-            **evaluate_segmenter(segmenter, dataset, **options),
+            **evaluate_segmenter(segmenter, dataset, **options, frame_counts=counts),
         }
         folder = output if len(segmenters) == 1 else output / str(report["shortest_edge"])
-        _finish(arguments, report, folder, segmenter, dataset)
+        _finish(arguments, report, folder, counts, segmenter, dataset)
         reports.append(report)
     if len(reports) > 1 and _is_first():
         table = scales_table(reports)
@@ -139,13 +143,18 @@ def _at_sizes(segmenter, arguments):
     return segmenters
 
 
-def _finish(arguments, report, output, segmenter=None, dataset=None):
+def _finish(arguments, report, output, counts, segmenter=None, dataset=None):
+    from yoso_ros.evaluation.frame_counts import FILE_NAME, write_frame_counts
     from yoso_ros.evaluation.report import summary_table, write_report
 
     if not _is_first():
         return 0
     report = {"data": arguments.data, "split": arguments.split, **report}
     write_report(report, output)
+    if "panoptic_quality" in report:
+        write_frame_counts(counts.compute(), output)
+    else:
+        (output / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
     if segmenter is not None and "panoptic_quality" in report:
         _write_pictures(report, segmenter, dataset, arguments.pictures, output)
     print(summary_table(report))

@@ -5,6 +5,7 @@ Legend: `H W` size of an image in pixels.
 """
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,14 @@ class Prediction(NamedTuple):
 
 
 def evaluate_segmenter(
-    segmenter, dataset, progress=True, tasks=("panoptic",), outputs=None, instance_truth=None, shared_out=False
+    segmenter,
+    dataset,
+    progress=True,
+    tasks=("panoptic",),
+    outputs=None,
+    instance_truth=None,
+    shared_out=False,
+    frame_counts=None,
 ):
     """Run a segmenter over a data set.
 
@@ -53,6 +61,7 @@ def evaluate_segmenter(
             `CocoInstances`; None takes the things of the panoptic truth.
         shared_out: True where every process of `torch.distributed` calls this: each takes its share of the images, and
             all get the result of the whole data set.
+        frame_counts: `FrameCounts` that is filled with the images, by their file names; task panoptic.
 
     Returns:
         dict with
@@ -91,7 +100,7 @@ def evaluate_segmenter(
             None if semantic is None else classes[semantic],
         )
 
-    report = evaluate_images(predict, dataset, progress, tasks, instance_truth, shared_out)
+    report = evaluate_images(predict, dataset, progress, tasks, instance_truth, shared_out, frame_counts)
     every = gather(timings) if shared_out else [timings]
     return {**report, "timings_ms": {stage: sum(t.get(stage, 0.0) for t in every) for stage in timings}}
 
@@ -115,7 +124,9 @@ def match_classes(model_labels, data_labels):
     return [by_name[label.name].dataset_id for label in model_labels.classes]
 
 
-def evaluate_images(predict, dataset, progress=True, tasks=("panoptic",), instance_truth=None, shared_out=False):
+def evaluate_images(
+    predict, dataset, progress=True, tasks=("panoptic",), instance_truth=None, shared_out=False, frame_counts=None
+):
     """Measure predictions on every image of a data set.
 
     Args:
@@ -146,7 +157,11 @@ def evaluate_images(predict, dataset, progress=True, tasks=("panoptic",), instan
         per_image.append({"index": index, "image_id": sample.image_id, "file_name": sample.file_name, **row})
         if "panoptic" in tasks:
             bar.set_postfix(PQ=f"{scores.panoptic.pq:.2f}", refresh=False)
+            if frame_counts is not None:
+                frame_counts.add(Path(sample.file_name).name, *scores.panoptic.last)
     if shared_out:
+        if frame_counts is not None:
+            frame_counts.collect(gather(frame_counts))
         scores.reduce()
         per_image = sorted((row for share in gather(per_image) for row in share), key=lambda row: row["index"])
     return {"images": len(dataset), **scores.compute(), "per_image": per_image}

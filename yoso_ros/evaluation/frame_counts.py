@@ -51,6 +51,11 @@ class FrameCounts:
         self._panoptic.append(counts)
         self._semantic.append(np.stack(hits_and_union(confusion), axis=1))
 
+    def collect(self, parts):
+        """Become the sum of parts: list of `FrameCounts` of the same classes, as of several processes."""
+        for name in ("_names", "_panoptic", "_semantic"):
+            setattr(self, name, [entry for part in parts for entry in getattr(part, name)])
+
     def compute(self):
         """`CountsOfFrames` so far."""
         classes = self._label_set.classes

@@ -12,7 +12,13 @@ RESULT_KEYS = ("image_id", "category_id", "score", "segmentation")
 
 
 def evaluate_predictions(
-    predictions_json, dataset, predictions_folder=None, progress=True, instance_truth=None, shared_out=False
+    predictions_json,
+    dataset,
+    predictions_folder=None,
+    progress=True,
+    instance_truth=None,
+    shared_out=False,
+    frame_counts=None,
 ):
     """Evaluate stored predictions: PQ and mIoU of panoptic results, mask AP of instance results.
 
@@ -23,7 +29,7 @@ def evaluate_predictions(
         dataset: see `evaluate_segmenter`.
         predictions_folder: folder of the PNG files of panoptic results; by default the path of the JSON without
             `.json`.
-        progress, instance_truth, shared_out: see `evaluate_segmenter`.
+        progress, instance_truth, shared_out, frame_counts: see `evaluate_segmenter`.
 
     Returns:
         As `evaluate_segmenter`, without "timings_ms".
@@ -43,7 +49,7 @@ def evaluate_predictions(
     else:
         tasks = ("panoptic",)
         predict = _panoptic_results(content, path, Path(predictions_folder or path.with_suffix("")))
-    return evaluate_images(predict, dataset, progress, tasks, instance_truth, shared_out)
+    return evaluate_images(predict, dataset, progress, tasks, instance_truth, shared_out, frame_counts)
 
 
 def _panoptic_results(content, path, folder):
