@@ -7,7 +7,8 @@ from collections import OrderedDict
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from yoso_ros.ros.decoding import decode_compressed, decode_image
+from yoso_ros.ros.bridge import decode_any_image
+from yoso_ros.ros.decoding import decode_compressed
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -55,9 +56,8 @@ class CameraInput:
         base = f"{prefix}image_raw"
         self.topic = image_topic(node, base, transport)
         self.info_topic = camera_info_topic(node, base)
-        self._type, self.decode = {"raw": (Image, decode_image), "compressed": (CompressedImage, decode_compressed)}[
-            transport
-        ]
+        kinds = {"raw": (Image, decode_any_image), "compressed": (CompressedImage, decode_compressed)}
+        self._type, self.decode = kinds[transport]
         self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
         self._subscriptions = []
         self._mismatch = False  # a publisher was seen whose QoS does not fit

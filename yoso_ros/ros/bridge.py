@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images in encodings that the package does not read itself: through cv_bridge, where that is installed."""
+
+import numpy as np
+
+from yoso_ros.errors import InputError
+from yoso_ros.ros.decoding import LAYOUTS, decode_image
+
+
+def decode_any_image(message):
+    """Read a sensor_msgs/Image as `decode_image` does; cv_bridge gets those that are not in its list.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        InputError: as `decode_image`; or cv_bridge cannot read the image either.
+    """
+    bridge = None if message.encoding in LAYOUTS else _bridge()
+    if bridge is None:
+        return decode_image(message)
+    try:
+        return np.ascontiguousarray(bridge.imgmsg_to_cv2(message, "rgb8"))
+    except Exception as error:  # CvBridgeError, and what numpy raises for data of the wrong length
+        known = ", ".join(LAYOUTS)
+        raise InputError(
+            f"expected an encoding of {known}, or one of cv_bridge; found {message.encoding!r}: {error}"
+        ) from error
+
+
+def _bridge():
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        return None
+    return CvBridge()
