@@ -10,7 +10,9 @@ from yoso_ros.errors import InputError
 SUMMARY = "Compare two runs of evaluate or evaluate-bag on the same frames: differences and their significance."
 EXAMPLE = "yoso-ros compare out/small_model out/large_model --output out/compare"
 
-RUN_FACTS = ("bag", "topic", "data", "model", "weights", "backend", "command", "latency_ms")
+# "topic" is for the pictures, the rest is shown.
+RUN_FACTS = ("topic", "latency_ms", "bag", "data", "split", "model", "weights", "backend", "command")
+RUN_FACTS += ("shortest_edge", "longest_edge")
 
 
 def add_arguments(parser):

@@ -9,6 +9,8 @@ from yoso_ros.evaluation.page import card_row, number, page, section, table
 from yoso_ros.evaluation.page_sections import picture_row
 
 FRAMES = 20  # in the table of frames that differ most
+SIZE = ("shortest_edge", "longest_edge")
+FACTS = ("folder", "bag", "data", "split", "model", "weights", *SIZE, "backend", "accuracy", "command")
 NOTE = (
     "Differences are B minus A. Intervals are 95 % of a paired bootstrap over frames; grey bars are those whose "
     "interval holds zero. Neighbouring frames of a recording look alike, so its intervals are too narrow rather than "
@@ -102,7 +104,7 @@ def _frames(comparison):
 
 def _runs(comparison):
     runs = comparison["a"], comparison["b"]
-    for name in ("folder", "bag", "data", "model", "weights", "backend", "accuracy", "command"):
+    for name in FACTS:
         if any(run.get(name) for run in runs):
             yield name, *(run.get(name) or "-" for run in runs)
     totals = [(run.get("latency_ms") or {}).get("total") for run in runs]
