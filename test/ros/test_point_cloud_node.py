@@ -141,10 +141,30 @@ def test_depth_to_an_organized_cloud_and_a_bad_depth_between(start_node, robot):
     assert node.output().count("16x6") == 1 and node.stop() == 0 and "Traceback" not in node.output()
 
 
-def test_lidar_with_an_extrinsic_parameter_and_stamps_that_differ(start_node, robot):
+def mounting_of_lidar_and_camera():
+    """Both on a base, as a robot's description has it: the lidar 2 m above it, the camera 1 m before the lidar."""
+    from geometry_msgs.msg import TransformStamped
+
+    lidar, camera = TransformStamped(child_frame_id="lidar"), TransformStamped(child_frame_id="camera")
+    lidar.header.frame_id = camera.header.frame_id = "base"
+    lidar.transform.translation.z = camera.transform.translation.z = 2.0
+    camera.transform.translation.x = 1.0
+    rotation = camera.transform.rotation
+    rotation.x, rotation.y, rotation.z, rotation.w = -0.5, 0.5, -0.5, 0.5
+    return [lidar, camera]
+
+
+@pytest.mark.parametrize("pose_from", ["parameter", "TF"])
+def test_lidar_with_stamps_that_differ(start_node, robot, pose_from):
     # The lidar looks along its x, the camera sits 1 m before it and looks the same way.
-    pose = "camera_in_lidar:=[1.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5]"
-    start_node("-p", "source:=lidar", "-p", pose, "-p", "use_color:=false", "-p", "sync_tolerance_s:=1.5")
+    arguments = ["-p", "source:=lidar", "-p", "use_color:=false", "-p", "sync_tolerance_s:=1.5"]
+    if pose_from == "parameter":
+        arguments += ["-p", "camera_in_lidar:=[1.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5]"]
+    else:
+        tf2_ros = pytest.importorskip("tf2_ros", reason="needs tf2_ros, which comes with a ROS installation")
+        broadcaster = tf2_ros.StaticTransformBroadcaster(robot.node)
+        broadcaster.sendTransform(mounting_of_lidar_and_camera())
+    start_node(*arguments)
     robot.connect("lidar", "yoso/panoptic/image_raw", "yoso/panoptic/camera_info")
     points = np.zeros(5, POINT)
     # In view: straight ahead, and 1 m to the left at 2 m from the camera. Out of view: behind, above, nothing there.
@@ -198,3 +218,19 @@ def test_points_of_other_layouts():
     message.fields = message.fields[:2]
     with pytest.raises(InputError, match="x, y, z"):
         read_points(message)
+
+
+def test_agreement_with_sensor_msgs_py():
+    point_cloud2 = pytest.importorskip("sensor_msgs_py.point_cloud2", reason="needs sensor_msgs_py")
+    from std_msgs.msg import Header
+
+    cloud = np.zeros((3, 4), POINT)
+    for number, name in enumerate(POINT.names):
+        cloud[name] = np.arange(12).reshape(3, 4) + 100 * number
+    message = cloud_message(cloud, Header(frame_id="camera"))
+    theirs = point_cloud2.read_points(message, skip_nans=False)
+    for name in ("x", "y", "z", "label", "instance"):
+        np.testing.assert_array_equal(theirs[name].ravel(), cloud[name].ravel())
+    assert theirs["rgb"].astype(np.float32).tobytes() == cloud["rgb"].tobytes(), "the bits of the float are the colour"
+    points = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    np.testing.assert_array_equal(read_points(point_cloud2.create_cloud_xyz32(Header(), points)), points)
