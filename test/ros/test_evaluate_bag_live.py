@@ -63,13 +63,22 @@ def street(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def stop_signals():
-    """What the command does to them ends with the test."""
+@pytest.fixture(scope="module")
+def live_run(street, tmp_path_factory):
+    """Folder of a run at a node that takes longer for a frame than the camera."""
+    output = tmp_path_factory.mktemp("live") / "out"
+    started = bench_processes.NodeProcess
+    # What the command does to the signals ends with it.
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("YOSO_TEST_DELAY_S", str(DELAY_S))
+        patch.setattr(bench_processes, "NodeProcess", lambda *given: started(*given[:4], command=NODE))
+        arguments = ["--model", "yoso_mobilenetv2_camvid", "--output", str(output)]
+        status = main(["evaluate-bag", str(street), "--live", *arguments])
     for number, handler in before.items():
         signal.signal(number, handler)
+    assert status == 0
+    return output
 
 
 def scored(pairs):
@@ -87,13 +96,8 @@ def check_errors(page, truth, said):
     assert ((picture[..., 0] - picture[..., 1] > 60) == wrong).mean() > 0.97 and wrong.any()
 
 
-def test_counts_and_accuracy_of_a_run(street, tmp_path, monkeypatch, stop_signals):
-    monkeypatch.setenv("YOSO_TEST_DELAY_S", str(DELAY_S))
-    started = bench_processes.NodeProcess
-    monkeypatch.setattr(bench_processes, "NodeProcess", lambda *given: started(*given[:4], command=NODE))
-    output = tmp_path / "out"
-    arguments = ["--model", "yoso_mobilenetv2_camvid", "--output", str(output)]
-    assert main(["evaluate-bag", str(street), "--live", *arguments]) == 0
+def test_counts_and_accuracy_of_a_run(street, live_run):
+    output = live_run
     files = ["frames.npz", "node.log", "report.html", "report.json", "report.md"]
     assert sorted(p.name for p in output.iterdir()) == files
     report = json.loads((output / "report.json").read_text())
@@ -138,6 +142,16 @@ def test_counts_and_accuracy_of_a_run(street, tmp_path, monkeypatch, stop_signal
     assert re.findall(r'<img alt="(\w+)"', page) == ["frame", "prediction", "truth", "errors"] * 6
     check_errors(page, Street()[worst[0]].ids, said[worst[0]])
     assert "http" not in page and f"| played | {COUNT} |" in (output / "report.md").read_text()
+
+
+def test_a_browser_shows_it(live_run, screenshot):
+    shown = screenshot(live_run / "report.html", 4200)
+    # Lines and bars blue, frames without an answer red, the diagonal of the confusion green, text.
+    for color, least in (((0x44, 0x77, 0xAA), 5000), ((0xBB, 0x3C, 0x3C), 2000), ((34, 119, 51), 300)):
+        assert (np.abs(shown - color).max(axis=-1) < 12).sum() > least
+    assert (np.abs(shown - 0x22).max(axis=-1) < 6).sum() > 10_000
+    # The worst answers are pictures in colour: in the lower half.
+    assert (shown[2100:].max(axis=-1) - shown[2100:].min(axis=-1) > 90).sum() > 50_000
 
 
 def test_at_a_node_that_runs_already(street, tmp_path, ros_domain, start_process):
