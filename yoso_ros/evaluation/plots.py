@@ -60,7 +60,7 @@ def timeline(values, unit, worst=np.nanmax):
             lines, line = [*lines, line], []
     parts = [
         f'<polyline points="{" ".join(points if len(points) > 1 else points * 2)}" fill="none" stroke="#4477aa" '
-        'stroke-width="1.5" stroke-linecap="round"/>'  # round, so that a frame between gaps is a dot
+        f'stroke-width="{1.5 if len(points) > 1 else 4}" stroke-linecap="round"/>'  # a frame between gaps is a dot
         for points in [*lines, line]
         if points
     ]
