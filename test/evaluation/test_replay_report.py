@@ -149,6 +149,10 @@ def test_a_part_of_the_recording(reports, tmp_path, capsys, monkeypatch):
     report = json.loads((tmp_path / "report.json").read_text())
     assert [row["stamp_ns"] for row in report["per_frame"]] == [10**9 + i * 10**8 for i in (2, 3, 4)]
     assert report["frames"]["with_truth"] == 3 and "--start 0.2 --stop 0.5" in report["command"]
+    assert main(["evaluate-bag", *options, "--start", "0.4", "--frames", "2"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [row["stamp_ns"] for row in report["per_frame"]] == [10**9 + i * 10**8 for i in (4, 5)]
+    assert "--start 0.4 --frames 2" in report["command"] and report["frames"]["in_recording"] == 2
     capsys.readouterr()
     assert main(["evaluate-bag", *options, "--start", "0.8"]) == 2
     assert "expected frames between 0.8 s and the end, found none among 8" in capsys.readouterr().err
@@ -265,6 +269,7 @@ def test_plots_with_few_many_and_missing_values():
         (["nowhere"], "no such source: nowhere"),
         (["synthetic"], "expected a recording"),
         (["{}", "--pictures", "-1"], "--pictures: expected 0 or more"),
+        (["{}", "--frames", "0"], "--frames: expected 1 or more, found 0"),
         (["{}", "--topic", "/none"], "no image topic '/none'"),
         (
             ["{}", "--truth", "/none"],

@@ -22,6 +22,7 @@ def add_arguments(parser):
     parser.add_argument("--topic", help="image topic, where there are several cameras")
     parser.add_argument("--start", type=float, metavar="S", help="leave out the first seconds of the recording")
     parser.add_argument("--stop", type=float, metavar="S", help="stop so many seconds after its first frame")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
     parser.add_argument(
         "--truth", metavar="PREFIX", help="panoptic topics with the truth (default: /ground_truth/panoptic if there)"
     )
@@ -48,8 +49,10 @@ def run(arguments):
 
     if arguments.pictures < 0:
         raise InputError(f"--pictures: expected 0 or more, found {arguments.pictures}")
-    if (arguments.sweep or arguments.node) and not arguments.live:
-        raise InputError(f"{'--sweep' if arguments.sweep else '--node'} needs --live")
+    if not arguments.live:
+        given = {"sweep": arguments.sweep, "node": arguments.node, "hz": arguments.hz, "rate": arguments.rate != 1}
+        for name in (name for name, value in given.items() if value):
+            raise InputError(f"--{name} needs --live")
     source = open_source(arguments.bag, arguments.topic)
     if not hasattr(source, "bag"):
         raise InputError(f"{arguments.bag}: expected a recording (rosbag2 folder, .mcap, .db3); see yoso-ros bag")
@@ -64,8 +67,10 @@ def run(arguments):
 
 
 def _part(source, arguments):
+    if arguments.frames is not None and arguments.frames < 1:
+        raise InputError(f"--frames: expected 1 or more, found {arguments.frames}")
     if arguments.start is None and arguments.stop is None:
-        return source
+        return source.part(0, arguments.frames)
     start = source.index_at(arguments.start or 0.0)
     stop = len(source) if arguments.stop is None else source.index_at(arguments.stop)
     if start >= stop:
@@ -73,7 +78,7 @@ def _part(source, arguments):
             f"--start and --stop: expected frames between {arguments.start or 0:g} s and "
             f"{arguments.stop if arguments.stop is not None else 'the end'}, found none among {len(source)}"
         )
-    return source.part(start, stop)
+    return source.part(start, stop).part(0, arguments.frames)
 
 
 def _run_every_frame(arguments, source, output):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from yoso_ros.errors import InputError
 
-OPTIONS = ("live", "rate", "hz", "frames", "sweep", "sweep_rates", "node", "input_topic")
+OPTIONS = ("live", "rate", "hz", "sweep", "sweep_rates", "node", "input_topic")
 PREFIX = "/replay/"
 SWEEP = (1.0, 60.0, 1.0)  # lowest and highest rate and step, Hz
 SWEEP_S, SWEEP_ITERATIONS = 5.0, 5  # as ros2_benchmark has them
@@ -22,7 +22,6 @@ def add_arguments(parser):
     live.add_argument("--live", action="store_true", help="start the node and play the recording at it")
     live.add_argument("--rate", type=float, default=1.0, metavar="R", help="times real time (default: 1)")
     live.add_argument("--hz", type=float, default=0.0, metavar="HZ", help="frames per second (default: as recorded)")
-    live.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
     live.add_argument("--sweep", action="store_true", help="look for the highest rate with at most 5 %% loss")
     live.add_argument(
         "--sweep-rates",
@@ -51,8 +50,6 @@ def check(arguments):
         raise InputError(f"--hz: expected 0 (as recorded) to 1000 frames per second, found {arguments.hz:g}")
     if high < low:
         raise InputError(f"--sweep-rates: expected LOW HIGH STEP with LOW up to HIGH, found {low:g} {high:g} {step:g}")
-    if arguments.frames is not None and arguments.frames < 2:
-        raise InputError(f"--frames: expected 2 or more, found {arguments.frames}")
     if not arguments.input_topic.endswith("image_raw"):
         raise InputError(f"--input-topic: expected a name that ends in image_raw, found {arguments.input_topic!r}")
 
@@ -84,7 +81,7 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
     from yoso_ros.ros.bench_processes import NODE_NAME, open_bench
 
     frame = next(iter(source), None)
-    count = min(len(source), arguments.frames or len(source))
+    count = len(source)
     if frame is None or count < 2:
         raise InputError(f"{source.name}: expected two frames or more to play, found {count}")
     # Both end as Ctrl-C does, so that the processes end too.
