@@ -15,6 +15,7 @@ import rclpy
 from node_probe import Probe
 from node_with_test_segmenter import ColourSegmenter
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
 from sensor_msgs.msg import Image
 
 from yoso_ros.ros import memory, outputs
@@ -84,6 +85,20 @@ def test_callbacks_return_in_under_a_millisecond_while_the_network_works(node):
     assert np.median(spent) < 0.2e-3, f"median {1e3 * np.median(spent):.3f} ms"
     # The rest is for pauses of this machine, which other processes cause.
     assert np.percentile(spent, 95) < 1e-3, f"{1e3 * np.percentile(spent, 95):.3f} ms"
+
+
+def test_a_failed_activation_leaves_the_node_inactive(node, monkeypatch):
+    (camera,) = node._cameras.values()
+    node.trigger_deactivate()
+
+    def fail():
+        raise RuntimeError("no room for a subscription")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(camera, "listen", fail)
+        assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+    assert node._state_machine.current_state[1] == "inactive" and not camera.input.subscribed
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS and camera.input.subscribed
 
 
 def test_nothing_is_made_for_topics_without_a_subscriber(node, monkeypatch):

@@ -8,6 +8,7 @@ which all processes of a machine share; frames are told apart by their stamps.
 import array
 import json
 import sys
+import threading
 import time
 
 import cv2
@@ -51,6 +52,17 @@ def camera(height, width, source):
     rclpy.shutdown()
 
 
+def listener(topics):
+    """Receive image topics and do nothing with them, until the end of stdin."""
+    rclpy.init(args=[])
+    node = rclpy.create_node("benchmark_listener")
+    for topic in topics:
+        node.create_subscription(Image, topic, lambda data: None, QoSProfile(depth=1), raw=True)
+    threading.Thread(target=rclpy.spin, args=(node,), daemon=True).start()
+    _answer("ready")
+    sys.stdin.read()
+
+
 def _messages(height, width, source):
     messages = []
     for frame in open_source(source):
@@ -72,8 +84,8 @@ def _answer(value):
 def main(arguments):
     """Be one of them.
 
-    `camera HEIGHT WIDTH SOURCE`, `player SOURCE TOPIC PREFIX`, `monitor NODE_NAME`, `lifecycle NODE_NAME`, or
-    `node` with the arguments of panoptic_node.
+    `camera HEIGHT WIDTH SOURCE`, `player SOURCE TOPIC PREFIX`, `monitor NODE_NAME`, `listener TOPIC ...`,
+    `lifecycle NODE_NAME`, or `node` with the arguments of panoptic_node.
     """
     role, *values = arguments
     if role == "camera":
@@ -82,6 +94,8 @@ def main(arguments):
         from yoso_ros.ros.replay_player import main as player_main
 
         player_main(*values)
+    elif role == "listener":
+        listener(values)
     elif role == "monitor":
         from yoso_ros.ros.answer_monitor import main as monitor_main
 

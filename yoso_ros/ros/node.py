@@ -76,8 +76,7 @@ class PanopticNode(LifecycleNode):
         try:
             self._configure()
         except Exception as error:  # rclpy hides exceptions of transitions, and the cause must be seen
-            self._failure = _cause(error)
-            self.get_logger().error(self._failure)
+            self._tell_failure(error)
             self._release()
             return TransitionCallbackReturn.FAILURE
         self._phase, self._failure = "inactive", ""
@@ -117,10 +116,19 @@ class PanopticNode(LifecycleNode):
 
     def on_activate(self, state):
         """Begin to read images."""
-        self._worker.start()
         self._phase = "active"
-        self._follow_enable()
+        try:
+            self._worker.start()
+            self._follow_enable()
+        except Exception as error:
+            self._tell_failure(error)
+            self.on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
+
+    def _tell_failure(self, error):
+        self._failure = _cause(error)
+        self.get_logger().error(self._failure)
 
     def on_deactivate(self, state):
         """Stop reading images; the model stays loaded."""
