@@ -8,6 +8,7 @@ numbers where there are some, otherwise random ones; they compare two ways to co
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from engine_cases import (
@@ -21,6 +22,7 @@ from engine_cases import (
     run_graph,
     tiny,
 )
+from PIL import Image
 
 import yoso_ros
 from yoso_ros.checkpoint import save_checkpoint
@@ -74,12 +76,15 @@ def test_decoder_on_the_map_before_the_location_convolution_is_equal(request, mo
 
 
 @pytest.mark.parametrize("name", model_names())
-def test_portable_graph_of_every_configuration(exporter, request, monkeypatch, name):
+def test_portable_graph_of_every_configuration_on_a_picture(exporter, request, monkeypatch, shared_data, name):
     if name.startswith("yoso_r50_"):
         model = golden_network(name.removeprefix("yoso_r50_"), request.getfixturevalue("golden"), monkeypatch)
     else:
         model = network(load_config(name))
-    frames = frames_of((1, 96, 118))
+    pictures = sorted((shared_data / "data" / "coco_tiny").rglob("*.jpg"))
+    if not pictures:
+        pytest.skip("needs the pictures of the small COCO sample")
+    frames = np.asarray(Image.open(pictures[0]).convert("RGB").resize((118, 96)))[None]
     proto = exporter.export_onnx(model, frames.shape[:3])
     assert operators(proto).count("GridSample") == 3 and "DeformConv" not in operators(proto)
     assert_equal_outputs(run_graph(proto, frames), expected_outputs(model, frames))
@@ -118,7 +123,7 @@ def test_weights_of_another_network_are_refused(exporter):
         exporter.fill_weights(proto, exporter.prepare(create_model(wide)))
 
 
-def test_command(exporter, tmp_path, capsys):
+def test_command(exporter, tmp_path, capsys, monkeypatch):
     import onnx
 
     from yoso_ros.cli import main
@@ -135,6 +140,13 @@ def test_command(exporter, tmp_path, capsys):
     base = ["export", "--model", str(yaml), "--weights", str(weights)]
     assert main([*base, "--output", str(output), "--size", "64x90", "--batch", "2"]) == 0
     assert "passed the ONNX checker" in capsys.readouterr().out
+    Image.fromarray(frames_of((1, 50, 70))[0]).save(tmp_path / "picture.png")
+    given = []
+    compare = exporter.compare_with_network
+    monkeypatch.setattr(exporter, "compare_with_network", lambda *a: given.append(a[3]) or compare(*a))
+    again = ["--output", str(output), "--size", "64x90", "--batch", "2", "--compare", str(tmp_path / "picture.png")]
+    assert main([*base, *again]) == 0 and [len(pictures) for pictures in given] == [1]
+    assert np.array_equal(given[0][0], frames_of((1, 50, 70))[0])
     frames = frames_of((2, 64, 90))
     assert_equal_outputs(run_graph(onnx.load(output), frames), expected_outputs(model, frames))
     assert [path.name for path in output.parent.iterdir()] == ["tiny.onnx"]

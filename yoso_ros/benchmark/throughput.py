@@ -155,7 +155,9 @@ def measure_ways(ways, frames, rounds, progress=None):
 
 
 def measure_growth(segmenter, network_config, size, factors, cameras, rounds):
-    """How the cost of one engine grows: median ms for each scale of the input, and per camera of one batch.
+    """How the cost of one engine grows: least ms for each scale of the input, and per camera of one batch.
+
+    The least of the rounds, because a curve shows a shape, which other work of the machine at one of its points spoils.
 
     Args:
         segmenter: `Segmenter`; its configuration is changed and put back.
@@ -173,22 +175,22 @@ def measure_growth(segmenter, network_config, size, factors, cameras, rounds):
             scaled = tuple(max(32, round(factor * side)) for side in size)
             segmenter.config = resized_config(network_config, scaled)
             frame = np.full((*scaled, 3), 128, np.uint8)
-            by_size.append((scaled[0] * scaled[1] / 1e6, _median_ms(lambda frame=frame: segmenter(frame), rounds)))
+            by_size.append((scaled[0] * scaled[1] / 1e6, _least_ms(lambda frame=frame: segmenter(frame), rounds)))
         scaled = tuple(max(32, round(min(factors) * side)) for side in size)
         segmenter.config = resized_config(network_config, scaled)
         frame = np.full((*scaled, 3), 128, np.uint8)
         for count in cameras:
             frames = [frame] * count
-            by_cameras.append((count, _median_ms(lambda frames=frames: segmenter.batch(frames), rounds) / count))
+            by_cameras.append((count, _least_ms(lambda frames=frames: segmenter.batch(frames), rounds) / count))
     finally:
         segmenter.config = before
     return by_size, by_cameras
 
 
-def _median_ms(call, rounds):
+def _least_ms(call, rounds):
     spent = []
     for _ in range(1 + rounds):
         started = time.perf_counter()
         call()
         spent.append(1e3 * (time.perf_counter() - started))
-    return float(np.median(spent[1:]))
+    return min(spent[1:])

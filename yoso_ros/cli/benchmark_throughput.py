@@ -10,7 +10,7 @@ SUMMARY = "Frames per second from uint8 frame to result, per engine and precisio
 EXAMPLE = "yoso-ros benchmark throughput --model yoso_r50_coco --weights random --sizes 512x800 800x1333 --busy-core"
 ENGINES = ("baseline", "torch", "onnxruntime", "openvino", "openvino:bf16", "openvino:int8")
 FACTORS, CAMERAS, KEPT = (0.25, 0.5, 0.75, 1.0), (1, 2, 4), (1, 10, 30, 60, 100)  # of the plots
-GROWTH_ROUNDS = 3
+GROWTH_ROUNDS = 5
 MOST_FRAMES = 50
 
 

@@ -26,10 +26,16 @@ def add_arguments(parser):
         choices=("portable", "tensorrt"),
         help="portable runs everywhere (GridSample); tensorrt keeps DeformConv as one operator (default: %(default)s)",
     )
+    parser.add_argument(
+        "--compare",
+        metavar="SOURCE",
+        help="compare on these pictures: a bag, a folder of images, a video (default: made)",
+    )
 
 
 def run(arguments):
     """Export; exit code 1 if onnxruntime computes something else from the file than torch from the network."""
+    from yoso_ros.cli.quantize import read_frames
     from yoso_ros.errors import InputError
     from yoso_ros.inference.export import compare_with_network, export_onnx
     from yoso_ros.inference.segmenter import load_network
@@ -39,6 +45,7 @@ def run(arguments):
         raise InputError(f"--output: expected a file name that ends in .onnx, found {output.name}")
     shape = _read_shape(arguments.size, arguments.batch)
     network = load_network(arguments.model, arguments.weights)
+    pictures = read_frames(arguments.compare, None, arguments.batch) if arguments.compare else None
     print("exporting, which takes seconds for one size and a quarter of a minute for a ranged graph", flush=True)
     graph = export_onnx(network, shape, arguments.variant)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +54,7 @@ def run(arguments):
     os.replace(temporary, output)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, passed the ONNX checker")
     try:
-        errors = compare_with_network(graph, network, shape or (1, *COMPARED_SIZE))
+        errors = compare_with_network(graph, network, shape or (1, *COMPARED_SIZE), pictures)
     except ImportError as error:
         print(f"not compared with the network: {error}")
         return 0

@@ -28,7 +28,7 @@ def run(arguments):
     if arguments.frames < 1:
         raise InputError(f"--frames: expected at least 1, found {arguments.frames}")
     network = load_network(arguments.model, arguments.weights)
-    frames = _read_frames(arguments.calibration, arguments.topic, arguments.frames)
+    frames = read_frames(arguments.calibration, arguments.topic, arguments.frames)
     try:
         folder = quantize(network, frames)
         if arguments.output:
@@ -41,8 +41,8 @@ def run(arguments):
     return 0
 
 
-def _read_frames(source, topic, count):
-    """`count` frames (all, if there are fewer), evenly spread: list of uint8 (h, w, 3) RGB."""
+def read_frames(source, topic, count):
+    """`count` frames (all, if fewer) of a bag, a folder of images or a video, evenly spread: list of uint8 (h, w, 3) RGB."""
     from tqdm import tqdm
 
     from yoso_ros.bags import RawImage, open_source
@@ -52,7 +52,7 @@ def _read_frames(source, topic, count):
     recording = open_source(source, topic)
     step = max(1, len(recording) // count)
     frames, unusable = [], 0
-    for index, frame in enumerate(tqdm(recording, desc="calibration frames", unit="frame")):
+    for index, frame in enumerate(tqdm(recording, desc="frames", unit="frame")):
         if index % step:
             continue
         try:
@@ -63,5 +63,5 @@ def _read_frames(source, topic, count):
         if len(frames) == count:
             break
     if not frames:
-        raise InputError(f"{source}: expected frames to calibrate with, found none ({unusable} that do not decode)")
+        raise InputError(f"{source}: expected frames, found none ({unusable} that do not decode)")
     return frames

@@ -8,13 +8,14 @@ import contextlib
 import logging
 import warnings
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from yoso_ros.errors import InputError
 from yoso_ros.inference.fold import fold_batch_norms, fold_location
-from yoso_ros.inference.preprocess import STRIDE
+from yoso_ros.inference.preprocess import STRIDE, resize_frame
 from yoso_ros.models.deformable_conv import ModulatedDeformConv2d, modulated_deform_conv2d
 
 # GridSample in its present form is of opset 20, DeformConv with all of its types of opset 22 (facts/backends.md).
@@ -205,13 +206,14 @@ def export_onnx(model, shape=None, variant="portable"):
     return proto
 
 
-def compare_with_network(proto, model, shape):
+def compare_with_network(proto, model, shape, pictures=None):
     """Run a graph with onnxruntime and its network with torch on the same frames.
 
     Args:
         proto: what `export_onnx` returned.
         model: the `Yoso` that it was made from, in evaluation mode.
-        shape: (B, h, w) of frames to make: smooth colours with a little noise.
+        shape: (B, h, w) of the frames.
+        pictures: list of uint8 (H, W, 3) RGB, resized to that shape; None makes smooth colours with a little noise.
 
     Returns:
         dict of output name to the largest difference divided by the largest absolute value.
@@ -221,10 +223,10 @@ def compare_with_network(proto, model, shape):
     """
     import onnxruntime
 
-    generator = torch.Generator().manual_seed(0)
-    colours = F.interpolate(torch.rand(shape[0], 3, 6, 8, generator=generator), shape[1:], mode="bicubic")
-    noise = 0.05 * torch.randn(colours.shape, generator=generator)
-    frames = (255 * (colours + noise).clamp(0, 1)).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    frames = _made_frames(shape)
+    if pictures:
+        resized = [resize_frame(pictures[index % len(pictures)], shape[1:]) for index in range(shape[0])]
+        frames = torch.from_numpy(np.stack(resized))
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     actual = session.run(list(OUTPUT_NAMES), {INPUT_NAME: frames.numpy()})
     with torch.no_grad():
@@ -233,6 +235,13 @@ def compare_with_network(proto, model, shape):
         name: float((torch.from_numpy(a) - e).abs().max() / e.abs().max())
         for name, a, e in zip(OUTPUT_NAMES, actual, expected, strict=True)
     }
+
+
+def _made_frames(shape):
+    generator = torch.Generator().manual_seed(0)
+    colours = F.interpolate(torch.rand(shape[0], 3, 6, 8, generator=generator), shape[1:], mode="bicubic")
+    noise = 0.05 * torch.randn(colours.shape, generator=generator)
+    return (255 * (colours + noise).clamp(0, 1)).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _forget_notes(proto):
