@@ -42,7 +42,7 @@ def run(arguments):
 
 
 def read_frames(source, topic, count):
-    """`count` frames (all, if fewer) of a bag, a folder of images or a video, evenly spread: list of uint8 (h, w, 3) RGB."""
+    """`count` frames (or all) of a bag, a folder of images or a video, evenly spread: list of uint8 (h, w, 3) RGB."""
     from tqdm import tqdm
 
     from yoso_ros.bags import RawImage, open_source
