@@ -51,11 +51,19 @@ def test_story(path):
     assert set(story["validation"]) >= {"PQ", "SQ", "RQ", "mIoU", "iteration"}
 
 
-def test_camvid(shared_data):
-    samples = Part(CocoPanoptic.from_root(shared_data / "data/camvid", "val", load_config(CAMVID).label_set), 20)
-    stated = read_metadata(PACKAGE / f"checkpoints/{CAMVID}.safetensors")[1]["validation"]["PQ"]
+def camvid_samples(shared_data):
+    return Part(CocoPanoptic.from_root(shared_data / "data/camvid", "val", load_config(CAMVID).label_set), 20)
+
+
+@pytest.mark.parametrize("name", [CAMVID, f"{CAMVID}_480"])
+def test_camvid(name, shared_data):
+    stated = read_metadata(PACKAGE / f"checkpoints/{name}.safetensors")[1]["validation"]["PQ"]
     # 20 of the 101 frames: near the stated number, not equal to it.
-    assert quality(yoso_ros.load_segmenter(CAMVID), samples) == pytest.approx(stated, abs=6.0)
+    assert quality(yoso_ros.load_segmenter(name), camvid_samples(shared_data)) == pytest.approx(stated, abs=6.0)
+
+
+def test_camvid_without_training(shared_data):
+    samples = camvid_samples(shared_data)
     torch.manual_seed(0)
     untrained = Segmenter(load_config(CAMVID), create_engine("torch", create_model(load_config(CAMVID)), "cpu", "fp32"))
     assert quality(untrained, samples) < 2.0
