@@ -63,4 +63,4 @@ def _point_cloud_node(context):
 def generate_launch_description():
     """The arguments, the image source, the node, and RViz when asked for."""
     arguments = declare(ARGUMENTS | NODE_ARGUMENTS | SOURCE_ARGUMENTS)
-    return LaunchDescription([*arguments, dds_profile(), OpaqueFunction(function=_nodes), rviz()])
+    return LaunchDescription([*arguments, dds_profile(), rviz(), OpaqueFunction(function=_nodes)])

@@ -61,4 +61,4 @@ def _nodes(context):
 def generate_launch_description():
     """The arguments, the image sources, the node, and RViz when asked for."""
     arguments = declare(ARGUMENTS | NODE_ARGUMENTS | SOURCE_ARGUMENTS)
-    return LaunchDescription([*arguments, dds_profile(), OpaqueFunction(function=_nodes), rviz()])
+    return LaunchDescription([*arguments, dds_profile(), rviz(), OpaqueFunction(function=_nodes)])

@@ -140,7 +140,10 @@ def _usb_driver():
 
 
 def rviz():
-    """RViz with the package's view, if `use_rviz` says so."""
+    """RViz with the package's view, if `use_rviz` says so.
+
+    To come before the nodes: where RViz is missing the launch ends, and would leave them behind.
+    """
     return Node(
         package="rviz2",
         executable="rviz2",
