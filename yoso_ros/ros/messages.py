@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results to ROS messages. Every message carries the header of the input frame, unchanged."""
 
-import array
 import sys
 
 import numpy as np
@@ -22,16 +21,15 @@ def image_message(pixels, header):
         header: std_msgs/Header of the input frame.
 
     Returns:
-        sensor_msgs/Image without row padding, in the byte order of this machine.
+        sensor_msgs/Image without row padding, in the byte order of this machine; its data are the pixels themselves.
     """
     pixels = np.ascontiguousarray(pixels)
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], step=pixels.strides[0])
     message.encoding = ENCODINGS[pixels.dtype, pixels.ndim]
     message.is_bigendian = int(sys.byteorder == "big")
-    # Anything but an array.array is checked or copied byte by byte by the setter: 100 ms for a frame instead of 0.1.
-    data = array.array("B")
-    data.frombytes(pixels.reshape(-1).view(np.uint8).data)
-    message.data = data
+    # Past the setter, which checks or copies all but an array.array byte by byte, 100 ms for a frame. What sends the
+    # message takes any buffer, so the pixels need no copy of their own: a tenth of the node's CPU time per frame.
+    message._data = pixels.reshape(-1).view(np.uint8)
     return message
 
 

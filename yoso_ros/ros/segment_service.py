@@ -81,7 +81,8 @@ class SegmentService:
         """Write a result into the response of the request with this very header; arguments as for a camera's."""
         request = self._request
         if request.header is header:  # else nobody waits for it any longer
-            request.response.panoptic = image_message(result.panoptic, header)
+            # A copy, for it is sent by another thread later, when the next result may be in the same place.
+            request.response.panoptic = image_message(result.panoptic.copy(), header)
             request.response.segments = segments_message(result, header)
 
     def finish(self, request, fault):
