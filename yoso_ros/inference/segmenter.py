@@ -141,7 +141,7 @@ def load_segmenter(
         weights: `.safetensors` of this package, or an authors' `.pth`; None takes the shipped checkpoint.
         device: "auto", "cpu", "cuda", "cuda:N".
         engine: "auto" (the fastest that is present) or a name in `yoso_ros.inference.engines.ENGINES`.
-        precision: "auto", "fp32", "bf16", "fp16".
+        precision: "auto", "fp32", "bf16", "fp16", "int8"; which engine runs which: docs/engines.md.
         score_threshold: 0..1, None for the configuration's.
         overlap_threshold: 0..1, None for the configuration's.
         engine_path: of engine "tensorrt": file of the built engine for the first size of frames, None for one in the
