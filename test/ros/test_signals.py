@@ -52,6 +52,7 @@ def test_a_signal_during_a_transition_that_takes_long(ros_domain, start_process,
     try:
         client = caller.create_client(ChangeState, "/yoso/change_state")
         assert client.wait_for_service(20)
+        time.sleep(0.5)  # the node learns of this client a little later, and a request before that is lost
         client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
         node.wait_for_output("loading", 10)
     finally:

@@ -3,6 +3,7 @@
 
 import json
 import sys
+import time
 
 import rclpy
 from lifecycle_msgs.msg import Transition
@@ -15,6 +16,7 @@ TRANSITIONS = {
     "cleanup": Transition.TRANSITION_CLEANUP,
 }
 DISCOVERY_S = 30.0
+SETTLE_S = 0.5  # the node learns of the client a little later, and a request before that is lost
 TRANSITION_S = 120.0  # an engine may be built
 
 
@@ -28,6 +30,7 @@ def main(node_name):
     node = rclpy.create_node("lifecycle_caller")
     client = node.create_client(ChangeState, f"{node_name}/change_state")
     found = client.wait_for_service(DISCOVERY_S)
+    time.sleep(SETTLE_S)
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         request = ChangeState.Request(transition=Transition(id=TRANSITIONS[line.strip()]))
