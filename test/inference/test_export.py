@@ -151,7 +151,10 @@ def test_command(exporter, tmp_path, capsys, monkeypatch):
     assert_equal_outputs(run_graph(onnx.load(output), frames), expected_outputs(model, frames))
     assert [path.name for path in output.parent.iterdir()] == ["tiny.onnx"]
     for arguments, message in (
-        (["--output", str(output), "--size", "64"], "--size: expected HxW such as 480x640, or ranged, found '64'"),
+        (
+            ["--output", str(output), "--size", "64"],
+            "--size: expected HxW in pixels such as 512x800, or ranged, found '64'",
+        ),
         (["--output", str(output), "--batch", "0"], "--batch: expected 1 or more, found 0"),
         (["--output", "graph.pt"], "expected a file name that ends in .onnx, found graph.pt"),
     ):

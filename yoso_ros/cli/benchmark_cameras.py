@@ -3,6 +3,7 @@
 
 import time
 
+from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.cli.segment import add_model_arguments, load_from_arguments
 from yoso_ros.errors import InputError
 
@@ -27,14 +28,11 @@ def run(arguments):
     from yoso_ros.bags import open_source
     from yoso_ros.ros.decoding import decode_image
 
-    parts = arguments.size.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--size: expected HEIGHTxWIDTH such as 720x1280, found {arguments.size!r}")
+    height, width = height_and_width("--size", arguments.size)
     if arguments.rounds < 1 or min(arguments.counts) < 1:
         raise InputError("--rounds and --counts: expected numbers of at least 1")
     segmenter = load_from_arguments(arguments)
-    size = int(parts[1]), int(parts[0])
-    pictures = (cv2.resize(decode_image(frame.image), size) for frame in open_source("synthetic"))
+    pictures = (cv2.resize(decode_image(frame.image), (width, height)) for frame in open_source("synthetic"))
     frames = [picture for picture, _ in zip(pictures, range(max(arguments.counts)), strict=False)]
     rows = []
     for count in tqdm(arguments.counts, desc="cameras", unit="case"):

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros benchmark engines`: one forward pass in each engine."""
 
-import re
-
+from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "Time one forward pass in each engine beside eager torch, interleaved in one run."
@@ -38,7 +37,7 @@ def run(arguments):
 
     if arguments.rounds < 1:
         raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
-    sizes = [_size(text) for text in arguments.sizes]
+    sizes = [height_and_width("--sizes", text) for text in arguments.sizes]
     network = load_network(arguments.model, arguments.weights)
     engines, reasons = create_engines(network, arguments.device, arguments.engines)
     for reason in reasons:
@@ -55,10 +54,3 @@ def run(arguments):
             wall, processor = times[0].wall_ms / t.wall_ms, times[0].processor_ms / t.processor_ms
             print(f"{size:>10} {t.name:<24} {t.wall_ms:10.1f} {wall:6.2f} {t.processor_ms:13.1f} {processor:6.2f}")
     return 0
-
-
-def _size(text):
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise InputError(f"--sizes: expected HxW such as 512x800, found {text!r}")
-    return int(match[1]), int(match[2])

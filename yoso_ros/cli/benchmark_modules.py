@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros benchmark modules`: the paper's tables of FLOPs and latency beside ours."""
 
-import re
 from pathlib import Path
 
+from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "FLOPs of the paper's modules and of each model's parts, with latency here, beside the paper's numbers."
@@ -33,9 +33,7 @@ def run(arguments):
 
     from yoso_ros.inference.engines.devices import find_device
 
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", arguments.fps_size)
-    if not match:
-        raise InputError(f"--fps-size: expected HxW such as 512x800, found {arguments.fps_size!r}")
+    size = height_and_width("--fps-size", arguments.fps_size)
     if min(arguments.rounds, arguments.fps_rounds) < 1:
         raise InputError("--rounds, --fps-rounds: expected at least 1")
     device = find_device(arguments.device)
@@ -45,7 +43,6 @@ def run(arguments):
         draw_reduction_ratios(arguments.figures / "flops_reduction.png")
     steps = [lambda: _print_modules(device, arguments.rounds), _print_parts]
     if arguments.fps:
-        size = int(match[1]), int(match[2])
         steps.append(lambda: _print_fps(size, device, arguments.fps_rounds))
     for step in tqdm(steps, desc="modules", unit="table"):
         step()

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "Latency, loss, CPU and memory of the node over DDS, with a constant result and with the real model."
@@ -45,14 +46,12 @@ def add_arguments(parser):
 
 def run(arguments):
     """Measure each segmenter in turn and print the tables."""
-    parts = arguments.size.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise InputError(f"--size: expected HEIGHTxWIDTH such as 720x1280, found {arguments.size!r}")
+    height, width = height_and_width("--size", arguments.size)
     if arguments.seconds <= 0 or arguments.iterations < 1 or any(rate <= 0 for rate in arguments.rates):
         raise InputError("--seconds, --rates and --iterations: expected numbers above 0")
     report = {}
     for segmenter in arguments.segmenters:
-        with _bench(segmenter, arguments, *parts) as bench:
+        with _bench(segmenter, arguments, str(height), str(width)) as bench:
             report[segmenter] = _measure(bench, segmenter, arguments)
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros benchmark throughput`: the whole way from a frame to its result in each engine and precision."""
 
-import re
 from pathlib import Path
 
+from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "Frames per second from uint8 frame to result, per engine and precision, beside the authors' form in torch."
@@ -199,7 +199,4 @@ def _resized(frames, size):
 def _size(text):
     if text == "own":
         return None
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not match:
-        raise InputError(f"--sizes: expected HxW such as 512x800, or own, found {text!r}")
-    return int(match[1]), int(match[2])
+    return height_and_width("--sizes", text, ["own"])

@@ -2,7 +2,6 @@
 """`yoso-ros export`: a model to one ONNX file, checked and compared with the network."""
 
 import os
-import re
 from pathlib import Path
 
 SUMMARY = "Export a model to ONNX: uint8 RGB frames (B, H, W, 3) in, class logits and mask logits out."
@@ -63,13 +62,11 @@ def run(arguments):
 
 
 def _read_shape(size, batch):
+    from yoso_ros.cli.image_size import height_and_width
     from yoso_ros.errors import InputError
 
     if batch < 1:
         raise InputError(f"--batch: expected 1 or more, found {batch}")
     if size == "ranged":
         return None
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
-    if not match:
-        raise InputError(f"--size: expected HxW such as 480x640, or ranged, found {size!r}")
-    return batch, int(match[1]), int(match[2])
+    return batch, *height_and_width("--size", size, ["ranged"])
