@@ -39,6 +39,9 @@ def add_arguments(parser):
         choices=["confidence", "overlay", "color", "mask"],
         help="subscribe to these outputs too, which are made on demand (default: none)",
     )
+    parser.add_argument(
+        "--parameters", nargs="+", default=[], metavar="NAME:=VALUE", help="of the node, such as tracking:=false"
+    )
     parser.add_argument("--search", action="store_true", help="also look for the highest rate with at most 5 %% loss")
     parser.add_argument("--iterations", type=int, default=5, help="runs that confirm that rate (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
@@ -66,9 +69,12 @@ def _bench(segmenter, arguments, height, width):
     """The node, a camera and a monitor, in a ROS domain of their own."""
     from yoso_ros.ros.bench_processes import open_bench
 
-    parameters, command = {}, None
+    for parameter in arguments.parameters:
+        if not all(parameter.partition(":=")):
+            raise InputError(f"--parameters: expected NAME:=VALUE such as tracking:=false, found {parameter!r}")
+    parameters, command = dict(parameter.split(":=", 1) for parameter in arguments.parameters), None
     if segmenter == "real":
-        parameters = {"model": arguments.model} | ({"weights": arguments.weights} if arguments.weights else {})
+        parameters |= {"model": arguments.model} | ({"weights": arguments.weights} if arguments.weights else {})
     else:
         command = [sys.executable, "-m", "yoso_ros.ros.latency_roles", "node"]
     remappings = {"image_raw": "/benchmark/image_raw"}
@@ -91,6 +97,8 @@ def _measure(bench, segmenter, arguments):
     )
     if arguments.listen:
         print(f"somebody listens to {', '.join(arguments.listen)} too")
+    if arguments.parameters:
+        print(f"with {', '.join(arguments.parameters)}")
     print(f"load of the machine before: {load:.1f} on {os.cpu_count()} processors")
     print("latency: publish to receipt of the last label topic, ms; CPU: of one core, and per processed frame")
     names = ("Hz", "sent", "received", "processed", "dropped", "failed", "lost", "p50", "p95", "p99", "max")

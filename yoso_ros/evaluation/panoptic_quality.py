@@ -16,6 +16,8 @@ MAX_ID = 2**24 - 1  # what a COCO panoptic PNG can hold
 MATCH_IOU = 0.5  # a pair matches above this; then the matching is unique
 IGNORED_SHARE = 0.5  # a prediction with more than this on void or crowd is no false positive
 
+CACHED_PIXELS = 1 << 17  # compared at a time, to stay in a core's cache
+
 # Rows of the matrix of joint areas: 0 = ids that no segment claims, 1 = void, then the segments.
 UNKNOWN, VOID, FIRST = 0, 1, 2
 
@@ -217,13 +219,23 @@ def joint_areas(truth_ids, truth, predicted_ids, predicted):
     columns = FIRST + len(predicted)
     truth_ids, predicted_ids = truth_ids.ravel(), predicted_ids.ravel()
     # Label maps are long runs of one pair of ids, so only the first pixel of each run is looked up.
-    changes = (truth_ids[1:] != truth_ids[:-1]) | (predicted_ids[1:] != predicted_ids[:-1])
-    starts = np.concatenate([np.zeros(min(truth_ids.size, 1), dtype=np.intp), np.flatnonzero(changes) + 1])
+    starts = _run_starts(truth_ids, predicted_ids)
     lengths = np.diff(starts, append=truth_ids.size)
     cells = _look_up(truth_ids[starts], truth, columns, "true")
     cells += _look_up(predicted_ids[starts], predicted, 1, "predicted")
     counts = np.bincount(cells, weights=lengths, minlength=(FIRST + len(truth)) * columns)
     return counts.astype(np.int64).reshape(FIRST + len(truth), columns)
+
+
+def _run_starts(first, second):
+    """Where a run of equal pairs begins in two arrays (N,): int64."""
+    starts = [np.zeros(min(first.size, 1), dtype=np.intp)]
+    for begin in range(1, first.size, CACHED_PIXELS):
+        part, before = slice(begin, begin + CACHED_PIXELS), slice(begin - 1, min(begin + CACHED_PIXELS, first.size) - 1)
+        changes = first[part] != first[before]
+        changes |= second[part] != second[before]
+        starts.append(np.flatnonzero(changes) + begin)
+    return np.concatenate(starts)
 
 
 def _look_up(ids, segment_ids, step, kind):
