@@ -71,6 +71,8 @@ class Probe:
                 self.images.get_subscription_count() > 0
                 and self.infos.get_subscription_count() > 0
                 and all(self.node.count_publishers(name) > 0 for name in names)
+                # Something has come from the node, so it knows of this process, of what it sends and what it hears.
+                and len(self.diagnostics) > 0
             )
 
         self.until(matched, "the node reads images and offers its topics", DISCOVERY_S)
