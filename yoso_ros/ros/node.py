@@ -205,8 +205,15 @@ class PanopticNode(LifecycleNode):
     # Frames
 
     def _segment(self, batch, started):
-        sources = {**self._cameras, SegmentService.SOURCE: self._requests}
-        return segment_and_publish(batch, started, self._segmenter, sources, self.settings, self._age_ms)
+        # A request has a pass of its own: beside it the frames of cameras would be padded to its size, and an engine
+        # that serves one batch size would be built again.
+        outcomes = {}
+        for sources in (self._cameras, {SegmentService.SOURCE: self._requests}):
+            part = [delivery for delivery in batch if delivery.source in sources]
+            if part:
+                results = segment_and_publish(part, started, self._segmenter, sources, self.settings, self._age_ms)
+                outcomes |= {delivery.source: outcome for delivery, outcome in zip(part, results, strict=True)}
+        return [outcomes[delivery.source] for delivery in batch]
 
     def _age_ms(self, stamp):
         if self.get_clock().ros_time_is_active:
