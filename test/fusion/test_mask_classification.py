@@ -188,7 +188,7 @@ def test_masks_that_overlap_everywhere_go_the_dense_way():
     classes[:, 2] += 5.0
     masks = torch.from_numpy(rng.standard_normal((40, 40, 48)).astype(np.float32))
     config = merge_config(0.1, 0.0)
-    assert tiled.compete_in_tiles(torch.full((40,), 0.9), masks, (150, 190), (150, 190), 0.0) is None
+    assert tiled.compete_in_tiles(torch.full((40,), 0.9), masks, torch.arange(40), (150, 190), (150, 190), 0.0) is None
     merged = merge_mask_classification(classes, masks, (150, 190), (150, 190), config)
     assert_equal(merged, *literal_merge(classes, masks, (150, 190), (150, 190), config, even_sigmoid))
 
@@ -210,14 +210,25 @@ def test_tiled_resize_has_the_bits_of_interpolate(seed):
     output_size = input_size if seed % 3 == 0 else tuple(int(side * rng.uniform(0.5, 2.2)) for side in input_size)
     logits = torch.from_numpy(rng.standard_normal((2, *cells)).astype(np.float32)) * 10
     rows, columns = (bilinear.axis_plan(cells[a], input_size[a], output_size[a], tiled.TILE) for a in (0, 1))
-    row, column = (torch.arange(n) for n in (len(rows.cells), len(columns.cells)))
-    row, column = row.repeat_interleave(len(columns.cells)), column.repeat(len(rows.cells))
+    row, column = (torch.arange(n) for n in (len(rows.reach), len(columns.reach)))
+    row, column = row.repeat_interleave(len(columns.reach)), column.repeat(len(rows.reach))
     pairs = bilinear.upsample_tiles(logits, torch.ones_like(row), row, column, rows, columns)
-    grid = pairs.view(tiled.TILE, len(rows.cells), -1, tiled.TILE).transpose(0, 1).flatten(0, 1).flatten(1)
+    grid = pairs.view(tiled.TILE, len(rows.reach), -1, tiled.TILE).transpose(0, 1).flatten(0, 1).flatten(1)
     maps = functional.interpolate(logits[None], [4 * c for c in cells], mode="bilinear", align_corners=False)
     maps = maps[..., : input_size[0], : input_size[1]]
     maps = functional.interpolate(maps, output_size, mode="bilinear", align_corners=False)
     assert torch.equal(grid[: output_size[0], : output_size[1]], maps[0, 1])
+
+
+def test_other_types_and_layouts_of_the_logits_give_the_same_map():
+    classes, masks = random_scene(np.random.default_rng(4), 8, (32, 40), "cells")
+    masks = masks.bfloat16()
+    arguments = (128, 155), (128, 155), merge_config(0.2, 0.0)
+    expected = literal_merge(classes, masks.float(), *arguments, even_sigmoid)
+    columns_first = masks.float().transpose(1, 2).contiguous().transpose(1, 2)
+    assert not columns_first.is_contiguous()
+    for logits in (masks, columns_first):
+        assert_equal(merge_mask_classification(classes, logits, *arguments), *expected)
 
 
 def test_in_and_out_of_inference_mode():

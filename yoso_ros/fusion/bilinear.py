@@ -1,26 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables for bilinear resizing tile by tile, equal to `torch.nn.functional.interpolate(align_corners=False)` on a CPU.
+"""Bilinear resizing tile by tile, equal to `torch.nn.functional.interpolate(align_corners=False)` on a CPU.
 
-Legend, along one axis: `n` tiles of `T` output pixels; under a tile `M` input pixels and `L` mask cells (stride 4). `P`
-(tile, proposal) pairs.
+Legend, along one axis: `n` tiles of `T` output pixels; under a tile a block of `L` mask cells (stride 4) that become
+`M = 4 (L - 2)` input pixels. `P` (tile, proposal) pairs; an index such as `Mx` belongs to the columns.
 """
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 MASK_STRIDE = 4  # the mask logits are at a quarter of the padded network input (facts of the YOSO head)
+# An input pixel lies between two cells: the first two of a cell's four after the cell before it, the other two before
+# the cell after it. Away from the border the weights are the same for all cells, and exact in float32.
+_PHASES = ((0, torch.tensor([0.625, 0.875])), (1, torch.tensor([0.125, 0.375])))  # cell that is first, second weights
 
 
-@dataclass(frozen=True, slots=True)
-class Taps:
+class Taps(NamedTuple):
     """The two source positions and weights of each destination position.
 
     Attributes:
-        first, second: int64 (n, D), positions in the source.
-        first_weight, second_weight: float32 (n, D).
+        first, second: int64 (n, T), positions in the source.
+        first_weight, second_weight: float32 (n, T).
     """
 
     first: torch.Tensor
@@ -28,26 +31,22 @@ class Taps:
     first_weight: torch.Tensor
     second_weight: torch.Tensor
 
-    def relative_to(self, start):
-        """The same taps with positions counted from `start`, int64 (n, 1)."""
-        return Taps(self.first - start, self.second - start, self.first_weight, self.second_weight)
-
 
 @dataclass(frozen=True, slots=True)
 class AxisPlan:
     """How the mask cells of one axis become the output pixels of each tile.
 
     Attributes:
-        cells: int64 (n, L), the mask cells that the tile depends on; the last one repeats where a tile needs fewer.
-        cell_taps: `Taps` (n, M), positions on the whole axis, from mask cells to input pixels.
-        local_cell_taps: the same, positions within `cells`.
+        reach: int64 (n, R), the mask cells that the tile depends on; the last one repeats where a tile needs fewer.
+        block: int32 (L, n), mask cells of the input pixels and one more on either side, repeated at borders.
+        at_start: bool (n,), the block begins at the border, before cell 0.
         pixel_taps: `Taps` (n, T), from the M input pixels to the output pixels; None where input and output size agree.
         valid: bool (n, T), false for pixels of the last tile that lie outside the output.
     """
 
-    cells: torch.Tensor
-    cell_taps: Taps
-    local_cell_taps: Taps
+    reach: torch.Tensor
+    block: torch.Tensor
+    at_start: torch.Tensor
     pixel_taps: Taps | None
     valid: torch.Tensor
 
@@ -68,73 +67,110 @@ def bilinear_taps(source, destination):
 
 @functools.lru_cache(maxsize=32)
 def axis_plan(cells, input_size, output_size, tile):
-    """`AxisPlan` of an axis with `cells` mask cells, cropped to `input_size` pixels and resized to `output_size`."""
+    """`AxisPlan` of an axis with `cells` mask cells, cropped to `input_size` pixels and resized to `output_size`.
+
+    `tile` is a multiple of 4 output pixels.
+    """
     pixels = np.arange(-(-output_size // tile) * tile).reshape(-1, tile)
     valid = pixels < output_size
-    pixels = np.minimum(pixels, output_size - 1)
-    pixel_taps = None
+    taps = None
     if output_size != input_size:
-        taps = [table[pixels] for table in bilinear_taps(input_size, output_size)]
-        start, count = taps[0][:, :1], int((taps[1][:, -1] - taps[0][:, 0]).max()) + 1
-        pixel_taps = _as_taps(taps).relative_to(torch.from_numpy(start))
-        pixels = np.minimum(start + np.arange(count), input_size - 1)
-    taps = [table[pixels] for table in bilinear_taps(cells, MASK_STRIDE * cells)]
-    start, count = taps[0][:, :1], int((taps[1][:, -1] - taps[0][:, 0]).max()) + 1
-    cell_taps = _as_taps(taps)
+        taps = [table[np.minimum(pixels, output_size - 1)] for table in bilinear_taps(input_size, output_size)]
+    # The first and the last input pixel that the valid pixels of a tile depend on.
+    begin, end = pixels[:, 0], np.minimum(pixels[:, -1], output_size - 1)
+    if taps is not None:
+        begin, end = taps[0][:, 0], taps[1][:, -1]
+    first, second, *_ = bilinear_taps(cells, MASK_STRIDE * cells)
+    first, last = first[begin], second[end]
+    start = begin // MASK_STRIDE
+    middle = tile // MASK_STRIDE if taps is None else int((end // MASK_STRIDE - start).max()) + 1
+    if taps is not None:
+        taps = Taps(
+            *(torch.from_numpy(position - MASK_STRIDE * start[:, None]) for position in taps[:2]),
+            *map(torch.from_numpy, taps[2:]),
+        )
+    block = start - 1 + np.arange(middle + 2)[:, None]
     return AxisPlan(
-        cells=torch.from_numpy(np.minimum(start + np.arange(count), cells - 1)),
-        cell_taps=cell_taps,
-        local_cell_taps=cell_taps.relative_to(torch.from_numpy(start)),
-        pixel_taps=pixel_taps,
+        reach=torch.from_numpy(np.minimum(first[:, None] + np.arange((last - first).max() + 1), last[:, None])),
+        block=torch.from_numpy(block.clip(0, cells - 1).astype(np.int32)),
+        at_start=torch.from_numpy(start == 0),
+        pixel_taps=taps,
         valid=torch.from_numpy(valid),
     )
 
 
-def _as_taps(tables):
-    return Taps(*(torch.from_numpy(np.ascontiguousarray(table)) for table in tables))
-
-
-def blend(first, first_weight, second, second_weight):
-    """`first * first_weight + second * second_weight` with the rounding of torch's CPU kernel; overwrites `second`.
+def blend(first, first_weight, second, second_weight, out=None):
+    """`first * first_weight + second * second_weight` with the rounding of torch's CPU kernel.
 
     The kernel rounds the second product and fuses the first into it; so does `addcmul`.
     """
-    return second.mul_(second_weight).addcmul_(first, first_weight)
+    return torch.mul(second, second_weight, out=out).addcmul_(first, first_weight)
 
 
 def upsample_tiles(mask_logits, kept, row, column, rows, columns):
     """Logits of the pairs at the output pixels of their tiles: float32 (T, P, T), rows first for long inner loops.
 
     Args:
-        mask_logits: float32 (K, h, w), contiguous.
+        mask_logits: float32 (N, h, w), contiguous.
         kept, row, column: int64 (P,), the proposal and the row and column of the tile of each pair.
         rows, columns: `AxisPlan` of both axes.
     """
     _, height, width = mask_logits.shape
     # int32 halves the time of the look-up; a map of 2^31 logits would not fit in memory anyway.
-    line = ((kept * height)[:, None] + rows.cells[row]).mul_(width).int().t().contiguous()[:, :, None]
-    taps, logits = columns.cell_taps, mask_logits.view(-1)
-    left, right = (
-        logits.index_select(0, (line + positions.int()).view(-1)).view(len(line), *positions.shape)
-        for positions in (taps.first[column], taps.second[column])
-    )
-    resized = blend(left, taps.first_weight[column], right, taps.second_weight[column])
-    resized = _blend_rows(resized, rows.local_cell_taps, row)
+    lines = rows.block.index_select(1, row).add_((kept * height).int()).mul_(width)
+    cells = columns.block.index_select(1, column)[:, None] + lines
+    # Columns outermost, then rows: the four pixels of a cell are then slices, the same for all pairs.
+    logits = mask_logits.view(-1).index_select(0, cells.view(-1)).view(cells.shape)
+    logits = _quadruple(logits, columns.at_start[column], 2)
+    logits = _transpose(logits.flatten(1)).view(len(lines), len(kept), -1)
+    logits = _quadruple(logits, rows.at_start[row], 1)
+    # The taps of a second resize differ among tiles. What is looked up are whole lines, hence the transposing.
+    pair = torch.arange(len(kept))
     if columns.pixel_taps is not None:
-        taps = columns.pixel_taps
-        shape = (len(resized), len(kept), columns.valid.shape[1])
-        left, right = (resized.gather(2, positions[column].expand(shape)) for positions in (taps.first, taps.second))
-        resized = blend(left, taps.first_weight[column], right, taps.second_weight[column])
-    return resized if rows.pixel_taps is None else _blend_rows(resized, rows.pixel_taps, row)
+        first, second, *weights = (table[column].flatten() for table in columns.pixel_taps)
+        line = (pair * logits.shape[2]).repeat_interleave(columns.valid.shape[1])
+        lines = _resize_lines(_transpose(logits.flatten(1)), line + first, line + second, *weights)
+        logits = _transpose(lines).view(len(logits), len(kept), -1)
+    if rows.pixel_taps is not None:
+        first, second, *weights = (table[row].t().flatten() for table in rows.pixel_taps)
+        line = pair.repeat(rows.valid.shape[1])
+        first, second = (positions * len(kept) + line for positions in (first, second))
+        lines = _resize_lines(logits.flatten(0, 1), first, second, *weights)
+        logits = lines.view(-1, len(kept), logits.shape[2])
+    return logits
 
 
-def _blend_rows(lines, taps, row):
-    """Resize (L or M, P, ...) along the first axis by the taps of each pair's tile row."""
-    pairs = torch.arange(len(row))
-    above, below = (
-        lines.flatten(0, 1)
-        .index_select(0, (positions[row].t() * len(row) + pairs).flatten())
-        .unflatten(0, (positions.shape[1], len(row)))
-        for positions in (taps.first, taps.second)
-    )
-    return blend(above, taps.first_weight[row].t()[:, :, None], below, taps.second_weight[row].t()[:, :, None])
+def _quadruple(cells, at_start, pair_axis):
+    """Resize (L, ...) mask cells to (M, ...) input pixels along the first axis.
+
+    Args:
+        cells: float32, three axes, contiguous. at_start: bool (P,), pairs whose first cell is a copy of the second.
+        pair_axis: 1 or 2.
+    """
+    count = len(cells) - 2
+    pixels = torch.empty((count, MASK_STRIDE, *cells.shape[1:]))
+    for phase, (first, second_weight) in enumerate(_PHASES):
+        second_weight = second_weight.view(2, 1, 1)
+        blend(
+            cells[first : first + count, None],
+            1.0 - second_weight,
+            cells[first + 1 : first + 1 + count, None],
+            second_weight,
+            out=pixels[:, 2 * phase : 2 * phase + 2],
+        )
+    # torch takes the first cell itself there, with all of the weight, not a mean of twice the same, which rounds.
+    pairs = at_start.nonzero()[:, 0]
+    if len(pairs):
+        first, second = (cells[cell].index_select(pair_axis - 1, pairs) for cell in (1, 2))
+        pixels[0, :2].index_copy_(pair_axis, pairs, (first + second * 0.0).expand(2, *first.shape))
+    return pixels.flatten(0, 1)
+
+
+def _resize_lines(lines, first, second, first_weight, second_weight):
+    """Lines (S, length) at the positions of taps, (D,) each: float32 (D, length)."""
+    first, second = lines.index_select(0, first), lines.index_select(0, second)
+    return blend(first, first_weight[:, None], second, second_weight[:, None], out=second)
+
+
+def _transpose(matrix):
+    return torch.from_numpy(np.ascontiguousarray(matrix.numpy().T))  # half the time of torch's

@@ -69,16 +69,19 @@ def merge_mask_classification(class_logits, mask_logits, input_size, output_size
     if input_size[0] > padded[0] or input_size[1] > padded[1]:
         raise ValueError(f"expected an input_size within the padded size {padded} of the mask logits, got {input_size}")
 
-    def compete(scores, logits):
+    def compete(scores, kept):
+        logits = mask_logits
         if scores.device.type == "cpu" and min(*input_size, *output_size) >= SMALLEST_TILED_SIDE:
-            competition = compete_in_tiles(scores, logits, input_size, output_size, config.overlap_threshold)
+            if logits.dtype != torch.float32 or not logits.is_contiguous():
+                logits, kept = logits.index_select(0, kept).float(), torch.arange(len(kept))
+            competition = compete_in_tiles(scores, logits, kept, input_size, output_size, config.overlap_threshold)
             if competition is not None:
                 return competition
         return DenseCompetition(
-            scores, logits, lambda part: resize_mask_logits(part, input_size, output_size), output_size
+            scores, logits[kept].float(), lambda part: resize_mask_logits(part, input_size, output_size), output_size
         )
 
-    return _merge(class_logits, mask_logits, output_size, config, compete)
+    return _merge(class_logits, output_size, config, compete)
 
 
 @torch.no_grad()
@@ -88,22 +91,22 @@ def merge_full_size_masks(class_logits, mask_logits, config):
     output_size = tuple(mask_logits.shape[1:])
     return _merge(
         class_logits,
-        mask_logits,
         output_size,
         config,
-        lambda scores, logits: DenseCompetition(scores, logits, lambda part: part, output_size),
+        lambda scores, kept: DenseCompetition(scores, mask_logits[kept].float(), lambda part: part, output_size),
     )
 
 
-def _merge(class_logits, mask_logits, output_size, config, compete):
+def _merge(class_logits, output_size, config, compete):
     scores, classes = class_logits.float().softmax(-1).max(-1)
     kept = ((classes != class_logits.shape[1] - 1) & (scores > config.score_threshold)).nonzero()[:, 0]
     if len(kept) == 0:
         empty = torch.zeros(output_size, dtype=torch.int32, device=class_logits.device)
         return MergedSegments(empty, [], empty.to(torch.uint8))
     scores, classes = scores[kept], classes[kept]
-    competition = compete(scores, mask_logits.index_select(0, kept).float())
-    areas = torch.stack([competition.winner_area, competition.mask_area, competition.painted_area])
+    competition = compete(scores, kept)
+    areas = competition.winner_area, competition.mask_area, competition.painted_area
+    areas = torch.stack([torch.as_tensor(area) for area in areas])
     # The only copy to the host: a few numbers per kept proposal (float64 holds all of them exactly).
     numbers = torch.cat([areas.double(), scores[None].double(), classes[None].double()]).cpu()
     ids, segments = _segments(*numbers.tolist(), config.overlap_threshold, frozenset(config.label_set.thing_ids))
