@@ -95,6 +95,24 @@ def test_openvino_computes_in_float32_unless_asked(cached):
     assert all(np.isfinite(errors))
 
 
+def test_openvino_graph_for_bfloat16_is_equal_and_has_no_transposed_convolution(cached):
+    openvino = pytest.importorskip("openvino", reason="needs openvino")
+    from yoso_ros.inference import openvino_graph
+
+    core = openvino.Core()
+    graphs = {kind: openvino_graph.read_graph(core, cached, kind) for kind in ("openvino", "openvino-bf16")}
+    kinds = {kind: [node.get_type_name() for node in graph.get_ops()] for kind, graph in graphs.items()}
+    assert kinds["openvino"].count("ConvolutionBackpropData") == 3 and "DepthToSpace" not in kinds["openvino"]
+    assert "ConvolutionBackpropData" not in kinds["openvino-bf16"] and kinds["openvino-bf16"].count("DepthToSpace") == 3
+    assert len(openvino_graph.offset_nodes(graphs["openvino-bf16"], "Convolution")) == 3
+    in_float32 = core.compile_model(graphs["openvino-bf16"], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for shape in ((1, 64, 96), (2, 33, 70)):
+        frames = frames_of(shape)
+        images = batch_frames(list(frames), cached.config.pixel_mean).permute(0, 2, 3, 1).contiguous().numpy()
+        actual = in_float32(images)
+        assert_equal_outputs([actual[0], actual[1]], expected_outputs(cached, frames), tolerance=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "device", "precision", "message"),
     [

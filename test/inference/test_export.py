@@ -26,7 +26,7 @@ from PIL import Image
 
 import yoso_ros
 from yoso_ros.checkpoint import save_checkpoint
-from yoso_ros.inference.fold import fold_batch_norms, fold_location
+from yoso_ros.inference.fold import SubpixelUpsample, fold_batch_norms, fold_location
 from yoso_ros.models import create_model, load_config, model_names
 
 
@@ -75,8 +75,21 @@ def test_decoder_on_the_map_before_the_location_convolution_is_equal(request, mo
         folded.decoder(torch.zeros(1), all_stages=True)
 
 
+@pytest.mark.parametrize("channels", [(3, 5), (16, 8)])
+def test_transposed_convolution_as_a_plain_one_is_equal(channels):
+    torch.manual_seed(0)
+    transposed = torch.nn.ConvTranspose2d(*channels, 4, 2, 1).double()
+    for size in ((1, 1), (2, 7), (9, 6)):
+        x = torch.randn(2, channels[0], *size).double()
+        with torch.no_grad():
+            assert (SubpixelUpsample(transposed)(x) - transposed(x)).abs().max() < 1e-14
+    with pytest.raises(ValueError, match="expected a convolution with kernel 4"):
+        SubpixelUpsample(torch.nn.ConvTranspose2d(*channels, 2, 2))
+
+
+@pytest.mark.parametrize("variant", ["portable", "tensorrt"])
 @pytest.mark.parametrize("name", model_names())
-def test_portable_graph_of_every_configuration_on_a_picture(exporter, request, monkeypatch, shared_data, name):
+def test_graph_of_every_configuration_on_a_picture(exporter, request, monkeypatch, shared_data, name, variant):
     if name.startswith("yoso_r50_"):
         model = golden_network(name.removeprefix("yoso_r50_"), request.getfixturevalue("golden"), monkeypatch)
     else:
@@ -85,8 +98,10 @@ def test_portable_graph_of_every_configuration_on_a_picture(exporter, request, m
     if not pictures:
         pytest.skip("needs the pictures of the small COCO sample")
     frames = np.asarray(Image.open(pictures[0]).convert("RGB").resize((118, 96)))[None]
-    proto = exporter.export_onnx(model, frames.shape[:3])
-    assert operators(proto).count("GridSample") == 3 and "DeformConv" not in operators(proto)
+    proto = exporter.export_onnx(model, frames.shape[:3], variant)
+    kinds = operators(proto)
+    expected = {"portable": (3, 0), "tensorrt": (0, 3)}[variant]
+    assert (kinds.count("GridSample"), kinds.count("DeformConv")) == expected
     assert_equal_outputs(run_graph(proto, frames), expected_outputs(model, frames))
 
 

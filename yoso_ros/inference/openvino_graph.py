@@ -22,9 +22,10 @@ from yoso_ros.checkpoint import weights_hash
 from yoso_ros.errors import InputError
 from yoso_ros.inference.engine_cache import cache_folder, structure_key
 from yoso_ros.inference.export import TRACED_SHAPE, prepare
+from yoso_ros.inference.fold import replace_transposed_convolutions
 
 _LOG = logging.getLogger(__name__)
-FULL, QUANTIZED = "openvino", "openvino-int8"  # kinds of kept graphs
+FULL, BFLOAT16, QUANTIZED = "openvino", "openvino-bf16", "openvino-int8"  # kinds of kept graphs
 GRAPH_FILE = "graph.xml"  # its weights lie beside it in graph.bin
 # Operations through which an offset or a modulation mask comes from the convolution that makes it.
 _PASSED = {"VariadicSplit", "Split", "Sigmoid", "Slice", "StridedSlice", "Convert", "Add"}
@@ -32,13 +33,15 @@ _OFFSET, _MASK = 1, 3  # inputs of a DeformableConvolution
 MOST_KEPT = 4  # of one kind and configuration name: each has the size of the weights
 
 
-def convert(model):
+def convert(model, kind=FULL):
     """A network as an OpenVINO model: float32 frames (B, h, w, 3) of any size, deformable convolutions as operators.
 
     From a trace, not from the ONNX graph: that takes 4 seconds instead of half a minute, and needs no ONNX packages.
 
     Args:
         model: a `Yoso`; it stays as it is.
+        kind: `FULL`, or `BFLOAT16` for the form that is faster in bfloat16: OpenVINO has transposed convolutions in
+            float32 and int8 only.
     """
     import openvino
     from openvino.frontend.pytorch import ConversionExtension
@@ -48,12 +51,18 @@ def convert(model):
         # The tracer warns of the sizes that it takes for constants; the tests compare other sizes than the traced one.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
-        traced = torch.jit.trace(prepare(model, "tensorrt"), (frames,), check_trace=False)
+        network = prepare(model, "tensorrt")
+        if kind == BFLOAT16:
+            replace_transposed_convolutions(network)
+        traced = torch.jit.trace(network, (frames,), check_trace=False)
         return openvino.convert_model(
             traced,
             example_input=(frames,),
             input=[openvino.PartialShape([-1, -1, -1, 3])],
-            extension=[ConversionExtension("yoso_ros::deform_conv2d", _deformable_convolution)],
+            extension=[
+                ConversionExtension("yoso_ros::deform_conv2d", _deformable_convolution),
+                ConversionExtension("yoso_ros::depth_to_space", _depth_to_space),
+            ],
         )
 
 
@@ -69,19 +78,26 @@ def _deformable_convolution(context):
     return node.outputs()
 
 
-def read_graph(core, model):
+def _depth_to_space(context):
+    from openvino import opset8
+
+    return opset8.depth_to_space(context.get_input(0), "blocks_first", 2).outputs()
+
+
+def read_graph(core, model, kind=FULL):
     """The OpenVINO model of a network, from the cache folder; converted and kept there if it is new.
 
     Args:
         core: an `openvino.Core`.
         model: a `Yoso`.
+        kind: as of `convert`.
     """
-    folder = graph_folder(model, FULL)
+    folder = graph_folder(model, kind)
     graph = _read(core, folder)
     if graph is not None:
         return graph
     started = time.perf_counter()
-    graph = convert(model)
+    graph = convert(model, kind)
     try:
         keep_graph(graph, folder)
         graph = _read(core, folder) or graph

@@ -5,7 +5,7 @@ import torch
 
 from yoso_ros.errors import InputError
 from yoso_ros.inference.engines.devices import require_cpu
-from yoso_ros.inference.openvino_graph import read_graph, read_quantized_graph
+from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, read_graph, read_quantized_graph
 
 # Always said: OpenVINO's own choice is bfloat16 on a CPU that has it (facts/backends.md). int8 is in the graph itself;
 # what was left in float there is bfloat16 on such a CPU, which costs no PQ that can be seen (docs/engines.md). In every
@@ -43,7 +43,10 @@ class OpenVinoEngine:
             # A thread that is bound to a core waits there for another busy process.
             "ENABLE_CPU_PINNING": False,
         }
-        graph = (read_quantized_graph if precision == "int8" else read_graph)(core, model)
+        if precision == "int8":
+            graph = read_quantized_graph(core, model)
+        else:
+            graph = read_graph(core, model, BFLOAT16 if precision == "bf16" else FULL)
         self._request = core.compile_model(graph, "CPU", options).create_infer_request()
 
     def __call__(self, images):
