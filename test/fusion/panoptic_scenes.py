@@ -61,4 +61,16 @@ def random_scene(rng, proposals, cells, kind):
     return torch.from_numpy(classes.astype(np.float32)), torch.from_numpy(masks.astype(np.float32))
 
 
+def soft_scene(rng, proposals, cells, step=0.0):
+    """As `random_scene`, of smooth masks that overlap and fade; `step` rounds the logits, which makes ties."""
+    coarse = torch.from_numpy(rng.standard_normal((1, proposals, 4, 5)))
+    masks = functional.interpolate(coarse, cells, mode="bicubic")[0] * rng.uniform(4, 9) - rng.uniform(2, 7)
+    classes = torch.from_numpy(rng.standard_normal((proposals, CLASSES + 1)))
+    classes[:, -1] -= 3.0
+    classes[np.arange(proposals), rng.integers(0, CLASSES, proposals)] += torch.from_numpy(rng.uniform(2, 7, proposals))
+    if step:
+        masks, classes = (masks / step).round() * step, classes.round()
+    return classes.float(), masks.float()
+
+
 KINDS = ("cells", "hidden", "noise", "saturated", "ties", "faint", "negative", "void")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from panoptic_scenes import CLASSES, KINDS, even_sigmoid, merge_config, random_scene
+from panoptic_scenes import CLASSES, KINDS, even_sigmoid, merge_config, random_scene, soft_scene
 from torch.nn import functional
 
 from yoso_ros.benchmark.literal_merge import literal_merge, literal_panoptic_map
@@ -89,7 +89,7 @@ def test_random_cases_equal_the_literal_reference(block):
 
 
 def test_random_cases_take_both_ways(monkeypatch):
-    """The 200 cases above exercise tiles, void tiles that decide a segment, and the dense way."""
+    """The 200 cases above exercise tiles and the dense way."""
     calls = {"tiles": 0, "dense": 0}
 
     def counted(name, function):
@@ -105,6 +105,24 @@ def test_random_cases_take_both_ways(monkeypatch):
         (classes, masks), input_size, output_size, config = random_case(seed)
         merge_mask_classification(classes, masks, input_size, output_size, config)
     assert calls["tiles"] >= 10 and calls["dense"] >= 10, calls
+
+
+def test_faint_proposals_whose_pixels_decide_a_segment(monkeypatch):
+    """They are left out at first and let in where somebody's fate is open; every map is that of the reference."""
+    calls = []
+    let_in = tiled.TiledCompetition.let_in
+    monkeypatch.setattr(
+        tiled.TiledCompetition, "let_in", lambda self, others: calls.append(others.sum()) or let_in(self, others)
+    )
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        cells = [int(8 * c) for c in rng.integers(6, 14, 2)]
+        classes, masks = soft_scene(rng, int(rng.integers(6, 25)), cells, step=0.5 * (seed % 3 == 0))
+        input_size = tuple(int(4 * c - rng.integers(0, 32)) for c in cells)
+        output_size = input_size if seed % 2 else tuple(int(side * rng.uniform(0.5, 1.8)) for side in input_size)
+        arguments = classes, masks, input_size, output_size, merge_config(0.2, rng.choice([0.3, 0.5, 0.7, 0.8]))
+        assert_equal(merge_mask_classification(*arguments), *literal_merge(*arguments, even_sigmoid))
+    assert len(calls) >= 8 and sum(calls) >= 50, calls
 
 
 @pytest.mark.parametrize("sizes", [((256, 320), (256, 320)), ((250, 311), (250, 311)), ((250, 311), (375, 466))])
@@ -169,6 +187,21 @@ def test_winner_area_in_void_tiles_decides():
     masks[0, 48:, 48:] = -14.0
     merged = merge_mask_classification(classes, masks, (256, 256), (256, 256), config)
     assert [s.class_id for s in merged.segments] == [1]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_ties_with_a_faint_proposal_go_to_the_first(first):
+    """Around the small mask of another one a hidden proposal is just as faint; it is kept if those pixels are its."""
+    hidden, hiding, other = masks = torch.full((3, 64, 64), -14.0)
+    hidden[8:16, 8:16], hiding[8:16, 8:14] = 4.0, 6.0
+    hidden[40:48, 40:48] = other[40:48, 40:48] = -1.0
+    other[42:46, 42:46] = 5.0
+    classes = torch.tensor([[9.0, 0.0, 0.0, 0.0], [0.0, 9.5, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0]])
+    order = [0, 1, 2] if first else [2, 1, 0]
+    arguments = classes[order], masks[order], (256, 256), (256, 256), merge_config(0.5, 0.8, thing_ids=(0, 1, 2))
+    merged = merge_mask_classification(*arguments)
+    assert_equal(merged, *literal_merge(*arguments))
+    assert (0 in [s.class_id for s in merged.segments]) == first
 
 
 def test_mask_area_in_tiles_without_a_chance_decides():

@@ -111,11 +111,11 @@ def _measure(arguments, ways, config, frames, size, kept):
 def _table(rows, quiet=None):
     from yoso_ros.benchmark.throughput import STAGES
 
-    stages = "".join(f"{stage:>22}" for stage in STAGES)
+    stages = "".join(f"{stage:>26}" for stage in STAGES)
     lines = [f"{'way':<26} {'frames/s':>8} {'ratio':>6}{stages}" + ("  slowdown" if quiet else "")]
     for index, row in enumerate(rows):
         ratio = rows[0].percentile("total", 50) / row.percentile("total", 50)
-        cells = "".join(f"{' / '.join(f'{row.percentile(s, p):.1f}' for p in (50, 95, 99)):>22}" for s in STAGES)
+        cells = "".join(f"{' / '.join(f'{row.percentile(s, p):.1f}' for p in (50, 95, 99)):>26}" for s in STAGES)
         line = f"{row.name:<26} {row.fps:8.2f} {ratio:6.2f}{cells}"
         if quiet:
             line += f"  {row.percentile('total', 50) / quiet[index].percentile('total', 50):7.2f}x"

@@ -6,7 +6,8 @@ Legend: `K` kept ones of `N` proposals; `h w` stride-4 map; `Y X` rows and colum
 tiles that have two.
 
 A bilinear value lies between the least and the greatest of the cells it depends on. So the cells under a tile bound the
-probability of each proposal there, and a proposal whose upper bound is below another's lower bound cannot win. A
+probability of each proposal there, and a proposal whose upper bound is below another's lower bound cannot win. One that
+is outside its mask in the whole tile, and too faint to beat any that is not, changes nothing that is painted. A
 proposal whose logits have one sign in the tile has a known area in it. A tile that one proposal fills alone, so surely
 that its confidence is the same everywhere, is settled without a look at its pixels. Most of the other tiles, those at
 borders, are left with one or two proposals.
@@ -68,26 +69,29 @@ def compete_in_tiles(scores, mask_logits, kept, input_size, output_size, overlap
     columns = axis_plan(mask_logits.shape[2], input_size[1], output_size[1], TILE)
     frame = _Frame(scores, mask_logits, kept, rows, columns)
     bounds = _tile_bounds(mask_logits, kept, rows.reach, columns.reach)
-    contender, border, full, void, certain = _judge_tiles(scores.numpy()[:, None], *bounds)
-    relevant = (contender | border) & ~void
+    most, contender, border, full, faint, certain = _judge_tiles(scores.numpy()[:, None], *bounds)
+    relevant = (contender | border) & ~faint
     settled = relevant & certain & (np.count_nonzero(relevant, 0) == 1)
-    relevant &= ~settled
     most_pairs = MAX_PAIRS_PER_TILE * len(frame.pixels)
+    relevant &= ~settled
     if np.count_nonzero(relevant) > most_pairs:
         return None
     competition = TiledCompetition(frame, relevant)
     competition.settle(settled, settled @ frame.pixels)
     competition.mask_area += (full & ~relevant) @ frame.pixels
-    # Nothing is painted in a void tile; who wins there only matters to a proposal whose fate is open without it.
+    # What a faint proposal wins lies outside of all masks. Where one was left out that could win, such pixels have gone
+    # to others, which only matters to a proposal whose fate is open without them.
+    free, faintest = competition.free_pixels(settled)
+    left_out = contender & faint & ~(most < faintest)
     with np.errstate(divide="ignore", invalid="ignore"):
-        least = competition.winner_area / competition.mask_area
-        most = (competition.winner_area + (contender & void) @ frame.pixels) / competition.mask_area
-    open_fate = (competition.painted_area > 0) & (least < overlap_threshold) & (most >= overlap_threshold)
-    undecided = contender & void & contender[open_fate].any(0)
-    if np.count_nonzero(undecided) > most_pairs:
+        least = (competition.winner_area - competition.outside_area(left_out.any(0))) / competition.mask_area
+        greatest = (competition.winner_area + left_out @ free) / competition.mask_area
+    open_fate = (competition.painted_area > 0) & (least < overlap_threshold) & (greatest >= overlap_threshold)
+    left_out &= contender[open_fate].any(0)
+    if np.count_nonzero(left_out) > most_pairs:
         return None
-    if undecided.any():
-        competition.winner_area += TiledCompetition(frame, undecided).winner_area
+    if left_out.any():
+        competition.let_in(left_out)
     return competition
 
 
@@ -126,11 +130,73 @@ class TiledCompetition:
             won = winner[:, :count] == rank
             winner_pixels[pairs] = _count_per_pair(won)
             inside[:, pairs] &= won
-        self._painted = inside  # from here on: inside its mask and winner
-        self.mask_area, self.winner_area, self.painted_area = (
-            np.bincount(self._proposal, pixels, len(frame.scores)).astype(np.int64)
-            for pixels in (mask_pixels, winner_pixels, _count_per_pair(inside))
+        self._winner, self._painted = winner, inside  # from here on: inside its mask and winner
+        painted_pixels = _count_per_pair(inside)
+        self._tile, self._outside_pixels = tile, winner_pixels - painted_pixels
+        self.mask_area, self.winner_area, self.painted_area = map(
+            self._area, (mask_pixels, winner_pixels, painted_pixels)
         )
+
+    def _area(self, pixels):
+        """Pixels of pairs, int (P,), to those of proposals, int64 (K,)."""
+        return np.bincount(self._proposal, pixels, len(self._frame.scores)).astype(np.int64)
+
+    def free_pixels(self, settled):
+        """Number of pixels of each tile where nothing is painted, and least probability of a winner there.
+
+        Args:
+            settled: as of `settle`.
+
+        Returns:
+            int64 (Y*X,), float32 (Y*X,) with score times mask probability.
+        """
+        tiles = self._best.shape[1]
+        painted = self._painted[:, :tiles].copy()
+        for count, pairs in self._ranks[1:]:
+            painted[:, :count] |= self._painted[:, pairs]
+        free, faintest = self._frame.pixels.copy(), np.zeros(len(self._frame.pixels), np.float32)
+        free[self._tile[:tiles]] -= _count_per_pair(painted)
+        faintest[self._tile[:tiles]] = np.where(painted, np.float32(np.inf), self._best).min(0).min(1)
+        free[settled.any(0)] = 0
+        return free, faintest
+
+    def let_in(self, others):
+        """Let other proposals, too faint to take anything painted, compete for the rest of some tiles.
+
+        Args:
+            others: bool (K, Y*X), none that competes in a tile already.
+        """
+        competition, frame = TiledCompetition(self._frame, others), self._frame
+        tiles = competition._tile[: competition._best.shape[1]]
+        row, column = np.divmod(tiles, len(frame.columns.reach))
+        best, winner = self._winners(tiles)
+        other_best, other_winner = competition._winners(tiles)
+        taken = (other_best > best) | ((other_best == best) & (other_winner < winner))
+        taken &= frame.rows.valid.numpy()[row].T[:, :, None] & frame.columns.valid.numpy()[column]
+        count = len(frame.scores)
+        self.winner_area += np.bincount(other_winner[taken], minlength=count)
+        self.winner_area -= np.bincount(winner[taken], minlength=count + 1)[:count]
+
+    def _winners(self, tiles):
+        """Probability and number of the winner of each pixel of some tiles: float32 and int64 (T, tiles, T).
+
+        Where nobody competes -1 and K.
+        """
+        place, entered = self._place[tiles], self._best.shape[1]
+        best = np.full((TILE, len(tiles), TILE), np.float32(-1))
+        rank = np.zeros(best.shape, np.int16)
+        proposal = np.full((len(self._ranks), len(tiles)), len(self._frame.scores))
+        for index, (count, pairs) in enumerate(self._ranks):
+            there = place < count
+            proposal[index, there] = self._proposal[pairs][place[there]]
+        there, shared = place < entered, place < self._winner.shape[1]
+        best[:, there] = self._best[:, place[there]]
+        rank[:, shared] = self._winner[:, place[shared]]
+        return best, proposal[rank, np.arange(len(tiles))[:, None]]
+
+    def outside_area(self, tiles):
+        """Pixels in some tiles, bool (Y*X,), where a proposal wins outside its mask: int64 (K,)."""
+        return self._area(self._outside_pixels * tiles[self._tile])
 
     def settle(self, settled, area):
         """Give tiles to the proposals that fill them alone; their pixels are not in the pairs.
@@ -224,24 +290,28 @@ class TiledCompetition:
 
 
 def _judge_tiles(scores, lower, upper):
-    """What the bounds of the logits, (K, Y*X), tell: which proposals can win, cross or fill a tile, and void tiles.
+    """What the bounds of the logits tell: which proposals can win, cross or fill a tile, or matter to no mask there.
 
     Args:
         scores: float32 (K, 1). lower, upper: float32 (K, Y*X).
 
     Returns:
-        contender, border, full: bool (K, Y*X). void: bool (Y*X,), every proposal is outside its mask in the whole tile.
+        most: float32 (K, Y*X), no pixel of the tile has more score times mask probability.
+        contender, border, full: bool (K, Y*X).
+        faint: bool (K, Y*X), outside its mask in the whole tile, and at most half the score of any that is not: it
+            takes no pixel from a mask.
         certain: bool (K, Y*X), full, and the confidence of each pixel rounds to that of a mask probability of 1.
     """
-    faintest, brightest = (torch.sigmoid(torch.from_numpy(bound)).numpy() for bound in (lower, upper))
-    least = (faintest * scores).max(0)
+    darkest, brightest = (torch.sigmoid(torch.from_numpy(bound)).numpy() for bound in (lower, upper))
+    least = (darkest * scores).max(0)
     least[least < LEAST_PROBABILITY] = 0.0
-    # Both written so that a NaN keeps the proposal.
-    contender = ~(brightest * (scores * (1 + PROBABILITY_SLACK)) < least)
+    most = brightest * (scores * (1 + PROBABILITY_SLACK))
+    contender = ~(most < least)  # written so that a NaN keeps the proposal
     full, outside = lower > LOGIT_SLACK, upper < -LOGIT_SLACK
-    faintest *= scores * (1 - PROBABILITY_SLACK)
-    certain = full & (_confidence(faintest) == _confidence(scores.copy()))
-    return contender, ~(full | outside), full, outside.all(0), certain
+    faint = outside & (most < np.where(outside, np.float32(np.inf), np.float32(0.5) * scores).min(0))
+    darkest *= scores * (1 - PROBABILITY_SLACK)
+    certain = full & (_confidence(darkest) == _confidence(scores.copy()))
+    return most, contender, ~(full | outside), full, faint, certain
 
 
 def _confidence(probability):
