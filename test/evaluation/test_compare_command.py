@@ -13,7 +13,7 @@ import pytest
 from yoso_ros.bags.from_dataset import write_dataset_bag
 from yoso_ros.cli import evaluate_bag, main
 from yoso_ros.data import PanopticSample
-from yoso_ros.evaluation.difference_plot import difference_bars, is_clear, signed
+from yoso_ros.evaluation.pages.difference_plot import difference_bars, is_clear, signed
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import PanopticResult, segments_of
 

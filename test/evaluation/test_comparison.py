@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from yoso_ros.errors import InputError
-from yoso_ros.evaluation.comparison import compare_runs
-from yoso_ros.evaluation.frame_counts import CountsOfFrames, FrameCounts, read_frame_counts, write_frame_counts
 from yoso_ros.evaluation.mean_iou import MeanIoU
 from yoso_ros.evaluation.panoptic_quality import summarise
+from yoso_ros.evaluation.recordings.comparison import compare_runs
+from yoso_ros.evaluation.recordings.frame_counts import (
+    CountsOfFrames,
+    FrameCounts,
+    read_frame_counts,
+    write_frame_counts,
+)
 from yoso_ros.label_sets import load_label_set
 
 CLASSES, THINGS = ("floor", "box", "person"), (False, True, True)

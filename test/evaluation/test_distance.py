@@ -10,7 +10,7 @@ import pytest
 from yoso_ros.bags.depth import NearestDepth, depth_topic
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation import PanopticQuality
-from yoso_ros.evaluation.distance import DistanceBands
+from yoso_ros.evaluation.recordings.distance import DistanceBands
 from yoso_ros.label_sets import load_label_set
 
 LABELS = load_label_set("synthetic")

@@ -20,8 +20,8 @@ from yoso_ros.data import open_dataset
 from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation import evaluate_segmenter
-from yoso_ros.evaluation.replay import evaluate_recording, with_truth
-from yoso_ros.evaluation.stability import Stability
+from yoso_ros.evaluation.recordings.replay import evaluate_recording, with_truth
+from yoso_ros.evaluation.recordings.stability import Stability
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, segments_of
 from yoso_ros.ros.decoding import decode_compressed, decode_image
@@ -262,10 +262,10 @@ from types import SimpleNamespace
 import numpy as np
 from yoso_ros.bags import open_source
 from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_set_of
-from yoso_ros.evaluation.distance import DistanceBands
-from yoso_ros.evaluation.frame_counts import FrameCounts
-from yoso_ros.evaluation.replay import evaluate_recording
-from yoso_ros.evaluation.worst_frames import WorstFrames
+from yoso_ros.evaluation.recordings.distance import DistanceBands
+from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
+from yoso_ros.evaluation.recordings.replay import evaluate_recording
+from yoso_ros.evaluation.recordings.worst_frames import WorstFrames
 from yoso_ros.results import PanopticResult, segments_of
 from yoso_ros.ros.decoding import decode_image
 

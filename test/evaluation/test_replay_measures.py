@@ -14,10 +14,10 @@ from yoso_ros.bags.from_dataset import write_dataset_bag
 from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_set_of
 from yoso_ros.data import open_dataset
 from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
-from yoso_ros.evaluation.distance import DistanceBands
-from yoso_ros.evaluation.frame_counts import FrameCounts
-from yoso_ros.evaluation.replay import evaluate_recording
-from yoso_ros.evaluation.stability import Stability
+from yoso_ros.evaluation.recordings.distance import DistanceBands
+from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
+from yoso_ros.evaluation.recordings.replay import evaluate_recording
+from yoso_ros.evaluation.recordings.stability import Stability
 from yoso_ros.results import PanopticResult, segments_of
 from yoso_ros.ros.decoding import decode_compressed
 from yoso_ros.ros.depth import decode_depth

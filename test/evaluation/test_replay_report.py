@@ -19,9 +19,9 @@ from yoso_ros.bags.from_dataset import write_dataset_bag
 from yoso_ros.bags.labels import LabelFrame
 from yoso_ros.cli import build_parser, evaluate_bag, main
 from yoso_ros.data import PanopticSample
-from yoso_ros.evaluation import plots
-from yoso_ros.evaluation.replay import ReplayedFrame
-from yoso_ros.evaluation.worst_frames import WRONG_CLASS, WRONG_SEGMENT, WorstFrames, error_picture
+from yoso_ros.evaluation.pages import plots
+from yoso_ros.evaluation.recordings.replay import ReplayedFrame
+from yoso_ros.evaluation.recordings.worst_frames import WRONG_CLASS, WRONG_SEGMENT, WorstFrames, error_picture
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, segments_of
 

@@ -13,7 +13,7 @@ import torch
 
 from yoso_ros.cli import main
 from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
-from yoso_ros.evaluation.frame_counts import read_frame_counts
+from yoso_ros.evaluation.recordings.frame_counts import read_frame_counts
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 50

@@ -9,11 +9,11 @@ import pytest
 
 from yoso_ros.bags.labels import LabelFrame
 from yoso_ros.errors import InputError
-from yoso_ros.evaluation.frame_counts import FrameCounts
-from yoso_ros.evaluation.live import DELAYS, Play, per_frame, play_accuracy, play_numbers
-from yoso_ros.evaluation.recording_truth import TruthScores
-from yoso_ros.evaluation.replay import evaluate_recording
-from yoso_ros.evaluation.streaming import answers_in_use, score_answers
+from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
+from yoso_ros.evaluation.recordings.live import DELAYS, Play, per_frame, play_accuracy, play_numbers
+from yoso_ros.evaluation.recordings.replay import evaluate_recording
+from yoso_ros.evaluation.recordings.streaming import answers_in_use, score_answers
+from yoso_ros.evaluation.recordings.truth import TruthScores
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, segments_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation import PanopticQuality
-from yoso_ros.evaluation.tracking_quality import TrackingQuality
+from yoso_ros.evaluation.recordings.tracking_quality import TrackingQuality
 
 CATEGORIES = [
     {"id": 1, "name": "floor", "isthing": 0},

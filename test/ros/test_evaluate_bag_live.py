@@ -23,8 +23,8 @@ from yoso_ros.bags import open_source
 from yoso_ros.bags.from_dataset import write_dataset_bag
 from yoso_ros.bags.labels import TRUTH_PREFIX, LabelFrame, Labels
 from yoso_ros.cli import evaluate_bag_live, main
-from yoso_ros.evaluation import live_page
-from yoso_ros.evaluation.recording_truth import TruthScores
+from yoso_ros.evaluation.pages import live as live_page
+from yoso_ros.evaluation.recordings.truth import TruthScores
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID
 from yoso_ros.ros import bench_processes

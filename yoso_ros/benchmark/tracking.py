@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from yoso_ros.evaluation.recording_truth import TruthScores
-from yoso_ros.evaluation.tracking_quality import TrackingQuality
+from yoso_ros.evaluation.recordings.tracking_quality import TrackingQuality
+from yoso_ros.evaluation.recordings.truth import TruthScores
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, panoptic_id, segments_of
 from yoso_ros.tracking import SegmentTracker
 

@@ -58,7 +58,7 @@ def _true_masks(path):
     from yoso_ros.bags.bag import Bag
     from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_set_of
     from yoso_ros.benchmark.tracking import track_true_masks
-    from yoso_ros.evaluation.tracking_and_distance import extra_tables
+    from yoso_ros.evaluation.pages.tracking_and_distance import extra_tables
 
     bag = Bag(path)
     labels, label_set = Labels(bag, TRUTH_PREFIX), label_set_of(bag)

@@ -29,9 +29,9 @@ def run(arguments):
     """Compare; writes comparison.html, comparison.json and comparison.md."""
     from tqdm import tqdm
 
-    from yoso_ros.evaluation.comparison import compare_runs
-    from yoso_ros.evaluation.comparison_page import html_page, markdown, verdict
-    from yoso_ros.evaluation.frame_counts import read_frame_counts
+    from yoso_ros.evaluation.pages.comparison import html_page, markdown, verdict
+    from yoso_ros.evaluation.recordings.comparison import compare_runs
+    from yoso_ros.evaluation.recordings.frame_counts import read_frame_counts
     from yoso_ros.evaluation.report import write_file, write_json
 
     for name, least in (("resamples", 1), ("seed", 0), ("pictures", 0)):
@@ -95,9 +95,9 @@ def _pictures(comparison, folders, count):
     from yoso_ros.bags import open_source
     from yoso_ros.bags.frames import RawImage
     from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_prefixes, label_set_of
-    from yoso_ros.evaluation.comparison_page import frame_name
-    from yoso_ros.evaluation.saved_labels import read_labels
-    from yoso_ros.evaluation.worst_frames import jpeg
+    from yoso_ros.evaluation.pages.comparison import frame_name
+    from yoso_ros.evaluation.recordings.saved_labels import read_labels
+    from yoso_ros.evaluation.recordings.worst_frames import jpeg
     from yoso_ros.ros.decoding import decode_compressed, decode_image
     from yoso_ros.ros.overlay import build_palette, overlay_image
 

@@ -83,7 +83,7 @@ def _run(arguments, shared_out):
 
 def _evaluate_predictions(arguments, dataset, options):
     from yoso_ros.evaluation import evaluate_predictions
-    from yoso_ros.evaluation.frame_counts import FrameCounts
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
 
     counts = FrameCounts(dataset.label_set)
     found = evaluate_predictions(arguments.predictions, dataset, **options, frame_counts=counts)
@@ -92,7 +92,7 @@ def _evaluate_predictions(arguments, dataset, options):
 
 def _evaluate_model(arguments, dataset, segmenters, options):
     from yoso_ros.evaluation import evaluate_segmenter
-    from yoso_ros.evaluation.frame_counts import FrameCounts
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
     from yoso_ros.evaluation.report import scales_table, write_file, write_json
 
     output, reports = Path(arguments.output), []
@@ -144,7 +144,7 @@ def _at_sizes(segmenter, arguments):
 
 
 def _finish(arguments, report, output, counts, segmenter=None, dataset=None):
-    from yoso_ros.evaluation.frame_counts import FILE_NAME, write_frame_counts
+    from yoso_ros.evaluation.recordings.frame_counts import FILE_NAME, write_frame_counts
     from yoso_ros.evaluation.report import summary_table, write_report
 
     if not _is_first():

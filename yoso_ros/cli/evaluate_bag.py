@@ -82,12 +82,12 @@ def _part(source, arguments):
 
 
 def _run_every_frame(arguments, source, output):
-    from yoso_ros.evaluation.frame_counts import FILE_NAME, write_frame_counts
-    from yoso_ros.evaluation.replay import evaluate_recording
-    from yoso_ros.evaluation.replay_page import html_page, markdown
+    from yoso_ros.evaluation.pages.replay import html_page, markdown
+    from yoso_ros.evaluation.recordings.frame_counts import FILE_NAME, write_frame_counts
+    from yoso_ros.evaluation.recordings.replay import evaluate_recording
+    from yoso_ros.evaluation.recordings.saved_labels import SavedLabels
+    from yoso_ros.evaluation.recordings.segment_file import SegmentFile
     from yoso_ros.evaluation.report import summary_table
-    from yoso_ros.evaluation.saved_labels import SavedLabels
-    from yoso_ros.evaluation.segment_file import SegmentFile
 
     segmenter = load_from_arguments(arguments)
     labels, label_set = _truth(arguments, source.bag, segmenter.label_set)
@@ -124,8 +124,8 @@ def _run_every_frame(arguments, source, output):
 def _measures(arguments, source, label_set):
     """What is measured against the truth beside PQ and mIoU, as keywords of `evaluate_recording`."""
     from yoso_ros.bags.depth import DepthImages, NearestDepth, depth_topic
-    from yoso_ros.evaluation.distance import EDGES_M, DistanceBands
-    from yoso_ros.evaluation.frame_counts import FrameCounts
+    from yoso_ros.evaluation.recordings.distance import EDGES_M, DistanceBands
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
     from yoso_ros.ros.depth import decode_depth
 
     if label_set is None:
@@ -137,7 +137,7 @@ def _measures(arguments, source, label_set):
 
 
 def _run_live(arguments, source, output):
-    from yoso_ros.evaluation.live_page import html_page, markdown
+    from yoso_ros.evaluation.pages.live import html_page, markdown
     from yoso_ros.models import load_config
 
     config = load_config(arguments.model)
@@ -151,7 +151,7 @@ def _run_live(arguments, source, output):
 
 
 def _worst_frames(arguments, model_labels, label_set):
-    from yoso_ros.evaluation.worst_frames import WorstFrames
+    from yoso_ros.evaluation.recordings.worst_frames import WorstFrames
     from yoso_ros.ros.overlay import build_palette, overlay_image
 
     palette = build_palette(label_set or model_labels)

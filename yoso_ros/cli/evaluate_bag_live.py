@@ -76,8 +76,8 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
             raise InputError(f"--live needs ROS 2 and the compiled messages: no {name}; see README.md")
     from yoso_ros.bags.bag import Bag
     from yoso_ros.bags.labels import Labels
-    from yoso_ros.evaluation.frame_counts import FILE_NAME, FrameCounts, write_frame_counts
-    from yoso_ros.evaluation.live import add_worst_answers, per_frame, play_accuracy, play_numbers
+    from yoso_ros.evaluation.recordings.frame_counts import FILE_NAME, FrameCounts, write_frame_counts
+    from yoso_ros.evaluation.recordings.live import add_worst_answers, per_frame, play_accuracy, play_numbers
     from yoso_ros.ros.bench_processes import NODE_NAME, open_bench
 
     frame = next(iter(source), None)
@@ -155,7 +155,7 @@ def _play(bench, arguments, count, recorded_hz, answers):
 def _as_play(run, played):
     import numpy as np
 
-    from yoso_ros.evaluation.live import Play
+    from yoso_ros.evaluation.recordings.live import Play
 
     stamps, published, recorded = np.array(played.sent, np.int64).T
     arrived = np.array([played.answered.get(stamp, np.nan) for stamp in stamps.tolist()])

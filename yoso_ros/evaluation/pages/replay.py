@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from yoso_ros.evaluation import plots
-from yoso_ros.evaluation.page import card_row, number, page, section, table
-from yoso_ros.evaluation.page_sections import class_bars, confusion_matrix, gallery, how_it_was_made
+from yoso_ros.evaluation.pages import plots
+from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
+from yoso_ros.evaluation.pages.sections import class_bars, confusion_matrix, gallery, how_it_was_made
+from yoso_ros.evaluation.pages.tracking_and_distance import extra_tables
 from yoso_ros.evaluation.report import per_class_table
-from yoso_ros.evaluation.tracking_and_distance import extra_tables
 
 STABILITY_NAMES = {
     "class_change_percent": "pixels of another class than in the frame before, % (motion included)",

@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from yoso_ros.errors import InputError
-from yoso_ros.evaluation.recording_truth import TruthScores
-from yoso_ros.evaluation.replay import PERCENTILES, ReplayedFrame
-from yoso_ros.evaluation.streaming import answers_in_use, score_answers
+from yoso_ros.evaluation.recordings.replay import PERCENTILES, ReplayedFrame
+from yoso_ros.evaluation.recordings.streaming import answers_in_use, score_answers
+from yoso_ros.evaluation.recordings.truth import TruthScores
 
 DELAYS = (0, 1, 2, 4)  # in frames, of the curve of accuracy over latency
 

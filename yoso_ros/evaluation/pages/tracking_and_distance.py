@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of a replay's report that not every recording has: tracking and distance."""
 
-from yoso_ros.evaluation.page import number
+from yoso_ros.evaluation.pages.page import number
 
 TRACKING_NAMES = {
     "STQ": "STQ, segmentation and tracking quality (root of AQ x SQ)",

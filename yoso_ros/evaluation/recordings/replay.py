@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from yoso_ros.bags.labels import LabelFrame
 from yoso_ros.errors import InputError
-from yoso_ros.evaluation.recording_truth import RecordingTruth
-from yoso_ros.evaluation.stability import SegmentTable, Stability
+from yoso_ros.evaluation.recordings.stability import SegmentTable, Stability
+from yoso_ros.evaluation.recordings.truth import RecordingTruth
 from yoso_ros.results import PanopticResult
 from yoso_ros.tracking import SegmentTracker
 

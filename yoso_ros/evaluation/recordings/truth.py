@@ -5,9 +5,9 @@ import numpy as np
 
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.evaluate import match_classes
+from yoso_ros.evaluation.recordings.tracking_quality import TrackingQuality
 from yoso_ros.evaluation.scores import Scores
 from yoso_ros.evaluation.segment_maps import coco_prediction
-from yoso_ros.evaluation.tracking_quality import TrackingQuality
 from yoso_ros.results import UNLABELLED_ID
 
 

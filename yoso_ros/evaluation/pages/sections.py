@@ -4,8 +4,8 @@
 import base64
 from html import escape
 
-from yoso_ros.evaluation import plots
-from yoso_ros.evaluation.page import section, table
+from yoso_ros.evaluation.pages import plots
+from yoso_ros.evaluation.pages.page import section, table
 
 THING_COLOR, STUFF_COLOR = "#4477aa", "#99bb88"
 UNLABELLED = "unlabelled"

@@ -4,9 +4,9 @@
 import math
 from html import escape
 
-from yoso_ros.evaluation.difference_plot import difference_bars, is_clear, signed
-from yoso_ros.evaluation.page import card_row, number, page, section, table
-from yoso_ros.evaluation.page_sections import picture_row
+from yoso_ros.evaluation.pages.difference_plot import difference_bars, is_clear, signed
+from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
+from yoso_ros.evaluation.pages.sections import picture_row
 
 FRAMES = 20  # in the table of frames that differ most
 SIZE = ("shortest_edge", "longest_edge")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from yoso_ros.evaluation import plots
-from yoso_ros.evaluation.page import card_row, number, page, section, table
-from yoso_ros.evaluation.page_sections import class_bars, confusion_matrix, gallery, how_it_was_made
+from yoso_ros.evaluation.pages import plots
+from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
+from yoso_ros.evaluation.pages.sections import class_bars, confusion_matrix, gallery, how_it_was_made
 from yoso_ros.evaluation.report import per_class_table
 
 GROUPS = ("All", "Things", "Stuff")
