@@ -21,18 +21,13 @@ import numpy as np
 import torch
 
 from yoso_ros.fusion.bilinear import axis_plan, upsample_tiles
+from yoso_ros.fusion.tile_bounds import judge_tiles, tile_bounds, to_confidence
 
 # Output pixels. At 800x1333 with 30 kept 32 is the fastest of 16, 24, 32 and 64.
 TILE = 32
-# Rounding makes a resized logit leave its bounds by a few float32 steps; these are about ten times as wide.
-LOGIT_SLACK = np.float32(2e-6)
-PROBABILITY_SLACK = np.float32(1e-5)
-# Below this the relative slack means nothing (denormal numbers), so that nothing is ruled out.
-LEAST_PROBABILITY = 1e-30
 # Upsampled at a time, to stay in a core's cache. No power of 2: transposing lines that lie so far apart takes six times
 # as long, because they share their places in the cache.
 CACHED_PAIRS = 250
-CACHED_LOGITS = 1 << 18  # bounded at a time, for the same reason
 MAX_PAIRS_PER_TILE = 16  # average over the frame; beyond it the dense way is no slower and needs less memory
 NOBODY = -1  # winner rank of the pixels of an edge tile that lie outside the output
 
@@ -68,8 +63,8 @@ def compete_in_tiles(scores, mask_logits, kept, input_size, output_size, overlap
     rows = axis_plan(mask_logits.shape[1], input_size[0], output_size[0], TILE)
     columns = axis_plan(mask_logits.shape[2], input_size[1], output_size[1], TILE)
     frame = _Frame(scores, mask_logits, kept, rows, columns)
-    bounds = _tile_bounds(mask_logits, kept, rows.reach, columns.reach)
-    most, contender, border, full, faint, certain = _judge_tiles(scores.numpy()[:, None], *bounds)
+    bounds = tile_bounds(mask_logits, kept, rows.reach, columns.reach)
+    most, contender, border, full, faint, certain = judge_tiles(scores.numpy()[:, None], *bounds)
     relevant = (contender | border) & ~faint
     settled = relevant & certain & (np.count_nonzero(relevant, 0) == 1)
     most_pairs = MAX_PAIRS_PER_TILE * len(frame.pixels)
@@ -81,7 +76,7 @@ def compete_in_tiles(scores, mask_logits, kept, input_size, output_size, overlap
     competition.mask_area += (full & ~relevant) @ frame.pixels
     # What a faint proposal wins lies outside of all masks. Where one was left out that could win, such pixels have gone
     # to others, which only matters to a proposal whose fate is open without them.
-    free, faintest = competition.free_pixels(settled)
+    free, faintest = competition.free_pixels()
     left_out = contender & faint & ~(most < faintest)
     with np.errstate(divide="ignore", invalid="ignore"):
         least = (competition.winner_area - competition.outside_area(left_out.any(0))) / competition.mask_area
@@ -141,11 +136,10 @@ class TiledCompetition:
         """Pixels of pairs, int (P,), to those of proposals, int64 (K,)."""
         return np.bincount(self._proposal, pixels, len(self._frame.scores)).astype(np.int64)
 
-    def free_pixels(self, settled):
+    def free_pixels(self):
         """Number of pixels of each tile where nothing is painted, and least probability of a winner there.
 
-        Args:
-            settled: as of `settle`.
+        Of tiles that are settled it says nothing; nobody faint is a contender there.
 
         Returns:
             int64 (Y*X,), float32 (Y*X,) with score times mask probability.
@@ -157,7 +151,6 @@ class TiledCompetition:
         free, faintest = self._frame.pixels.copy(), np.zeros(len(self._frame.pixels), np.float32)
         free[self._tile[:tiles]] -= _count_per_pair(painted)
         faintest[self._tile[:tiles]] = np.where(painted, np.float32(np.inf), self._best).min(0).min(1)
-        free[settled.any(0)] = 0
         return free, faintest
 
     def let_in(self, others):
@@ -271,10 +264,10 @@ class TiledCompetition:
         segment_map = np.zeros((TILE, tiles + 1 + len(segment_ids), TILE), np.int16)
         confidence = np.zeros(segment_map.shape, np.uint8)
         segment_map[:, tiles + 1 :] = segment_ids[:, None]
-        confidence[:, tiles + 1 :] = (_confidence(self._frame.scores.copy()) * (segment_ids > 0))[:, None]
+        confidence[:, tiles + 1 :] = (to_confidence(self._frame.scores.copy()) * (segment_ids > 0))[:, None]
         for count, pairs in self._ranks:
             segment_map[:, :count] += self._painted[:, pairs] * ids[pairs]
-        np.multiply(_confidence(self._best), segment_map[:, :tiles] > 0, out=confidence[:, :tiles])
+        np.multiply(to_confidence(self._best), segment_map[:, :tiles] > 0, out=confidence[:, :tiles])
         place = self._place.clip(max=tiles)
         tile, proposal = self._settled
         place[tile] = proposal + tiles + 1
@@ -287,58 +280,6 @@ class TiledCompetition:
         line = torch.from_numpy(line.reshape(-1, line.shape[-1])[: frame.height].ravel())
         lines = torch.from_numpy(tiled.reshape(-1, TILE)).index_select(0, line)
         return lines.view(frame.height, -1)[:, : frame.width].to(dtype).contiguous()
-
-
-def _judge_tiles(scores, lower, upper):
-    """What the bounds of the logits tell: which proposals can win, cross or fill a tile, or matter to no mask there.
-
-    Args:
-        scores: float32 (K, 1). lower, upper: float32 (K, Y*X).
-
-    Returns:
-        most: float32 (K, Y*X), no pixel of the tile has more score times mask probability.
-        contender, border, full: bool (K, Y*X).
-        faint: bool (K, Y*X), outside its mask in the whole tile, and at most half the score of any that is not: it
-            takes no pixel from a mask.
-        certain: bool (K, Y*X), full, and the confidence of each pixel rounds to that of a mask probability of 1.
-    """
-    darkest, brightest = (torch.sigmoid(torch.from_numpy(bound)).numpy() for bound in (lower, upper))
-    least = (darkest * scores).max(0)
-    least[least < LEAST_PROBABILITY] = 0.0
-    most = brightest * (scores * (1 + PROBABILITY_SLACK))
-    contender = ~(most < least)  # written so that a NaN keeps the proposal
-    full, outside = lower > LOGIT_SLACK, upper < -LOGIT_SLACK
-    faint = outside & (most < np.where(outside, np.float32(np.inf), np.float32(0.5) * scores).min(0))
-    darkest *= scores * (1 - PROBABILITY_SLACK)
-    certain = full & (_confidence(darkest) == _confidence(scores.copy()))
-    return most, contender, ~(full | outside), full, faint, certain
-
-
-def _confidence(probability):
-    """Score times mask probability as uint8, at least 1; overwrites its argument."""
-    probability *= np.float32(255)
-    np.maximum(np.rint(probability, out=probability), np.float32(1), out=probability)
-    with np.errstate(invalid="ignore"):  # NaN
-        return probability.astype(np.uint8)
-
-
-def _tile_bounds(mask_logits, kept, row_reach, column_reach):
-    """Least and greatest resized logits that are possible in each tile: two float32 (K, Y*X) arrays."""
-    _, height, width = mask_logits.shape
-    reduced = torch.empty((2, len(kept), len(row_reach), width))  # the greatest, and the greatest of the negative
-    lines = (kept * height)[:, None] + row_reach.flatten()
-    together = max(1, CACHED_LOGITS // (lines.shape[1] * width))
-    for start in range(0, len(kept), together):
-        part = slice(start, start + together)
-        cells = mask_logits.view(-1, width).index_select(0, lines[part].flatten()).view(-1, *row_reach.shape, width)
-        torch.amax(cells, 2, out=reduced[0, part])
-        torch.amin(cells, 2, out=reduced[1, part])
-    reduced[1].neg_()
-    # Columns outermost, because what is reduced must not lie innermost to be fast.
-    columns = reduced.view(-1, width).t().contiguous().index_select(0, column_reach.flatten())
-    reduced = columns.view(*column_reach.shape, -1).amax(1).view(-1, 2, len(kept), len(row_reach)).permute(1, 2, 3, 0)
-    upper, lower = reduced.flatten(2).numpy() * np.array([1, -1], np.float32)[:, None, None]
-    return lower - np.abs(lower) * LOGIT_SLACK, upper + np.abs(upper) * LOGIT_SLACK
 
 
 def _count_per_pair(pixels):
