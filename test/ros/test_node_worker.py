@@ -33,7 +33,7 @@ class Recorder:
 
     def done(self, delivery, value, error):
         with self.changed:
-            self.finished.append((delivery.item, value, error, self.worker.counts))
+            self.finished.append((delivery.item, value, error, self.worker.counts_of(delivery.source)))
             self.changed.notify_all()
 
     def wait(self, condition):
@@ -59,7 +59,7 @@ def test_the_newest_waiting_item_replaces_the_others(recorder):
     recorder.gate.set()
     recorder.wait(lambda: len(recorder.finished) == 2)
     assert recorder.begun == ["a", "e"]
-    assert recorder.worker.counts == Counts(received=5, processed=2, dropped=3, failed=0)
+    assert recorder.worker.counts_of("") == Counts(received=5, processed=2, dropped=3, failed=0)
 
 
 def test_a_failure_is_counted_and_the_next_item_works(recorder):
@@ -89,7 +89,7 @@ def test_the_rate_limit_spaces_the_starts_and_takes_the_newest(recorder):
     assert min(gaps) >= 0.099
     assert 4 <= len(recorder.begun) <= 7
     recorder.wait(lambda: len(recorder.finished) == len(recorder.begun))
-    counts = recorder.worker.counts
+    counts = recorder.worker.counts_of("")
     assert counts.received == 45 == counts.processed + counts.dropped
 
 
@@ -110,7 +110,7 @@ def test_stop_drops_the_waiting_item_and_start_resumes(recorder):
     assert not recorder.worker.stop(0.05), "the item in work is not finished"
     recorder.gate.set()
     assert recorder.worker.stop(5)
-    assert recorder.worker.counts == Counts(2, 1, 1, 0)
+    assert recorder.worker.counts_of("") == Counts(2, 1, 1, 0)
     recorder.worker.start()
     recorder.worker.deliver("again")
     recorder.wait(lambda: recorder.begun[-1] == "again")
@@ -127,7 +127,7 @@ def test_a_pass_takes_the_newest_item_of_every_source_in_the_order_of_arrival(re
     assert recorder.batches == [[("a", "a0")], [("c", "c1"), ("b", "b2"), ("a", "a2")]]
     counts = {source: recorder.worker.counts_of(source) for source in "abcd"}
     assert counts == {"a": Counts(3, 2, 1, 0), "b": Counts(2, 1, 1, 0), "c": Counts(1, 1, 0, 0), "d": Counts()}
-    assert recorder.worker.counts == Counts(6, 4, 2, 0)
+    assert recorder.worker.counts_of(*"abcd") == Counts(6, 4, 2, 0)
 
 
 def test_a_slow_source_is_in_every_pass_beside_fast_ones(recorder):

@@ -57,6 +57,8 @@ def test_an_image_beside_the_camera_and_while_disabled(probe):
         assert sorted(s.class_id for s in response.segments.segments) == [ROAD, CAR]
         assert (response.segments.height, response.segments.width) == (6, 10)
     assert (pixels_of(probe.answers(50)["panoptic/image_raw"]) == 65535).all(), "the camera's frame was not disturbed"
+    stats = probe.stats[-1]
+    assert (stats.received, stats.processed) == (1, 1), "requests are no frames of a camera"
     assert not {1, 2} & probe.received["panoptic/image_raw"].keys(), "answers are not published"
 
 

@@ -233,7 +233,7 @@ class PanopticNode(LifecycleNode):
             self.get_logger().warning(f"{place} failed (reported once): {cause}")
         header, backend = delivery.item.header, self._segmenter.backend
         camera.report(header, times, self._worker.counts_of(delivery.source), backend)
-        self._log.report(header, times, self._worker.counts, backend)
+        self._log.report(header, times, self._worker.counts_of(*self._cameras), backend)
 
     def _report_health(self):
         array = DiagnosticArray()

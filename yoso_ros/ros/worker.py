@@ -48,16 +48,11 @@ class LatestItemsWorker:
         self._counts = {}  # source to a dict of the fields of Counts
         self._min_period = 0.0
 
-    @property
-    def counts(self):
-        """`Counts` of all sources together since the worker was made."""
+    def counts_of(self, *sources):
+        """`Counts` of some sources together since the worker was made."""
         with self._changed:
-            return Counts(*(sum(c[name] for c in self._counts.values()) for name in Counts.__slots__))
-
-    def counts_of(self, source):
-        """`Counts` of one source since the worker was made."""
-        with self._changed:
-            return Counts(**self._counts.get(source, {}))
+            known = [self._counts[source] for source in sources if source in self._counts]
+            return Counts(*(sum(counts[name] for counts in known) for name in Counts.__slots__))
 
     def limit_rate(self, max_rate_hz):
         """Start work at most so many times a second, by the steady clock; 0 for no limit. The newest items wait."""
