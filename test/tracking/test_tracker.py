@@ -42,7 +42,7 @@ def test_mask_overlap_against_sets_of_pixels(farthest):
     before, after = random.integers(-1, 4, (2, 9, 11))
     rows, columns = np.nonzero(before >= 0)
     owners, shifts = before[rows, columns], random.uniform(-farthest, farthest, (4, 2))
-    iou, inside = mask_overlap(rows, columns, owners, shifts, after, 4)
+    iou, inside = mask_overlap(rows, columns, owners, shifts, after, np.bincount(after[after >= 0], minlength=4))
     for track in range(4):
         dx, dy = np.rint(shifts[track]).astype(int)
         moved = {(y + dy, x + dx) for y, x in zip(*np.nonzero(before == track), strict=True)}

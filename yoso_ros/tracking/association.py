@@ -12,26 +12,26 @@ MAX_DISTANCE = 1.0  # between the centroids, in square roots of the larger area
 MIN_AREA_RATIO = 0.4  # smaller to larger, for pairs that only nearness joins
 
 
-def mask_overlap(rows, columns, owners, shifts, segments, count):
+def mask_overlap(rows, columns, owners, shifts, segments, areas):
     """How each track's mask, moved to where it should be by now, overlaps with each segment.
 
     Args:
         rows, columns: int32 (k,), pixels of the tracks' masks when they were last seen.
         owners: int (k,), the track of each pixel.
         shifts: float (n, 2), how far each track has moved since, x and y in pixels of the map.
-        segments: int (h, w), number of the segment of the new frame, -1 for none.
-        count: m.
+        segments: int16 (h, w), number of the segment of the new frame, -1 for none.
+        areas: int (m,), pixels of each segment of that map.
 
     Returns:
         (float64 (n, m) intersection over union, float64 (n, m) intersection over the smaller of the two). What has
         moved out of the frame is no part of a mask.
     """
-    height, width = segments.shape
+    (height, width), count = segments.shape, len(areas)
     moved = np.clip(np.rint(shifts), (-width, -height), (width, height)).astype(np.int32)
     # With a frame around the map no pixel has to be looked at for whether it is inside.
     margin_x, margin_y = np.abs(moved).max(axis=0, initial=0).tolist()
     outside, bins = count, count + 2  # bins: none, each segment, outside
-    framed = np.full((height + 2 * margin_y, width + 2 * margin_x), outside, np.int32)
+    framed = np.full((height + 2 * margin_y, width + 2 * margin_x), outside, np.int16)
     framed[margin_y : margin_y + height, margin_x : margin_x + width] = segments
     stride = width + 2 * margin_x
     # Where a track's pixels are looked up, and where they are counted.
@@ -40,7 +40,6 @@ def mask_overlap(rows, columns, owners, shifts, segments, count):
     found = framed.ravel().take(rows * np.int32(stride) + columns + offsets.take(owners))
     counts = np.bincount(found + first_bins.take(owners), minlength=len(shifts) * bins)
     shared = counts.reshape(len(shifts), bins)[:, : count + 1]
-    areas = np.bincount(segments.ravel() + 1, minlength=count + 1)[1:]
     own, shared = shared.sum(axis=1)[:, None], shared[:, 1:]
     return shared / np.maximum(own + areas - shared, 1), shared / np.maximum(np.minimum(own, areas), 1)
 

@@ -15,7 +15,7 @@ from yoso_ros.tracking.association import MIN_IOU, affinity, greedy_pairs, mask_
 FIRST_THING_TRACK = 256  # above the ids of stuff, one per class
 MAX_MISSED = 5  # frames that a thing may be hidden and still be the same
 MAX_GAP_S = 2.0  # after a longer pause nothing is where it was
-COARSE_PIXELS = 80_000  # masks are compared on every second or third pixel of a large frame
+COARSE_PIXELS = 40_000  # about so many are compared: every fifth one along each axis at 1280x720
 VELOCITY_GAIN = 0.5  # weight of the newest measurement; the first counts in full
 
 
@@ -96,31 +96,33 @@ class SegmentTracker:
         if self._is_cut(panoptic.shape, stamp_ns):
             self.reset()
         self._stamp_ns, self._shape = stamp_ns, panoptic.shape
-        stride = max(1, math.ceil(math.sqrt(panoptic.size / COARSE_PIXELS)))
+        stride = max(1, round(math.sqrt(panoptic.size / COARSE_PIXELS)))
         numbers = self._numbers(things, panoptic[::stride, ::stride])
+        pixels = np.flatnonzero(numbers >= 0)
+        owners = numbers.ravel().take(pixels)
         classes = np.array([s.class_id for s in things], np.intp)
         areas = np.array([s.area for s in things], np.float64)
         centroids = np.array([s.centroid_xy for s in things], np.float64).reshape(-1, 2)
 
         old = self._tracks
         moved = old.velocities * (1e-9 * (stamp_ns - old.seen_ns))[:, None]
-        overlap = self._overlap(moved / stride, numbers, len(things))
+        overlap = self._overlap(moved / stride, numbers, np.bincount(owners, minlength=len(things)))
         near = nearness(old.centroids + moved, old.areas, centroids, areas)
         tracks, segments = greedy_pairs(affinity(*overlap, near, old.classes[:, None] == classes))
         new = self._measured(tracks, segments, classes, areas, centroids, stamp_ns)
-        self._keep(new, tracks, numbers)
+        self._keep(new, tracks, pixels, owners, numbers.shape[1])
         return new.ids.tolist()
 
-    def _overlap(self, shifts, numbers, count):
+    def _overlap(self, shifts, numbers, areas):
         """`mask_overlap` of all tracks; one that has left its mask may also be within a segment where it was."""
-        iou, inside = mask_overlap(self._rows, self._columns, self._owners, shifts, numbers, count)
+        iou, inside = mask_overlap(self._rows, self._columns, self._owners, shifts, numbers, areas)
         lost = iou.max(axis=1, initial=0) < MIN_IOU
         if lost.any():
             # The motion of a sliver at the edge of the frame is a guess, and as wide as the sliver.
             at = np.flatnonzero(lost[self._owners])
             owners = (np.cumsum(lost, dtype=np.int32) - 1)[self._owners[at]]
             still = np.zeros((np.count_nonzero(lost), 2))
-            there = mask_overlap(self._rows[at], self._columns[at], owners, still, numbers, count)
+            there = mask_overlap(self._rows[at], self._columns[at], owners, still, numbers, areas)
             inside[lost] = np.maximum(inside[lost], there[1])
         return iou, inside
 
@@ -132,7 +134,7 @@ class SegmentTracker:
         self._number[ids] = np.arange(len(ids))
         numbers = self._number.take(panoptic)
         self._number[ids] = -1
-        return numbers.astype(np.int32)
+        return numbers
 
     def _measured(self, tracks, segments, classes, areas, centroids, stamp_ns):
         """`_Tracks` of the frame's things, in their order."""
@@ -152,22 +154,26 @@ class SegmentTracker:
         seen, missed = np.full(count, stamp_ns, np.int64), np.zeros(count, np.intp)
         return _Tracks(ids, classes, areas, centroids, velocities, seen, hits, missed)
 
-    def _keep(self, new, continued, numbers):
-        """Remember the frame's things and those that are missing not too long."""
+    def _keep(self, new, continued, pixels, owners, width):
+        """Remember the frame's things and those that are missing not too long.
+
+        Args:
+            new: `_Tracks` of the frame's things. continued: int (p,), the old tracks among them.
+            pixels, owners: int (k,), place on the map, which is `width` wide, and thing of each pixel of the masks.
+        """
         old = dataclasses.replace(self._tracks, missed=self._tracks.missed + 1)
         waits = old.missed <= self._max_missed
         waits[continued] = False
         waiting = np.cumsum(waits, dtype=np.int32) - 1  # new place of each track that waits
-        at = np.flatnonzero(numbers >= 0).astype(np.int32)
-        width = np.int32(numbers.shape[1])
-        rows = at // width
-        columns = at - rows * width  # np.divmod takes several times as long
-        owners = numbers.ravel().take(at) + np.int32(np.count_nonzero(waits))
+        pixels, width = pixels.astype(np.int32), np.int32(width)
+        rows = pixels // width
+        columns = pixels - rows * width  # np.divmod takes several times as long
+        owners = owners + np.int32(np.count_nonzero(waits))
         if waits.any():
-            pixels = waits[self._owners]
-            rows = np.concatenate([self._rows[pixels], rows])
-            columns = np.concatenate([self._columns[pixels], columns])
-            owners = np.concatenate([waiting[self._owners[pixels]], owners])
+            waiting_pixels = waits[self._owners]
+            rows = np.concatenate([self._rows[waiting_pixels], rows])
+            columns = np.concatenate([self._columns[waiting_pixels], columns])
+            owners = np.concatenate([waiting[self._owners[waiting_pixels]], owners])
         self._rows, self._columns, self._owners = rows, columns, owners
         names = [field.name for field in dataclasses.fields(_Tracks)]
         self._tracks = _Tracks(*(np.concatenate([getattr(old, name)[waits], getattr(new, name)]) for name in names))
