@@ -253,16 +253,16 @@ def test_wheel_carries_modules_and_data_files(tmp_path):
 
 # Commands that start the node and the module that is its counterpart on DDS.
 COUNTERPARTS = {
-    "demo.py": "ros.demo",
-    "benchmark_node.py": "ros.bench_processes",
-    "evaluate_bag_live.py": "ros.bench_processes",
+    "demo.py": "ros.runs.demo",
+    "benchmark_node.py": "ros.runs.bench_processes",
+    "evaluate_bag_live.py": "ros.runs.bench_processes",
 }
 ROS_PACKAGES = {n for n in manifest_names("depend", "exec_depend") if not n.startswith("python3-")}
 
 
 def needs_ros(name):
     """Whether the module `ros.x` or `ros.x.member`, or a module of this package that it imports, imports ROS."""
-    candidates = [ROOT / "yoso_ros" / Path(*name.split(".")[:depth]).with_suffix(".py") for depth in (2, 3)]
+    candidates = [ROOT / "yoso_ros" / Path(*name.split(".")[:depth]).with_suffix(".py") for depth in (2, 3, 4)]
     path = next((p for p in candidates if p.is_file()), None)
     if path is None:
         return True

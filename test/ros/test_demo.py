@@ -29,9 +29,9 @@ from yoso_ros.demo.report import Report, table
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.resources import checkpoint_path
-from yoso_ros.ros.demo import Run, play_and_record
-from yoso_ros.ros.node_process import DOMAINS, _is_free, free_domain
-from yoso_ros.ros.playback import Pacer
+from yoso_ros.ros.runs.demo import Run, play_and_record
+from yoso_ros.ros.runs.node_process import DOMAINS, _is_free, free_domain
+from yoso_ros.ros.runs.playback import Pacer
 from yoso_ros.ros.source_node import PARAMETERS
 
 pytestmark = pytest.mark.timeout(60)
@@ -243,7 +243,7 @@ def test_free_domain_has_its_ports_free():
 
 def test_pacer_follows_stamps_or_rate(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("yoso_ros.ros.playback.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("yoso_ros.ros.runs.playback.time.monotonic", lambda: now[0])
     pacer = Pacer()
     assert pacer.seconds_until(5_000_000_000) == 0
     assert pacer.seconds_until(5_250_000_000) == pytest.approx(0.25)

@@ -27,8 +27,8 @@ from yoso_ros.evaluation.pages import live as live_page
 from yoso_ros.evaluation.recordings.truth import TruthScores
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID
-from yoso_ros.ros import bench_processes
 from yoso_ros.ros.decoding import decode_image
+from yoso_ros.ros.runs import bench_processes
 
 pytestmark = pytest.mark.ros
 NODE = [sys.executable, str(Path(__file__).with_name("node_with_test_segmenter.py"))]

@@ -67,7 +67,7 @@ def run(arguments):
 @contextlib.contextmanager
 def _bench(segmenter, arguments, height, width):
     """The node, a camera and a monitor, in a ROS domain of their own."""
-    from yoso_ros.ros.bench_processes import open_bench
+    from yoso_ros.ros.runs.bench_processes import open_bench
 
     for parameter in arguments.parameters:
         if not all(parameter.partition(":=")):
@@ -76,7 +76,7 @@ def _bench(segmenter, arguments, height, width):
     if segmenter == "real":
         parameters |= {"model": arguments.model} | ({"weights": arguments.weights} if arguments.weights else {})
     else:
-        command = [sys.executable, "-m", "yoso_ros.ros.latency_roles", "node"]
+        command = [sys.executable, "-m", "yoso_ros.ros.runs.latency_roles", "node"]
     remappings = {"image_raw": "/benchmark/image_raw"}
     with tempfile.TemporaryDirectory() as folder:
         camera, log = ["camera", height, width, arguments.source], Path(folder) / "node.log"

@@ -71,7 +71,7 @@ def run(arguments):
     source = open_source(arguments.source, arguments.topic)
     count = frame_count(arguments, source)
     try:
-        from yoso_ros.ros.demo import Run, play_and_record
+        from yoso_ros.ros.runs.demo import Run, play_and_record
     except ImportError as error:
         raise InputError(f"the demonstration needs ROS 2 and the compiled messages: {error}; see README.md") from error
     from yoso_ros.demo.report import table

@@ -78,7 +78,7 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
     from yoso_ros.bags.labels import Labels
     from yoso_ros.evaluation.recordings.frame_counts import FILE_NAME, FrameCounts, write_frame_counts
     from yoso_ros.evaluation.recordings.live import add_worst_answers, per_frame, play_accuracy, play_numbers
-    from yoso_ros.ros.bench_processes import NODE_NAME, open_bench
+    from yoso_ros.ros.runs.bench_processes import NODE_NAME, open_bench
 
     frame = next(iter(source), None)
     count = len(source)

@@ -11,7 +11,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from yoso_ros.bags import open_source
 from yoso_ros.errors import InputError
 from yoso_ros.ros.context import ignore_stop_signals, open_ros
-from yoso_ros.ros.playback import FramePublisher, Pacer
+from yoso_ros.ros.runs.playback import FramePublisher, Pacer
 
 # A subscriber that is seen here may not have found this publisher yet, and what is sent until then is lost to it.
 SETTLE_S = 0.5

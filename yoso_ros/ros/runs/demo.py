@@ -18,9 +18,9 @@ from yoso_ros.demo.answers import Answer
 from yoso_ros.demo.report import Report
 from yoso_ros.errors import InputError
 from yoso_ros.ros.decoding import decode_compressed, decode_image
-from yoso_ros.ros.node_process import NodeProcess, dds_environment, free_domain
-from yoso_ros.ros.playback import FramePublisher, Pacer
-from yoso_ros.ros.recorder import Recorder, pixels
+from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, free_domain
+from yoso_ros.ros.runs.playback import FramePublisher, Pacer
+from yoso_ros.ros.runs.recorder import Recorder, pixels
 
 PREFIX = "/demo/"
 NODE_NAME = "/yoso"

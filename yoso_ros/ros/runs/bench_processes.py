@@ -8,7 +8,7 @@ import sys
 from tqdm import tqdm
 
 from yoso_ros.benchmark.node_bench import Bench, Role
-from yoso_ros.ros.node_process import NodeProcess, dds_environment, free_domain
+from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, free_domain
 
 NODE_NAME = "/yoso"
 
@@ -27,7 +27,7 @@ def open_bench(camera, log_path, parameters=None, remappings=None, command=None,
     """A connected `Bench` for the length of a with block.
 
     Args:
-        camera: list of str, role and arguments of `yoso_ros.ros.latency_roles`.
+        camera: list of str, role and arguments of `yoso_ros.ros.runs.latency_roles`.
         log_path: file for the node's output.
         parameters: dict of the node's ROS parameters. remappings: dict of topic to topic.
         command: list of str, what to start instead of this package's node.
@@ -37,7 +37,7 @@ def open_bench(camera, log_path, parameters=None, remappings=None, command=None,
     Raises:
         InputError: the node has ended, does not connect, or does not answer.
     """
-    roles = [sys.executable, "-m", "yoso_ros.ros.latency_roles"]
+    roles = [sys.executable, "-m", "yoso_ros.ros.runs.latency_roles"]
     domain = free_domain() if attach_to is None else int(os.environ.get("ROS_DOMAIN_ID", "0"))
     environment = dds_environment(domain)
     if attach_to is not None:

@@ -91,17 +91,17 @@ def main(arguments):
     if role == "camera":
         camera(int(values[0]), int(values[1]), values[2])
     elif role == "player":
-        from yoso_ros.ros.replay_player import main as player_main
+        from yoso_ros.ros.runs.replay_player import main as player_main
 
         player_main(*values)
     elif role == "listener":
         listener(values)
     elif role == "monitor":
-        from yoso_ros.ros.answer_monitor import main as monitor_main
+        from yoso_ros.ros.runs.answer_monitor import main as monitor_main
 
         monitor_main(*values)
     elif role == "lifecycle":
-        from yoso_ros.ros.lifecycle_caller import main as lifecycle_main
+        from yoso_ros.ros.runs.lifecycle_caller import main as lifecycle_main
 
         lifecycle_main(*values)
     else:

@@ -10,7 +10,7 @@ import rclpy
 
 from yoso_ros.bags import open_source
 from yoso_ros.errors import InputError
-from yoso_ros.ros.playback import FramePublisher, Pacer
+from yoso_ros.ros.runs.playback import FramePublisher, Pacer
 
 BUFFERED_FRAMES = 10  # played over and over where the rate counts and not the length
 
