@@ -146,11 +146,11 @@ class SegmentTracker:
         gain = np.maximum(VELOCITY_GAIN, 1 / old.hits[tracks])[:, None]
         velocities[segments] = old.velocities[tracks] + gain * (measured - old.velocities[tracks])
         ids[segments], hits[segments] = old.ids[tracks], old.hits[tracks] + 1
-        fresh = ids == 0
-        if len(tracks):  # a thing that appears moves as the others do, for most of their motion is the camera's
+        fresh = np.flatnonzero(ids == 0)
+        if len(fresh) and len(tracks):  # what appears moves as the others do, for most of their motion is the camera's
             velocities[fresh] = np.median(velocities[segments], axis=0)
-        ids[fresh] = self._next_id + np.arange(fresh.sum())
-        self._next_id += int(fresh.sum())
+        ids[fresh] = self._next_id + np.arange(len(fresh))
+        self._next_id += len(fresh)
         seen, missed = np.full(count, stamp_ns, np.int64), np.zeros(count, np.intp)
         return _Tracks(ids, classes, areas, centroids, velocities, seen, hits, missed)
 
@@ -161,19 +161,18 @@ class SegmentTracker:
             new: `_Tracks` of the frame's things. continued: int (p,), the old tracks among them.
             pixels, owners: int (k,), place on the map, which is `width` wide, and thing of each pixel of the masks.
         """
-        old = dataclasses.replace(self._tracks, missed=self._tracks.missed + 1)
-        waits = old.missed <= self._max_missed
+        waits = self._tracks.missed < self._max_missed
         waits[continued] = False
-        waiting = np.cumsum(waits, dtype=np.int32) - 1  # new place of each track that waits
         pixels, width = pixels.astype(np.int32), np.int32(width)
         rows = pixels // width
         columns = pixels - rows * width  # np.divmod takes several times as long
-        owners = owners + np.int32(np.count_nonzero(waits))
         if waits.any():
-            waiting_pixels = waits[self._owners]
-            rows = np.concatenate([self._rows[waiting_pixels], rows])
-            columns = np.concatenate([self._columns[waiting_pixels], columns])
-            owners = np.concatenate([waiting[self._owners[waiting_pixels]], owners])
-        self._rows, self._columns, self._owners = rows, columns, owners
-        names = [field.name for field in dataclasses.fields(_Tracks)]
-        self._tracks = _Tracks(*(np.concatenate([getattr(old, name)[waits], getattr(new, name)]) for name in names))
+            old = dataclasses.replace(self._tracks, missed=self._tracks.missed + 1)
+            names = [field.name for field in dataclasses.fields(_Tracks)]
+            new = _Tracks(*(np.concatenate([getattr(old, name)[waits], getattr(new, name)]) for name in names))
+            place = np.cumsum(waits, dtype=np.int32) - 1  # new place of each track that waits
+            waiting = waits[self._owners]
+            rows = np.concatenate([self._rows[waiting], rows])
+            columns = np.concatenate([self._columns[waiting], columns])
+            owners = np.concatenate([place[self._owners[waiting]], owners + np.int32(np.count_nonzero(waits))])
+        self._rows, self._columns, self._owners, self._tracks = rows, columns, owners, new
