@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resize rule, padding and frame checks of the network input."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -35,11 +37,27 @@ def test_resize_rule(size, edges, expected):
     assert network_size(*size, *edges) == expected
 
 
-def test_resize_is_pillows_antialiased_bilinear():
-    frame = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
-    expected = np.asarray(Image.fromarray(frame).resize((31, 20), Image.Resampling.BILINEAR))
-    assert np.array_equal(resize_frame(frame, (20, 31)), expected)
-    assert resize_frame(frame, (60, 90)) is frame
+@pytest.mark.parametrize("size", [(20, 31), (60, 31), (20, 90), (97, 140), (1, 1), (61, 45)])
+def test_resize_is_pillows_antialiased_bilinear(size):
+    """Within a grey level in noise, the worst that there is; in a smooth picture nearly nowhere another value."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    smooth = np.asarray(Image.fromarray(noise[:6, :8]).resize((90, 60), Image.Resampling.BICUBIC))
+    for frame, share in ((noise, 0.3), (smooth, 0.3)):
+        expected = np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
+        actual = resize_frame(frame, size)
+        assert actual.dtype == np.uint8 and actual.shape == (*size, 3) and actual.flags.c_contiguous
+        difference = np.abs(actual.astype(int) - expected)
+        assert difference.max() <= 1 and np.count_nonzero(difference) <= share * difference.size
+    assert resize_frame(noise, (60, 90)) is noise
+
+
+def test_resize_takes_read_only_and_strided_frames():
+    frame = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    expected = resize_frame(frame[:, ::-1].copy(), (20, 30))
+    frame.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(resize_frame(frame[:, ::-1], (20, 30)), expected)
 
 
 def test_batch_is_padded_with_the_mean_to_multiples_of_32():

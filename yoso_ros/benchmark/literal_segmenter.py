@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from PIL import Image
 
 from yoso_ros.benchmark.literal_merge import literal_merge
-from yoso_ros.inference.preprocess import batch_frames, network_size, resize_frame
+from yoso_ros.inference.preprocess import batch_frames, network_size
 from yoso_ros.models import deformable_conv
 from yoso_ros.results import panoptic_result
 
@@ -41,7 +42,8 @@ class LiteralSegmenter:
         """uint8 (H, W, 3) RGB -> `PanopticResult` with `timings_ms`."""
         config, clock = self.config, [time.perf_counter()]
         size = network_size(*frame.shape[:2], config.shortest_edge, config.longest_edge)
-        images = batch_frames([resize_frame(frame, size)], config.pixel_mean).contiguous().to(self.device)
+        resized = np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
+        images = batch_frames([resized], config.pixel_mean).contiguous().to(self.device)
         clock.append(time.perf_counter())
         with torch.no_grad(), _deformable_form(self._form):
             outputs = self._model(images)
