@@ -18,6 +18,7 @@ from node_probe import Probe, pixels_of
 from node_with_test_segmenter import CAR
 from sensor_msgs.msg import Image
 
+from yoso_ros.inference.engines import ENGINE_NAMES, PRECISIONS
 from yoso_ros.ros.parameters import PARAMETERS
 
 pytestmark = pytest.mark.ros
@@ -39,6 +40,11 @@ def node_and_probe(ros_domain, start_process):
 def test_the_parameter_file_holds_every_parameter_with_its_default():
     content = yaml.safe_load(share_path("config/node.yaml").read_text())["/**"]["ros__parameters"]
     assert content == {p.name: list(p.default) if isinstance(p.default, tuple) else p.default for p in PARAMETERS}
+
+
+def test_the_node_takes_every_engine_and_precision_that_there_is():
+    choices = {p.name: p.choices for p in PARAMETERS}
+    assert (set(choices["engine"]), set(choices["precision"])) == (set(ENGINE_NAMES), set(PRECISIONS))
 
 
 def test_parameters_at_run_time(node_and_probe):

@@ -22,13 +22,14 @@ NODE_ARGUMENTS = {
     "weights": ("", "Weights file; empty for that of params_file."),
     "device": ("", "auto, cpu, cuda or cuda:N; empty for that of params_file."),
     "engine": ("", "auto, torch, openvino, onnxruntime or tensorrt; empty for that of params_file."),
+    "precision": ("", "auto, fp32, bf16, fp16 or int8; empty for that of params_file."),
     "dds_profile": (
         EnvironmentVariable(DDS_PROFILE, default_value=LARGE_IMAGES),
         f"Fast DDS profile of all processes started here; else that in {DDS_PROFILE} or one for large images.",
     ),
     "log_level": ("info", "Least severe messages that are logged.", ["debug", "info", "warn", "error", "fatal"]),
 }
-OVERRIDES = ("model", "weights", "device", "engine")
+OVERRIDES = ("model", "weights", "device", "engine", "precision")
 # Arguments of those that can start a source of images.
 SOURCE_ARGUMENTS = {
     "source_path": ("", "With source:=video: the video file, image folder or recording."),

@@ -86,7 +86,10 @@ PARAMETERS = (
         text="What runs the network.",
     ),
     Parameter(
-        name="precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"), text="Number format of the network."
+        name="precision",
+        default="auto",
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
+        text="Number format of the network.",
     ),
     Parameter(
         name="image_transport",
