@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import cv2
 import rclpy
@@ -22,6 +23,7 @@ except ImportError:  # Humble
     from rclpy.executors import SingleThreadedExecutor
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TOGETHER_S = 1.0  # Ctrl-C under ros2 launch is two signals, the terminal's and that of launch
 SPIN_S = 0.1  # longest time that a signal waits for the executor
 LONGEST_STOP_S = 1.7  # from a signal to the end of the process, whatever it does then
 
@@ -37,8 +39,17 @@ def open_ros(args=None):
     # A picture of a camera is converted as soon by one thread, and the others would spin for a while after each.
     cv2.setNumThreads(1)
     # SIGINT is set too, for a shell that starts a process in the background has it ignore that signal.
+    interrupted = -float("inf")
+
+    def interrupt(number, frame):
+        # Of two at once the second would come while the first is dealt with, and nobody would catch it.
+        nonlocal interrupted
+        before, interrupted = interrupted, time.monotonic()
+        if interrupted - before > TOGETHER_S:
+            raise KeyboardInterrupt
+
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, interrupt)
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
@@ -70,8 +81,9 @@ def spin_until_stopped(node):
 
 
 def ignore_stop_signals():
-    """The end has begun: Ctrl-C under ros2 launch is two signals, the terminal's and that of launch."""
+    """The end has begun, and no further signal changes anything."""
     for number in STOP_SIGNALS:
+        # Not a function that does nothing: on its way out Python takes its own handlers back.
         signal.signal(number, signal.SIG_IGN)
 
 
