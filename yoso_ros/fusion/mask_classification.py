@@ -77,8 +77,9 @@ def merge_mask_classification(class_logits, mask_logits, input_size, output_size
             competition = compete_in_tiles(scores, logits, kept, input_size, output_size, config.overlap_threshold)
             if competition is not None:
                 return competition
+        logits = logits.index_select(0, kept).float()
         return DenseCompetition(
-            scores, logits[kept].float(), lambda part: resize_mask_logits(part, input_size, output_size), output_size
+            scores, logits, lambda part: resize_mask_logits(part, input_size, output_size), output_size
         )
 
     return _merge(class_logits, output_size, config, compete)
@@ -93,7 +94,9 @@ def merge_full_size_masks(class_logits, mask_logits, config):
         class_logits,
         output_size,
         config,
-        lambda scores, kept: DenseCompetition(scores, mask_logits[kept].float(), lambda part: part, output_size),
+        lambda scores, kept: DenseCompetition(
+            scores, mask_logits.index_select(0, kept).float(), lambda part: part, output_size
+        ),
     )
 
 

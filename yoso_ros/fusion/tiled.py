@@ -159,14 +159,13 @@ class TiledCompetition:
         Args:
             others: bool (K, Y*X), none that competes in a tile already.
         """
-        competition, frame = TiledCompetition(self._frame, others), self._frame
+        competition = TiledCompetition(self._frame, others)
         tiles = competition._tile[: competition._best.shape[1]]
-        row, column = np.divmod(tiles, len(frame.columns.reach))
         best, winner = self._winners(tiles)
         other_best, other_winner = competition._winners(tiles)
         taken = (other_best > best) | ((other_best == best) & (other_winner < winner))
-        taken &= frame.rows.valid.numpy()[row].T[:, :, None] & frame.columns.valid.numpy()[column]
-        count = len(frame.scores)
+        self._blank_outside(taken, *np.divmod(tiles, len(self._frame.columns.reach)), False)
+        count = len(self._frame.scores)
         self.winner_area += np.bincount(other_winner[taken], minlength=count)
         self.winner_area -= np.bincount(winner[taken], minlength=count + 1)[:count]
 
