@@ -19,9 +19,9 @@ from yoso_ros.data import CocoPanoptic, PanopticSample, open_dataset
 from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation import PanopticQuality
+from yoso_ros.images.decoding import decode_compressed
 from yoso_ros.label_sets import LabelClass, LabelSet
 from yoso_ros.results import segments_of
-from yoso_ros.ros.decoding import decode_compressed
 
 LABELS = LabelSet(
     name="toy",

@@ -254,19 +254,11 @@ def test_wheel_carries_modules_and_data_files(tmp_path):
 # Commands that start the node and the module that is its counterpart on DDS.
 COUNTERPARTS = {
     "demo.py": "ros.runs.demo",
+    "benchmark_memory.py": "ros.runs.node_process",
     "benchmark_node.py": "ros.runs.bench_processes",
     "evaluate_bag_live.py": "ros.runs.bench_processes",
 }
 ROS_PACKAGES = {n for n in manifest_names("depend", "exec_depend") if not n.startswith("python3-")}
-
-
-def needs_ros(name):
-    """Whether the module `ros.x` or `ros.x.member`, or a module of this package that it imports, imports ROS."""
-    candidates = [ROOT / "yoso_ros" / Path(*name.split(".")[:depth]).with_suffix(".py") for depth in (2, 3, 4)]
-    path = next((p for p in candidates if p.is_file()), None)
-    if path is None:
-        return True
-    return bool(third_party(path) & ROS_PACKAGES) or any(within(n, ("ros", "msg")) for n in own(path))
 
 
 def test_import_needs_neither_ros_nor_torch(tmp_path):
@@ -284,8 +276,7 @@ def test_walls(path):
     if here != "ros":
         assert not outside & ROS_PACKAGES, "only ros/ imports ROS packages"
         crossing = {n for n in inside if within(n, ("ros", "msg"))}
-        if here == "cli":  # an executable: it may draw with what of ros/ knows no ROS
-            crossing -= {n for n in crossing if not needs_ros(n)}
+        if here == "cli":
             crossing -= {n for n in crossing if within(n, (COUNTERPARTS.get(path.name, "-"),))}
         assert not crossing, "only executables, launch files and tests import ros/ and the messages"
     if here == "models":

@@ -38,7 +38,7 @@ SIZE = (96, 128)
 def small():
     """The shipped network and one frame of the rendered scene."""
     from yoso_ros.bags import open_source
-    from yoso_ros.ros.decoding import decode_image
+    from yoso_ros.images.decoding import decode_image
 
     return load_benchmark_network(SMALL, None), decode_image(next(iter(open_source("synthetic"))).image)
 

@@ -22,9 +22,9 @@ from yoso_ros.errors import InputError
 from yoso_ros.evaluation import evaluate_segmenter
 from yoso_ros.evaluation.recordings.replay import evaluate_recording, with_truth
 from yoso_ros.evaluation.recordings.stability import Stability
+from yoso_ros.images.decoding import decode_compressed, decode_image
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, segments_of
-from yoso_ros.ros.decoding import decode_compressed, decode_image
 
 
 def decode(image):
@@ -267,7 +267,7 @@ from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
 from yoso_ros.evaluation.recordings.replay import evaluate_recording
 from yoso_ros.evaluation.recordings.worst_frames import WorstFrames
 from yoso_ros.results import PanopticResult, segments_of
-from yoso_ros.ros.decoding import decode_image
+from yoso_ros.images.decoding import decode_image
 
 def resident():
     with open("/proc/self/statm") as file:

@@ -18,9 +18,9 @@ from yoso_ros.evaluation.recordings.distance import DistanceBands
 from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
 from yoso_ros.evaluation.recordings.replay import evaluate_recording
 from yoso_ros.evaluation.recordings.stability import Stability
+from yoso_ros.geometry.depth import decode_depth
+from yoso_ros.images.decoding import decode_compressed
 from yoso_ros.results import PanopticResult, segments_of
-from yoso_ros.ros.decoding import decode_compressed
-from yoso_ros.ros.depth import decode_depth
 from yoso_ros.tracking import FIRST_THING_TRACK
 
 FRAMES = 24

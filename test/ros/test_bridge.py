@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from yoso_ros.errors import InputError
+from yoso_ros.images.decoding import LAYOUTS, decode_image
 from yoso_ros.ros.bridge import decode_any_image
-from yoso_ros.ros.decoding import LAYOUTS, decode_image
 
 HEIGHT, WIDTH = 12, 16
 # Names that it does not know, or does not take for colours.

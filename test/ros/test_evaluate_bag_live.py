@@ -25,9 +25,9 @@ from yoso_ros.bags.labels import TRUTH_PREFIX, LabelFrame, Labels
 from yoso_ros.cli import evaluate_bag_live, main
 from yoso_ros.evaluation.pages import live as live_page
 from yoso_ros.evaluation.recordings.truth import TruthScores
+from yoso_ros.images.decoding import decode_image
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID
-from yoso_ros.ros.decoding import decode_image
 from yoso_ros.ros.runs import bench_processes
 
 pytestmark = pytest.mark.ros

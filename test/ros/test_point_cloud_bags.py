@@ -18,10 +18,10 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image, PointCloud2
 
 from yoso_ros.bags import open_source
-from yoso_ros.ros.camera_model import CameraModel
-from yoso_ros.ros.decoding import decode_compressed
-from yoso_ros.ros.depth import decode_depth
-from yoso_ros.ros.point_cloud import POINT, cloud_from_depth, cloud_from_points, rotation_matrix
+from yoso_ros.geometry.camera_model import CameraModel
+from yoso_ros.geometry.depth import decode_depth
+from yoso_ros.geometry.point_cloud import POINT, cloud_from_depth, cloud_from_points, rotation_matrix
+from yoso_ros.images.decoding import decode_compressed
 from yoso_ros.ros.point_cloud_messages import read_points
 from yoso_ros.ros.runs.playback import FramePublisher, frame_header, picture_message
 from yoso_ros.ros.stamp_sync import stamp_ns

@@ -17,8 +17,8 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 from yoso_ros.errors import InputError
+from yoso_ros.geometry.point_cloud import POINT
 from yoso_ros.ros.messages import image_message
-from yoso_ros.ros.point_cloud import POINT
 from yoso_ros.ros.point_cloud_messages import cloud_message, read_points
 
 pytestmark = pytest.mark.ros

@@ -26,7 +26,7 @@ def run(arguments):
     from tqdm import tqdm
 
     from yoso_ros.bags import open_source
-    from yoso_ros.ros.decoding import decode_image
+    from yoso_ros.images.decoding import decode_image
 
     height, width = height_and_width("--size", arguments.size)
     if arguments.rounds < 1 or min(arguments.counts) < 1:

@@ -23,9 +23,9 @@ def run(arguments):
     import numpy as np
     from tqdm import trange
 
-    from yoso_ros.ros.camera_model import CameraModel
-    from yoso_ros.ros.depth import decode_depth
-    from yoso_ros.ros.point_cloud import cloud_bytes, cloud_from_depth
+    from yoso_ros.geometry.camera_model import CameraModel
+    from yoso_ros.geometry.depth import decode_depth
+    from yoso_ros.geometry.point_cloud import cloud_bytes, cloud_from_depth
 
     if arguments.rounds < 1:
         raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")

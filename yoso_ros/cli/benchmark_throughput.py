@@ -182,7 +182,7 @@ def _read_frames(source):
     from itertools import islice
 
     from yoso_ros.bags import RawImage, open_source
-    from yoso_ros.ros.decoding import decode_compressed, decode_image
+    from yoso_ros.images.decoding import decode_compressed, decode_image
 
     images = [frame.image for frame in islice(open_source(source), MOST_FRAMES)]
     if not images:

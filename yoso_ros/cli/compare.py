@@ -98,8 +98,8 @@ def _pictures(comparison, folders, count):
     from yoso_ros.evaluation.pages.comparison import frame_name
     from yoso_ros.evaluation.recordings.saved_labels import read_labels
     from yoso_ros.evaluation.recordings.worst_frames import jpeg
-    from yoso_ros.ros.decoding import decode_compressed, decode_image
-    from yoso_ros.ros.overlay import build_palette, overlay_image
+    from yoso_ros.images.decoding import decode_compressed, decode_image
+    from yoso_ros.images.overlay import build_palette, overlay_image
 
     facts = comparison["a"]
     chosen = [row for row in comparison["per_frame"][:count] if row["difference"]]

@@ -169,8 +169,8 @@ def _write_pictures(report, segmenter, dataset, count, output):
     from yoso_ros.evaluation.evaluate import match_classes
     from yoso_ros.evaluation.report import write_file
     from yoso_ros.evaluation.segment_maps import truth_panoptic
+    from yoso_ros.images.overlay import build_palette, overlay_image
     from yoso_ros.results import UNLABELLED_ID
-    from yoso_ros.ros.overlay import build_palette, overlay_image
 
     # Predictions in the colours of the data set: their class ids are changed to those of its label set.
     classes = [dataset.label_set.contiguous_id[c] for c in match_classes(segmenter.label_set, dataset.label_set)]

@@ -126,7 +126,7 @@ def _measures(arguments, source, label_set):
     from yoso_ros.bags.depth import DepthImages, NearestDepth, depth_topic
     from yoso_ros.evaluation.recordings.distance import EDGES_M, DistanceBands
     from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
-    from yoso_ros.ros.depth import decode_depth
+    from yoso_ros.geometry.depth import decode_depth
 
     if label_set is None:
         return {}
@@ -152,7 +152,7 @@ def _run_live(arguments, source, output):
 
 def _worst_frames(arguments, model_labels, label_set):
     from yoso_ros.evaluation.recordings.worst_frames import WorstFrames
-    from yoso_ros.ros.overlay import build_palette, overlay_image
+    from yoso_ros.images.overlay import build_palette, overlay_image
 
     palette = build_palette(label_set or model_labels)
     return WorstFrames(
@@ -162,7 +162,7 @@ def _worst_frames(arguments, model_labels, label_set):
 
 def _decode(image):
     from yoso_ros.bags.frames import RawImage
-    from yoso_ros.ros.decoding import decode_compressed, decode_image
+    from yoso_ros.images.decoding import decode_compressed, decode_image
 
     return decode_image(image) if isinstance(image, RawImage) else decode_compressed(image)
 

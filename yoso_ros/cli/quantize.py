@@ -47,7 +47,7 @@ def read_frames(source, topic, count):
 
     from yoso_ros.bags import RawImage, open_source
     from yoso_ros.errors import InputError
-    from yoso_ros.ros.decoding import decode_compressed, decode_image
+    from yoso_ros.images.decoding import decode_compressed, decode_image
 
     recording = open_source(source, topic)
     step = max(1, len(recording) // count)

@@ -39,7 +39,7 @@ def run(arguments):
     from tqdm import tqdm
 
     from yoso_ros.data.samples import read_image
-    from yoso_ros.ros.overlay import build_palette, overlay_image
+    from yoso_ros.images.overlay import build_palette, overlay_image
 
     segmenter = load_from_arguments(arguments)
     palette = build_palette(segmenter.label_set)

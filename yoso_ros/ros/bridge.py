@@ -4,7 +4,7 @@
 import numpy as np
 
 from yoso_ros.errors import InputError
-from yoso_ros.ros.decoding import LAYOUTS, decode_image
+from yoso_ros.images.decoding import LAYOUTS, decode_image
 
 
 def decode_any_image(message):

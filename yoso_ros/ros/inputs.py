@@ -7,8 +7,8 @@ from collections import OrderedDict
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from yoso_ros.images.decoding import decode_compressed
 from yoso_ros.ros.bridge import decode_any_image
-from yoso_ros.ros.decoding import decode_compressed
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks

@@ -5,9 +5,9 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 
+from yoso_ros.images.overlay import build_palette, color_image, overlay_image
 from yoso_ros.msg import PanopticSegmentArray
 from yoso_ros.ros.messages import image_message, mask_of_classes, segments_message
-from yoso_ros.ros.overlay import build_palette, color_image, overlay_image
 from yoso_ros.ros.vision import VisionOutputs, vision_messages_installed
 
 # Reliable reaches every subscriber; a best-effort publisher is invisible to reliable ones, RViz among them. The profile

@@ -7,7 +7,7 @@ import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
 
 from yoso_ros.errors import InputError
-from yoso_ros.ros.point_cloud import cloud_bytes
+from yoso_ros.geometry.point_cloud import cloud_bytes
 
 DATATYPES = {PointField.FLOAT32: "f4", PointField.FLOAT64: "f8"}
 FIELDS = (
@@ -24,7 +24,7 @@ def cloud_message(cloud, header):
     """sensor_msgs/PointCloud2 of a cloud.
 
     Args:
-        cloud: `yoso_ros.ros.point_cloud.POINT` (H, W) for an organized cloud, or (n,).
+        cloud: `yoso_ros.geometry.point_cloud.POINT` (H, W) for an organized cloud, or (n,).
         header: std_msgs/Header of the depth image or of the lidar's points.
     """
     height, width = cloud.shape if cloud.ndim == 2 else (1, cloud.size)

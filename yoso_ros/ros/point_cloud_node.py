@@ -12,12 +12,12 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from yoso_ros.errors import InputError
-from yoso_ros.ros.camera_model import CameraModel
+from yoso_ros.geometry.camera_model import CameraModel
+from yoso_ros.geometry.depth import decode_depth, single_channel
+from yoso_ros.geometry.point_cloud import cloud_from_depth, cloud_from_points, rotation_matrix
+from yoso_ros.images.decoding import decode_image
 from yoso_ros.ros.context import run_process, spin_until_stopped
-from yoso_ros.ros.decoding import decode_image
-from yoso_ros.ros.depth import decode_depth, single_channel
 from yoso_ros.ros.parameters import Parameter
-from yoso_ros.ros.point_cloud import cloud_from_depth, cloud_from_points, rotation_matrix
 from yoso_ros.ros.point_cloud_messages import cloud_message, read_points
 from yoso_ros.ros.stamp_sync import StampSync
 

@@ -7,7 +7,7 @@ import threading
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from yoso_ros.ros.decoding import decode_image
+from yoso_ros.images.decoding import decode_image
 from yoso_ros.ros.messages import image_message, segments_message
 from yoso_ros.srv import SegmentImage
 

@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 
 from yoso_ros.bags import open_source
 from yoso_ros.benchmark.constant_segmenter import ConstantSegmenter
-from yoso_ros.ros.decoding import decode_compressed, decode_image
+from yoso_ros.images.decoding import decode_compressed, decode_image
 
 IMAGE_TOPIC = "/benchmark/image_raw"
 DISTINCT_FRAMES = 3  # played in turn, so that nothing that remembers the last frame looks fast

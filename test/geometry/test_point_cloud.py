@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from yoso_ros.errors import InputError
+from yoso_ros.geometry.camera_model import CameraModel
+from yoso_ros.geometry.depth import decode_depth
+from yoso_ros.geometry.point_cloud import cloud_bytes, cloud_from_depth, cloud_from_points, rotation_matrix
 from yoso_ros.results import UNLABELLED_ID
-from yoso_ros.ros.camera_model import CameraModel
-from yoso_ros.ros.depth import decode_depth
-from yoso_ros.ros.point_cloud import cloud_bytes, cloud_from_depth, cloud_from_points, rotation_matrix
 
 H, W = 24, 32
 K = (30.0, 0.0, 15.2, 0.0, 31.0, 11.7, 0.0, 0.0, 1.0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_ros.errors import InputError
-from yoso_ros.ros.decoding import LAYOUTS, decode_compressed, decode_image
+from yoso_ros.images.decoding import LAYOUTS, decode_compressed, decode_image
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))

@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
+from yoso_ros.images.overlay import border_mask, build_palette, color_image, overlay_image
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID, Segment
-from yoso_ros.ros.overlay import border_mask, build_palette, color_image, overlay_image
 
 LABELS = load_label_set("camvid")
 PALETTE = build_palette(LABELS)
@@ -108,7 +108,7 @@ def test_a_720p_overlay_takes_a_few_milliseconds():
 
 def test_the_modules_without_ros_load_neither_ros_nor_torch():
     code = (
-        "import sys, yoso_ros.ros.overlay, yoso_ros.ros.decoding, yoso_ros.ros.worker\n"
+        "import sys, yoso_ros.images.overlay, yoso_ros.images.decoding, yoso_ros.ros.worker\n"
         "found = {name.split('.')[0] for name in sys.modules} & {'rclpy', 'sensor_msgs', 'std_msgs', 'torch'}\n"
         "assert not found, found"
     )
