@@ -29,6 +29,7 @@ from yoso_ros.cli import main
 from yoso_ros.errors import InputError
 from yoso_ros.inference.segmenter import Segmenter
 from yoso_ros.models import deformable_conv, load_config
+from yoso_ros.models.yoso.network import YosoOutputs
 
 SMALL = "yoso_mobilenetv2_camvid"
 SIZE = (96, 128)
@@ -107,30 +108,28 @@ def test_percentiles_and_rate_by_hand():
 
 
 def test_resized_config_makes_frames_of_that_size_the_network_input():
-    from yoso_ros.inference.preprocess import network_size
-
     config = resized_config(load_config("yoso_r50_coco"), (800, 1333))
-    assert network_size(800, 1333, config.shortest_edge, config.longest_edge) == (800, 1333)
+    assert config.network_size(800, 1333) == (800, 1333)
     assert resized_config(config, None) is config
 
 
-def test_growth_runs_each_size_and_batch_and_puts_the_configuration_back():
+def test_growth_runs_each_size_and_batch_and_leaves_the_configuration():
     seen = []
 
     class Engine:
-        device, backend = torch.device("cpu"), "fake"
+        device, backend, size_divisor = torch.device("cpu"), "fake", 32
 
         def __call__(self, images):
             seen.append(tuple(images.shape))
             batch, _, height, width = images.shape
-            return torch.zeros(batch, 5, 12), torch.zeros(batch, 5, height // 4, width // 4)
+            return YosoOutputs(torch.zeros(batch, 5, 12), torch.zeros(batch, 5, height // 4, width // 4))
 
         def synchronize(self):
             pass
 
     config = load_config(SMALL)
     segmenter = Segmenter(config, Engine())
-    by_size, by_cameras = measure_growth(segmenter, config, (128, 256), (0.5, 1.0), (1, 3), 1)
+    by_size, by_cameras = measure_growth(segmenter, (128, 256), (0.5, 1.0), (1, 3), 1)
     assert set(seen) == {(1, 3, 64, 128), (1, 3, 128, 256), (3, 3, 64, 128)} and segmenter.config is config
     assert [x for x, _ in by_size] == [64 * 128 / 1e6, 128 * 256 / 1e6] and [x for x, _ in by_cameras] == [1, 3]
 
