@@ -42,7 +42,7 @@ def test_scale_multiplies_the_exponent_and_the_offsets_are_pixels():
     pyramid = [torch.randn(2, 16, 4, 6)] * 5
     first = network(pyramid)
     with torch.no_grad():
-        network.scales[0].scale *= 2
+        network.outputs.scales[0].scale *= 2
     second = network(pyramid)
     torch.testing.assert_close(second[0].offsets, first[0].offsets ** 2)
     assert torch.equal(second[1].offsets, first[1].offsets)
@@ -50,15 +50,15 @@ def test_scale_multiplies_the_exponent_and_the_offsets_are_pixels():
     for level, stride in zip(first, (8, 16, 32, 64, 128), strict=True):
         assert level.offsets.log().mean().item() == pytest.approx(math.log(4 * stride), abs=0.3)
     with torch.no_grad():
-        network.box_output.bias.fill_(1e4)
+        network.outputs.box_output.bias.fill_(1e4)
     assert network(pyramid)[4].offsets.max().item() == pytest.approx(10000, rel=1e-4)
 
 
 def test_relu_offsets_count_strides():
     network = head(offset_form="relu", scales=False)
     with torch.no_grad():
-        network.box_output.bias.fill_(3.0)
-        network.box_output.weight.zero_()
+        network.outputs.box_output.bias.fill_(3.0)
+        network.outputs.box_output.weight.zero_()
     levels = network([torch.randn(1, 16, 2, 2)] * 5)
     assert [level.offsets.unique().tolist() for level in levels] == [[24.0], [48.0], [96.0], [192.0], [384.0]]
 
@@ -67,7 +67,7 @@ def test_one_tower_serves_both():
     network = head(offset_form="exponential", two_towers=False)
     level = network([torch.randn(1, 16, 4, 4)] * 5)[0]
     assert level.class_features is level.box_features
-    assert network.class_output.in_channels == 16
+    assert network.outputs.class_output.in_channels == 16
 
 
 def test_locations_and_boxes():

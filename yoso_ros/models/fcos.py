@@ -62,42 +62,45 @@ def initialize_head(module):
             nn.init.zeros_(part.bias)
 
 
-class FcosHead(nn.Module):
-    """Class, box and centerness predictions of every level from towers that all levels share.
-
-    RealTimePan takes `offset_form="exponential"`, `scales=True` and `class_channels=128`; FCOS as BlendMask uses it
-    takes `offset_form="relu"`, `scales=False` and towers of one width.
+class Towers(nn.Module):
+    """The two towers that all levels share: one for classes, one for boxes.
 
     Args:
         in_channels: of the pyramid.
-        num_classes: `T`.
-        class_channels, box_channels: widths of the towers.
+        class_channels, box_channels: widths.
         depth: blocks of a tower.
-        offset_form: "exponential": exp(min(s_l * x, log 10000)) pixels; "relu": relu(s_l * x) strides.
-        scales: whether each level has a learned s_l; else it is 1.
         two_towers: False: the box tower serves for the classes too, and `class_channels` is not used.
+    """
+
+    def __init__(self, *, in_channels=256, class_channels=256, box_channels=256, depth=4, two_towers=True):
+        super().__init__()
+        self.class_tower = conv_tower(in_channels, class_channels, depth) if two_towers else None
+        self.box_tower = conv_tower(in_channels, box_channels, depth)
+        self.class_channels, self.box_channels = class_channels if two_towers else box_channels, box_channels
+        initialize_head(self)
+
+    def forward(self, pyramid):
+        """The maps P3..P7, each (B, in_channels, h, w), to the tuples of class features and of box features."""
+        box_features = tuple(map(self.box_tower, pyramid))
+        return (box_features if self.class_tower is None else tuple(map(self.class_tower, pyramid))), box_features
+
+
+class LevelOutputs(nn.Module):
+    """Class, box and centerness predictions of every level from the features of the towers.
+
+    Args:
+        num_classes: `T`.
+        class_channels, box_channels: of the features.
+        offset_form: "exponential": exp(min(s_l * x, log 10000)) pixels (RealTimePan); "relu": relu(s_l * x) strides
+            (FCOS, BlendMask).
+        scales: whether each level has a learned s_l; else it is 1.
         strides: of the levels.
     """
 
-    def __init__(
-        self,
-        *,
-        in_channels=256,
-        num_classes,
-        class_channels=256,
-        box_channels=256,
-        depth=4,
-        offset_form="relu",
-        scales=True,
-        two_towers=True,
-        strides=STRIDES,
-    ):
+    def __init__(self, *, num_classes, class_channels, box_channels, offset_form, scales=True, strides=STRIDES):
         super().__init__()
         self.strides, self.offset_form = strides, offset_form
-        self.box_tower = conv_tower(in_channels, box_channels, depth)
-        self.class_tower = conv_tower(in_channels, class_channels, depth) if two_towers else None
-        self.class_channels, self.box_channels = class_channels if two_towers else box_channels, box_channels
-        self.class_output = nn.Conv2d(self.class_channels, num_classes, 3, padding=1)
+        self.class_output = nn.Conv2d(class_channels, num_classes, 3, padding=1)
         self.box_output = nn.Conv2d(box_channels, 4, 3, padding=1)
         self.centerness_output = nn.Conv2d(box_channels, 1, 3, padding=1)
         self.scales = nn.ModuleList(Scale() if scales else nn.Identity() for _ in strides)
@@ -114,13 +117,12 @@ class FcosHead(nn.Module):
             if isinstance(scale, Scale):
                 nn.init.constant_(scale.scale, wanted / start[0])
 
-    def forward(self, pyramid):
-        """The maps P3..P7, each (B, in_channels, h, w), to a list of `LevelPredictions`."""
-        return [self._level(*level) for level in zip(pyramid, self.scales, self.strides, strict=True)]
+    def forward(self, class_features, box_features):
+        """Maps of the levels, each (B, D, h, w), to a list of `LevelPredictions`."""
+        levels = zip(class_features, box_features, self.scales, self.strides, strict=True)
+        return [self._level(*level) for level in levels]
 
-    def _level(self, x, scale, stride):
-        box_features = self.box_tower(x)
-        class_features = box_features if self.class_tower is None else self.class_tower(x)
+    def _level(self, class_features, box_features, scale, stride):
         offsets = scale(self.box_output(box_features))
         if self.offset_form == "exponential":
             offsets = offsets.clamp(max=MAX_LOG_OFFSET).exp()
@@ -133,6 +135,49 @@ class FcosHead(nn.Module):
             class_features,
             box_features,
         )
+
+
+class FcosHead(nn.Module):
+    """Towers and outputs in one, for networks that need nothing in between.
+
+    Args:
+        in_channels, class_channels, box_channels, depth, two_towers: as of `Towers`.
+        num_classes, offset_form, scales, strides: as of `LevelOutputs`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels=256,
+        num_classes,
+        class_channels=256,
+        box_channels=256,
+        depth=4,
+        offset_form="relu",
+        scales=True,
+        two_towers=True,
+        strides=STRIDES,
+    ):
+        super().__init__()
+        self.towers = Towers(
+            in_channels=in_channels,
+            class_channels=class_channels,
+            box_channels=box_channels,
+            depth=depth,
+            two_towers=two_towers,
+        )
+        self.outputs = LevelOutputs(
+            num_classes=num_classes,
+            class_channels=self.towers.class_channels,
+            box_channels=self.towers.box_channels,
+            offset_form=offset_form,
+            scales=scales,
+            strides=strides,
+        )
+
+    def forward(self, pyramid):
+        """The maps P3..P7, each (B, in_channels, h, w), to a list of `LevelPredictions`."""
+        return self.outputs(*self.towers(pyramid))
 
 
 def grid_locations(height, width, stride, device=None):
