@@ -4,9 +4,11 @@
 Legend: `B` batch, input (B, 3, H, W) normalised; output the tuple (C2, C3, C4, C5) at strides 4, 8, 16, 32.
 """
 
+import functools
+
 from torch import nn
 
-from yoso_ros.models.layers import NORMS
+from yoso_ros.models.layers import BATCH_NORM_EPS, NORMS
 
 
 def _conv3x3(in_channels, out_channels, stride=1):
@@ -162,17 +164,18 @@ class MobileNetV2(nn.Module):
         return tuple(outputs)
 
 
-def create_backbone(name, norm):
+def create_backbone(name, norm, norm_eps=BATCH_NORM_EPS):
     """Build a backbone.
 
     Args:
         name: "resnet18", "resnet34", "resnet50" or "mobilenet_v2".
         norm: "frozen_batch_norm" or "batch_norm".
+        norm_eps: added to the variances.
 
     Returns:
         Module with attribute `channels` (of C2..C5).
     """
-    norm = NORMS[norm]
+    norm = functools.partial(NORMS[norm], eps=norm_eps)
     if name == "mobilenet_v2":
         return MobileNetV2(norm=norm)
     block, depths = {

@@ -12,10 +12,12 @@ class FrozenBatchNorm2d(nn.Module):
 
     Args:
         num_features: channels `C` of the (B, C, H, W) input.
+        eps: added to the variance; 0 in the detectors of torchvision before 2020.
     """
 
-    def __init__(self, num_features):
+    def __init__(self, num_features, eps=BATCH_NORM_EPS):
         super().__init__()
+        self.eps = eps
         self.register_buffer("weight", torch.ones(num_features))
         self.register_buffer("bias", torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
@@ -23,7 +25,7 @@ class FrozenBatchNorm2d(nn.Module):
 
     def forward(self, x):
         return nn.functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=BATCH_NORM_EPS
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
         )
 
 
