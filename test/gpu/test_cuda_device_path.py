@@ -39,7 +39,7 @@ def random_frames(count, size=(360, 480)):
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_nothing_waits_for_the_host(precision):
     config, model = small_model()
-    path = Segmenter(config, create_engine("torch", model, "cuda", precision))._device_path
+    path = Segmenter(config, create_engine("torch", model, "cuda", precision))._path
     frames = random_frames(2)
     with torch.inference_mode(), torch.cuda.stream(path.stream):
         path.enqueue(frames, config)  # libraries load with the first call, which may wait

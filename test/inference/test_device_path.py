@@ -61,6 +61,41 @@ def test_results_equal_those_of_the_cpu(model, segmenter):
             assert (a.confidence == 0).tolist() == (a.panoptic == 65535).tolist()
 
 
+def test_instances_and_semantic_maps_come_from_the_pass_of_the_device(model, segmenter):
+    """Their evaluation on a GPU measures the way of the node, not another one."""
+    on_device = Segmenter(segmenter.config, TorchCudaEngine(model, CPU, "fp32"))
+    on_device.engine.synchronize = lambda: None
+    calls = []
+    path = DevicePath(segmenter.config, on_device.engine)
+    on_device._path = lambda *arguments, **options: calls.append(1) or path(*arguments, **options)
+    frame = frames_of((1, 101, 77))[0]
+    tasks = ("panoptic", "instance", "semantic")
+    actual, expected = on_device.outputs(frame, tasks), segmenter.outputs(frame, tasks)
+    assert calls == [1]
+    assert (actual.panoptic.panoptic != expected.panoptic.panoptic).mean() < 2e-3
+    assert (actual.semantic != expected.semantic).mean() < 2e-3
+    assert torch.allclose(actual.instances.scores, expected.instances.scores, atol=1e-2)
+    assert on_device.outputs(frame, ("semantic",)).panoptic is None
+
+
+def test_another_size_runs_at_that_size_and_leaves_the_first(model):
+    config = dataclasses.replace(model.config, shortest_edge=64, longest_edge=90)
+    path = DevicePath(config, TorchCudaEngine(model, CPU, "fp32"))
+    segmenter = Segmenter(config, TorchCudaEngine(model, CPU, "fp32"))
+    segmenter._path = path
+    other = segmenter.at_size(96, 130)
+    assert (other.config.shortest_edge, segmenter.config.shortest_edge) == (96, 64)
+    with pytest.raises(AttributeError):
+        segmenter.config = config
+    seen = []
+    engine_forward = segmenter.engine.forward
+    segmenter.engine.forward = lambda images: seen.append(tuple(images.shape[2:])) or engine_forward(images)
+    frame = frames_of((1, 64, 90))[0]
+    DevicePath(segmenter.config, segmenter.engine)([frame], segmenter.config)
+    DevicePath(other.config, other.engine)([frame], other.config)
+    assert seen == [(64, 96), (96, 160)]
+
+
 def test_results_stay_when_the_next_frame_comes(model, segmenter):
     path = device_path(model, segmenter.config)
     frames = frames_of((2, 64, 90))
