@@ -283,15 +283,48 @@ def test_walls(path):
         assert outside <= {"torch"}
         allowed = ["models", "errors", "label_sets"]
         if path.name == "factory.py":
-            allowed += ["configuration", "resources"]
+            allowed += ["configuration", "extensions", "resources"]
         assert not {n for n in inside if not within(n, allowed)}
     if here == "fusion":
         assert outside <= {"torch", "numpy"}
-        assert not {n for n in inside if not within(n, ("fusion", "results"))}
+        allowed = ["fusion", "results"] + ["extensions"] * (path.name == "__init__.py")
+        assert not {n for n in inside if not within(n, allowed)}
     if here in ("training", "data", "evaluation"):
         assert not {n for n in inside if within(n, ("inference.engines",))}
     if here == "inference":
         assert not {n for n in inside if within(n, ("training", "data"))}
+
+
+# Measure the tables of one paper, or stand for its authors' code: they know the network of that paper.
+BENCHMARKS_OF_ONE_NETWORK = {
+    f"yoso_ros/benchmark/{name}.py" for name in ("literal_merge", "literal_segmenter", "merge", "modules", "throughput")
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_only_its_own_rooms_know_a_network(path):
+    """Outside models/<name>, fusion/, training/criteria/ and one paper's benchmarks no network or output is named."""
+    from yoso_ros.models.factory import ARCHITECTURES
+
+    folders = {p.name for p in (ROOT / "yoso_ros/models").iterdir() if p.is_dir() and p.name != "__pycache__"}
+    parts = path.relative_to(ROOT / "yoso_ros").parts
+    at_home = (
+        parts[0] == "fusion" or parts[:2] == ("training", "criteria") or relative(path) in BENCHMARKS_OF_ONE_NETWORK
+    )
+    if at_home or (parts[0] == "models" and (len(parts) == 3 or parts[1] == "factory.py")):
+        home = parts[1] if parts[0] == "models" and len(parts) == 3 else None
+        strangers = {n for n in own(path) if home and within(n, {f"models.{f}" for f in folders - {home}})}
+        assert not strangers, "a network knows another"
+        return
+    assert not {n for n in own(path) if within(n, {f"models.{folder}" for folder in folders})}
+    if parts[0] == "models":
+        return  # parts that networks share
+    # Names of two words or more: "boxes" or "scores" may be anything.
+    outputs = {f for a in ARCHITECTURES.values() for f in a.network.Outputs._fields if "_" in f}
+    tree = list(ast.walk(ast.parse(path.read_text())))
+    named = {n.attr for n in tree if isinstance(n, ast.Attribute)} | {n.id for n in tree if isinstance(n, ast.Name)}
+    named |= {n.value for n in tree if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    assert not named & outputs
 
 
 # --- file rules ---

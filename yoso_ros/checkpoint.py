@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
@@ -12,9 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from yoso_ros.errors import InputError
-from yoso_ros.models.factory import config_from_mapping
-from yoso_ros.models.yoso.aggregator import convert_aggregation
-from yoso_ros.models.yoso.official_checkpoint import CRITERION_KEY, check_state_dict, load_official_state_dict
+from yoso_ros.models.factory import ARCHITECTURES, config_from_mapping, find_architecture
+from yoso_ros.models.network import check_state_dict
 from yoso_ros.resources import checkpoint_path
 
 
@@ -65,24 +65,32 @@ def read_metadata(path):
         metadata = file.metadata() or {}
     if "config" not in metadata:
         raise InputError(f"{path}: expected a yoso_ros checkpoint with its configuration, found none in the metadata")
-    return config_from_mapping(json.loads(metadata["config"]), str(path)), json.loads(metadata.get("story", "{}"))
+    config = json.loads(metadata["config"])
+    # A file may not have a module imported that no configuration of the user's has named.
+    if config.get("architecture") not in (*ARCHITECTURES, *sys.modules):
+        raise InputError(
+            f"{path}: its network {config.get('architecture')!r} is not one of this package; load the YAML file of the "
+            "model first"
+        )
+    return config_from_mapping(config, str(path)), json.loads(metadata.get("story", "{}"))
 
 
 def load_weights(model, path):
     """Load weights of any kind that the package knows into a model, strictly.
 
-    `.safetensors` written by this package (IFA or CFA weights, re-parameterised to the model's form), or a `.pth` of
-    the authors (read with weights_only: no code of the file is executed).
+    `.safetensors` written by this package, of the network in any of its equal forms, or a `.pth` of the authors (read
+    with weights_only: no code of the file is executed).
 
     Raises:
         InputError: the file is missing or unreadable, or names every key that does not fit.
     """
     path = Path(path)
     state_dict = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
-    if CRITERION_KEY in state_dict:
-        load_official_state_dict(model, state_dict)
+    architecture = find_architecture(model.config.architecture)
+    if architecture.is_official is not None and architecture.is_official(state_dict):
+        architecture.load_official(model, state_dict)
         return
-    state_dict = convert_aggregation(state_dict, model.config.aggregation)
+    state_dict = model.adapt_state_dict(state_dict)
     try:
         check_state_dict(model, state_dict)
     except InputError as error:

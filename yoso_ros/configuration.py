@@ -71,7 +71,7 @@ def _value(kind, value, where):
         return tuple(_value(inner, v, where) for v in _expect((list, tuple), value, where))
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if origin is object:
+    if origin in (object, typing.Any):
         return value
     return _expect(origin, value, where)
 

@@ -24,11 +24,11 @@ def test_flops_are_those_of_the_network_less_what_the_folded_decoder_saves():
     location = width * config.hidden_dim * cells
     assert found["convolutions"] + sampling == pytest.approx(parts["backbone"] + parts["neck"] - location, rel=0.02)
     saved = 5 * config.num_proposals * (config.hidden_dim - width) * cells
-    assert found["decoder"] == pytest.approx(parts["decoder"] - saved, rel=0.02)
+    assert found["head"] == pytest.approx(parts["decoder"] - saved, rel=0.02)
 
 
 def test_bound_adds_what_each_precision_computes():
-    flops = {"convolutions": 40e9, "sampling": 5e9, "decoder": 2e9}
+    flops = {"convolutions": 40e9, "sampling": 5e9, "head": 2e9}
     peaks = {"fp32": 50e9, "bf16": 100e9, "int8": 200e9}
     assert bounds.arithmetic_bound_ms(flops, "fp32", peaks) == pytest.approx(940)
     assert bounds.arithmetic_bound_ms(flops, "bf16", peaks) == pytest.approx(400 + 100 + 20)

@@ -29,6 +29,7 @@ from yoso_ros.cli import main
 from yoso_ros.errors import InputError
 from yoso_ros.inference.segmenter import Segmenter
 from yoso_ros.models import deformable_conv, load_config
+from yoso_ros.models.yoso.network import YosoOutputs
 
 SMALL = "yoso_mobilenetv2_camvid"
 SIZE = (96, 128)
@@ -60,7 +61,7 @@ def test_the_baseline_runs_its_own_form_of_the_deformable_convolution_and_leaves
         monkeypatch.setitem(
             deformable_conv.FORMS, name, lambda *a, name=name, form=form: called.append(name) or form(*a)
         )
-    LiteralSegmenter(network)(frame)
+    LiteralSegmenter(network, network.config)(frame)
     assert set(called) == {"grid_sample"}
     called.clear()
     with torch.no_grad():
@@ -71,7 +72,9 @@ def test_the_baseline_runs_its_own_form_of_the_deformable_convolution_and_leaves
 def test_given_proposals_have_the_asked_number_of_kept_ones_in_every_image_of_a_batch():
     config = load_config("yoso_r50_coco")
     classes = len(config.label_set)
-    class_logits, mask_logits = GivenProposals(7, config)(torch.zeros(2, 100, classes + 1), torch.zeros(2, 100, 24, 32))
+    class_logits, mask_logits = GivenProposals(7, config)(
+        YosoOutputs(torch.zeros(2, 100, classes + 1), torch.zeros(2, 100, 24, 32))
+    )
     assert class_logits.shape == (2, 100, classes + 1) and mask_logits.shape == (2, 100, 24, 32)
     scores, labels = class_logits.softmax(-1).max(-1)
     assert ((labels < classes) & (scores > config.score_threshold)).sum(1).tolist() == [7, 7]
@@ -107,30 +110,41 @@ def test_percentiles_and_rate_by_hand():
 
 
 def test_resized_config_makes_frames_of_that_size_the_network_input():
-    from yoso_ros.inference.preprocess import network_size
-
     config = resized_config(load_config("yoso_r50_coco"), (800, 1333))
-    assert network_size(800, 1333, config.shortest_edge, config.longest_edge) == (800, 1333)
+    assert config.network_size(800, 1333) == (800, 1333)
     assert resized_config(config, None) is config
 
 
-def test_growth_runs_each_size_and_batch_and_puts_the_configuration_back():
+def test_given_proposals_go_the_way_of_a_device():
+    from yoso_ros.benchmark.throughput import _ReplacedOutputs
+    from yoso_ros.inference.device_path import DevicePath
+    from yoso_ros.inference.engines.torch_cuda import TorchCudaEngine
+
+    network = load_benchmark_network(SMALL, RANDOM)
+    engine = TorchCudaEngine(network, torch.device("cpu"), "fp32")
+    config = resized_config(network.config, SIZE)
+    path = DevicePath(config, _ReplacedOutputs(engine, GivenProposals(5, config)))
+    frame = np.zeros((*SIZE, 3), np.uint8)
+    assert len(path([frame], config).results[0].segments) > 1
+
+
+def test_growth_runs_each_size_and_batch_and_leaves_the_configuration():
     seen = []
 
     class Engine:
-        device, backend = torch.device("cpu"), "fake"
+        device, backend, size_divisor = torch.device("cpu"), "fake", 32
 
         def __call__(self, images):
             seen.append(tuple(images.shape))
             batch, _, height, width = images.shape
-            return torch.zeros(batch, 5, 12), torch.zeros(batch, 5, height // 4, width // 4)
+            return YosoOutputs(torch.zeros(batch, 5, 12), torch.zeros(batch, 5, height // 4, width // 4))
 
         def synchronize(self):
             pass
 
     config = load_config(SMALL)
     segmenter = Segmenter(config, Engine())
-    by_size, by_cameras = measure_growth(segmenter, config, (128, 256), (0.5, 1.0), (1, 3), 1)
+    by_size, by_cameras = measure_growth(segmenter, (128, 256), (0.5, 1.0), (1, 3), 1)
     assert set(seen) == {(1, 3, 64, 128), (1, 3, 128, 256), (3, 3, 64, 128)} and segmenter.config is config
     assert [x for x, _ in by_size] == [64 * 128 / 1e6, 128 * 256 / 1e6] and [x for x, _ in by_cameras] == [1, 3]
 

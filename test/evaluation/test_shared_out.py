@@ -2,51 +2,15 @@
 """An evaluation shared out among two processes gives the numbers of one: PQ, mIoU and AP, per class and per image."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from two_processes import run_two
 
 from yoso_ros.cli import main
 from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
 from yoso_ros.evaluation.recordings.frame_counts import read_frame_counts
-
-ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 50
-
-
-def run_two(command):
-    """Run a `yoso-ros` command as torchrun would, in two processes; returns what each printed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "PYTHONPATH": str(ROOT), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "yoso_ros", *command],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    printed = []
-    try:
-        for process in processes:
-            output, errors = process.communicate(timeout=SECONDS)
-            assert process.returncode == 0, errors[-2000:]
-            printed.append(output)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    return printed
 
 
 def numbers(value, place=""):

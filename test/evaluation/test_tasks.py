@@ -20,7 +20,7 @@ from yoso_ros.evaluation.average_precision import NUMBERS
 from yoso_ros.evaluation.coco_api import run_lengths
 from yoso_ros.evaluation.coco_instances import CocoInstances
 from yoso_ros.fusion import Instances
-from yoso_ros.inference.frame_outputs import FrameOutputs, frame_outputs
+from yoso_ros.inference.frame_outputs import FrameOutputs
 from yoso_ros.label_sets import LabelClass, LabelSet, load_label_set
 
 CATEGORIES = [
@@ -190,7 +190,7 @@ def segmenter():
 def test_outputs_of_one_pass(segmenter):
     frame = np.random.default_rng(0).integers(0, 256, (70, 110, 3), dtype=np.uint8)
     frame[20:50, 30:60] = (200, 30, 30)
-    found = frame_outputs(segmenter, frame, ("panoptic", "instance", "semantic"))
+    found = segmenter.outputs(frame, ("panoptic", "instance", "semantic"))
     expected = segmenter(frame)
     np.testing.assert_array_equal(found.panoptic.panoptic, expected.panoptic)
     assert found.panoptic.segments == expected.segments
@@ -198,7 +198,7 @@ def test_outputs_of_one_pass(segmenter):
     things = set(segmenter.label_set.thing_ids)
     assert 0 < len(found.instances.scores) <= 100 and set(found.instances.class_ids.tolist()) <= things
     assert found.instances.masks.shape[1:] == found.semantic.shape == (70, 110) and found.semantic.dtype == np.uint8
-    alone = frame_outputs(segmenter, frame, ("semantic",))
+    alone = segmenter.outputs(frame, ("semantic",))
     assert alone.panoptic is None and alone.instances is None
     np.testing.assert_array_equal(alone.semantic, found.semantic)
 
@@ -211,7 +211,8 @@ def test_several_sizes(tmp_path, segmenter, monkeypatch, capsys):
     seen, engine = [], segmenter.engine
 
     class Watch:
-        backend, device, synchronize = engine.backend, engine.device, staticmethod(engine.synchronize)
+        backend, device, size_divisor = engine.backend, engine.device, engine.size_divisor
+        synchronize = staticmethod(engine.synchronize)
 
         def __call__(self, images):
             seen.append(tuple(images.shape[2:]))

@@ -126,7 +126,7 @@ def test_golden_network_and_resizes(golden):
     load_official_state_dict(model, {k: torch.from_numpy(np.asarray(fill.value(k, s))) for k, s, _ in keys})
     stored = np.load(golden / "golden_coco.npz")
     with torch.no_grad():
-        outputs = model(batch_frames([fill.image(2, 250, 333)], model.config.pixel_mean))
+        outputs = model(batch_frames([fill.image(2, 250, 333)], model.config.pixel_mean, 32))
     for case, size in (("B", (250, 333)), ("C", (375, 500))):
         raw = outputs.class_logits[0], outputs.mask_logits[0], (250, 333), size
         found = find_instances(*raw, model.config, things_only=False)

@@ -10,7 +10,8 @@ import torch
 from yoso_ros.inference import Segmenter
 from yoso_ros.inference.engines import create_engine
 from yoso_ros.models import create_model, load_config
-from yoso_ros.training.criterion import CriterionConfig, SetCriterion, Target
+from yoso_ros.training.criteria import MaskCriterionConfig, SetCriterion
+from yoso_ros.training.targets import Target
 
 pytestmark = [
     pytest.mark.gpu,
@@ -53,9 +54,10 @@ def test_training_step_equals_the_cpu():
     totals = []
     for device in ("cpu", "cuda"):
         torch.manual_seed(3)
-        stages = model.to(device)(images.to(device)).stages
-        criterion = SetCriterion(config.num_classes, CriterionConfig(num_points=2048))
-        losses = criterion(stages, [Target(t.labels.to(device), t.masks.to(device)) for t in targets])
+        stages = model.to(device)(images.to(device))
+        criterion = SetCriterion(config, MaskCriterionConfig(num_points=2048))
+        own = [Target(t.labels.to(device), t.masks.to(device)) for t in targets]
+        losses = criterion(stages, own, criterion.normalizer(own))
         totals.append(sum(losses.values()).item())
         sum(losses.values()).backward()
     # The random points differ between the devices' generators.

@@ -39,7 +39,7 @@ def random_frames(count, size=(360, 480)):
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_nothing_waits_for_the_host(precision):
     config, model = small_model()
-    path = Segmenter(config, create_engine("torch", model, "cuda", precision))._device_path
+    path = Segmenter(config, create_engine("torch", model, "cuda", precision))._path
     frames = random_frames(2)
     with torch.inference_mode(), torch.cuda.stream(path.stream):
         path.enqueue(frames, config)  # libraries load with the first call, which may wait
@@ -74,7 +74,7 @@ def test_graph_of_the_network_is_captured_again_for_another_shape():
     config, model = small_model()
     engine = create_engine("torch", model, "cuda", "fp32")
     for size in ((64, 96), (96, 64), (64, 96), (64, 96), (96, 64)):
-        images = batch_frames(random_frames(1, size), config.pixel_mean)
+        images = batch_frames(random_frames(1, size), config.pixel_mean, 32)
         with torch.inference_mode():
             expected = engine.forward(images.cuda())
         for a, e in zip(engine(images), expected, strict=True):
@@ -84,7 +84,7 @@ def test_graph_of_the_network_is_captured_again_for_another_shape():
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_is_near_float32(precision):
     config, model = small_model()
-    images = batch_frames(random_frames(1), config.pixel_mean)
+    images = batch_frames(random_frames(1), config.pixel_mean, 32)
     exact = create_engine("torch", model, "cuda", "fp32")(images)
     half = create_engine("torch", model, "cuda", precision)(images)
     for a, e in zip(half, exact, strict=True):

@@ -35,7 +35,7 @@ def kept_engines(monkeypatch, tmp_path):
 def test_engine_equals_the_network_and_is_kept(kept_engines, caplog, precision, tolerance):
     config, model = small_model()
     frames = list(np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), np.uint8))
-    images = batch_frames(frames, config.pixel_mean)
+    images = batch_frames(frames, config.pixel_mean, 32)
     expected = create_engine("torch", model, "cpu", "fp32")(images)
     engine = create_engine("tensorrt", model, "cuda", precision)
     for _ in range(3):  # as it is, captured, replayed

@@ -62,7 +62,7 @@ def frames_of(shape, seed=0):
 def expected_outputs(model, frames):
     """Class and mask logits of the network itself: numpy arrays."""
     with torch.no_grad():
-        outputs = model(batch_frames(list(frames), model.config.pixel_mean))
+        outputs = model(batch_frames(list(frames), model.config.pixel_mean, 32))
     return outputs.class_logits.numpy(), outputs.mask_logits.numpy()
 
 

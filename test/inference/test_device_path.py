@@ -16,7 +16,8 @@ from yoso_ros.inference import Segmenter, cuda_graphs
 from yoso_ros.inference.cuda_graphs import ByShape, Captured
 from yoso_ros.inference.device_path import DevicePath, create_device_path
 from yoso_ros.inference.engines import create_engine
-from yoso_ros.inference.engines.torch_cuda import MixedPrecisionNetwork, TorchCudaEngine
+from yoso_ros.inference.engines.torch_cuda import TorchCudaEngine
+from yoso_ros.inference.precision import EngineNetwork
 from yoso_ros.inference.preprocess import batch_frames
 
 CPU = torch.device("cpu")
@@ -37,8 +38,14 @@ def segmenter(model):
     return Segmenter(config, create_engine("torch", model, "cpu", "fp32"))
 
 
+def device_path(model, config):
+    """The way of a device on CPU tensors, as a function from frames and configuration to results."""
+    path = DevicePath(config, TorchCudaEngine(model, CPU, "fp32"))
+    return lambda frames, config: path(frames, config).results
+
+
 def test_results_equal_those_of_the_cpu(model, segmenter):
-    path = DevicePath(segmenter.config, TorchCudaEngine(model, CPU, "fp32"))
+    path = device_path(model, segmenter.config)
     shapes = [((101, 77),), ((120, 200), (90, 133)), ((101, 77),)]
     for seed, batch in enumerate(shapes):
         frames = [frames_of((1, *shape), seed)[0] for shape in batch]
@@ -52,11 +59,45 @@ def test_results_equal_those_of_the_cpu(model, segmenter):
             areas = dict(zip(*np.unique(a.panoptic, return_counts=True), strict=True))
             assert all(areas[s.id] == s.area for s in a.segments)
             assert (a.confidence == 0).tolist() == (a.panoptic == 65535).tolist()
-            assert set(a.timings_ms) == {"preprocess", "inference", "postprocess"}
+
+
+def test_instances_and_semantic_maps_come_from_the_pass_of_the_device(model, segmenter):
+    """Their evaluation on a GPU measures the way of the node, not another one."""
+    on_device = Segmenter(segmenter.config, TorchCudaEngine(model, CPU, "fp32"))
+    on_device.engine.synchronize = lambda: None
+    calls = []
+    path = DevicePath(segmenter.config, on_device.engine)
+    on_device._path = lambda *arguments, **options: calls.append(1) or path(*arguments, **options)
+    frame = frames_of((1, 101, 77))[0]
+    tasks = ("panoptic", "instance", "semantic")
+    actual, expected = on_device.outputs(frame, tasks), segmenter.outputs(frame, tasks)
+    assert calls == [1]
+    assert (actual.panoptic.panoptic != expected.panoptic.panoptic).mean() < 2e-3
+    assert (actual.semantic != expected.semantic).mean() < 2e-3
+    assert torch.allclose(actual.instances.scores, expected.instances.scores, atol=1e-2)
+    assert on_device.outputs(frame, ("semantic",)).panoptic is None
+
+
+def test_another_size_runs_at_that_size_and_leaves_the_first(model):
+    config = dataclasses.replace(model.config, shortest_edge=64, longest_edge=90)
+    path = DevicePath(config, TorchCudaEngine(model, CPU, "fp32"))
+    segmenter = Segmenter(config, TorchCudaEngine(model, CPU, "fp32"))
+    segmenter._path = path
+    other = segmenter.at_size(96, 130)
+    assert (other.config.shortest_edge, segmenter.config.shortest_edge) == (96, 64)
+    with pytest.raises(AttributeError):
+        segmenter.config = config
+    seen = []
+    engine_forward = segmenter.engine.forward
+    segmenter.engine.forward = lambda images: seen.append(tuple(images.shape[2:])) or engine_forward(images)
+    frame = frames_of((1, 64, 90))[0]
+    DevicePath(segmenter.config, segmenter.engine)([frame], segmenter.config)
+    DevicePath(other.config, other.engine)([frame], other.config)
+    assert seen == [(64, 96), (96, 160)]
 
 
 def test_results_stay_when_the_next_frame_comes(model, segmenter):
-    path = DevicePath(segmenter.config, TorchCudaEngine(model, CPU, "fp32"))
+    path = device_path(model, segmenter.config)
     frames = frames_of((2, 64, 90))
     (first,) = path([frames[0]], segmenter.config)
     before = first.panoptic.copy(), first.confidence.copy()
@@ -66,7 +107,7 @@ def test_results_stay_when_the_next_frame_comes(model, segmenter):
 
 
 def test_thresholds_act_on_the_next_frame_of_the_same_shape(model, segmenter):
-    path = DevicePath(segmenter.config, TorchCudaEngine(model, CPU, "fp32"))
+    path = device_path(model, segmenter.config)
     frame = frames_of((1, 64, 90))[0]
     assert path([frame], segmenter.config)[0].segments
     assert not path([frame], dataclasses.replace(segmenter.config, score_threshold=1.0))[0].segments
@@ -82,17 +123,17 @@ def test_a_cpu_and_too_many_proposals_take_the_other_way(segmenter):
 
 def test_network_of_a_device_equals_the_network(model):
     frames = frames_of((2, 64, 160))
-    images = batch_frames(list(frames), model.config.pixel_mean)
+    images = batch_frames(list(frames), model.config.pixel_mean, 32)
     expected = expected_outputs(model, frames)
     engine = TorchCudaEngine(model, CPU, "fp32")
     assert_equal_outputs([t.numpy() for t in engine(images)], expected)
-    half = MixedPrecisionNetwork(model, torch.bfloat16)
+    half = EngineNetwork(model, "bf16")
     with torch.inference_mode():
         outputs = half(images)
     assert all(t.dtype == torch.float32 for t in outputs)
     dtypes = {name: parameter.dtype for name, parameter in half.named_parameters()}
     for name, dtype in dtypes.items():
-        single = name.startswith("decoder") or "deform_norm" in name
+        single = name.startswith("network.decoder") or "deform_norm" in name
         assert dtype == (torch.float32 if single else torch.bfloat16), name
     assert all(p.dtype == torch.float32 for p in model.parameters()), "the model itself was changed"
     errors = [np.abs(a.numpy() - e).mean() / np.abs(e).mean() for a, e in zip(outputs, expected, strict=True)]
@@ -101,7 +142,7 @@ def test_network_of_a_device_equals_the_network(model):
 
 def test_sampling_positions_keep_float32_on_half_precision_maps():
     """On stripes of 0 and 1 the sampled value tells the position; in float16 it would be off by up to 0.06 pixels."""
-    from yoso_ros.inference.engines.torch_cuda import _BagDeformConv
+    from yoso_ros.models.deformable_conv import modulated_deform_conv2d
 
     width = 240
     weight = torch.zeros(1, 1, 3, 3)
@@ -110,7 +151,8 @@ def test_sampling_positions_keep_float32_on_half_precision_maps():
     offset = torch.zeros(1, 18, 4, width, dtype=torch.float16)
     offset[:, 1::2] = 0.03125
     mask = torch.ones(1, 9, 4, width, dtype=torch.float16)
-    sampled = _BagDeformConv(weight.half())(stripes, offset, mask).float()
+    with torch.inference_mode():
+        sampled = modulated_deform_conv2d(stripes, offset, mask, weight.half()).float()
     inside = sampled[..., 1:-1]
     expected = torch.where(torch.arange(width) % 2 == 0, 0.03125, 1 - 0.03125)[1:-1].expand_as(inside)
     assert torch.allclose(inside, expected, atol=1e-3)

@@ -36,7 +36,7 @@ def cached(tiny_graph, tiny_cache, monkeypatch):
 
 
 def outputs_of(engine, model, frames):
-    return [t.numpy() for t in engine(batch_frames(list(frames), model.config.pixel_mean))]
+    return [t.numpy() for t in engine(batch_frames(list(frames), model.config.pixel_mean, 32))]
 
 
 @pytest.mark.parametrize("name", ("torch", *GRAPH_ENGINES))
@@ -108,7 +108,7 @@ def test_openvino_graph_for_bfloat16_is_equal_and_has_no_transposed_convolution(
     in_float32 = core.compile_model(graphs["openvino-bf16"], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for shape in ((1, 64, 96), (2, 33, 70)):
         frames = frames_of(shape)
-        images = batch_frames(list(frames), cached.config.pixel_mean).permute(0, 2, 3, 1).contiguous().numpy()
+        images = batch_frames(list(frames), cached.config.pixel_mean, 32).permute(0, 2, 3, 1).contiguous().numpy()
         actual = in_float32(images)
         assert_equal_outputs([actual[0], actual[1]], expected_outputs(cached, frames), tolerance=1e-4)
 

@@ -26,8 +26,9 @@ from PIL import Image
 
 import yoso_ros
 from yoso_ros.checkpoint import save_checkpoint
-from yoso_ros.inference.fold import SubpixelUpsample, fold_batch_norms, fold_location
+from yoso_ros.inference.subpixel import SubpixelUpsample
 from yoso_ros.models import create_model, load_config, model_names
+from yoso_ros.models.fold import fold_batch_norms
 
 
 @pytest.fixture
@@ -64,8 +65,7 @@ def test_decoder_on_the_map_before_the_location_convolution_is_equal(request, mo
     else:
         model = network(load_config(name))
     # In float64: rounding moves no pixel of a mask across its threshold, which these numbers are near in places.
-    folded = fold_batch_norms(model.double())
-    fold_location(folded)
+    folded = model.double().reparameterize()
     images = torch.from_numpy(frames_of((2, 64, 96))).permute(0, 3, 1, 2).double()
     with torch.no_grad():
         for actual, expected in zip(folded(images)[:2], model(images)[:2], strict=True):

@@ -6,6 +6,7 @@ import pytest
 from engine_cases import expected_outputs, frames_of, run_graph, tiny
 
 SHAPE = (1, 64, 96)
+PARTS = ("backbone", "neck")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_islands_stay_in_float32(exported, precision):
 
     from yoso_ros.inference.onnx_precision import HALF_TYPES, reduce_precision
 
-    proto = reduce_precision(onnx.load_from_string(exported[1]), precision)
+    proto = reduce_precision(onnx.load_from_string(exported[1]), precision, PARTS)
     onnx.checker.check_model(proto, full_check=True)
     types = element_types(proto)
     half, single = getattr(onnx.TensorProto, HALF_TYPES[precision]), onnx.TensorProto.FLOAT
@@ -61,10 +62,10 @@ def test_float16_graph_computes_nearly_the_same(exported):
     model, graph = exported
     frames = frames_of(SHAPE)
     expected = expected_outputs(model, frames)
-    actual = run_graph(reduce_precision(onnx.load_from_string(graph), "fp16"), frames.astype(np.float32))
+    actual = run_graph(reduce_precision(onnx.load_from_string(graph), "fp16", PARTS), frames.astype(np.float32))
     errors = [np.abs(a - e).mean() / np.abs(e).mean() for a, e in zip(actual, expected, strict=True)]
     assert 1e-6 < max(errors) < 2e-2, errors
-    assert len(graph) * 0.75 > len(reduce_precision(onnx.load_from_string(graph), "fp16").SerializeToString())
+    assert len(graph) * 0.75 > len(reduce_precision(onnx.load_from_string(graph), "fp16", PARTS).SerializeToString())
 
 
 def test_float32_stays_as_it_is_and_other_graphs_are_refused(exported):
@@ -73,6 +74,6 @@ def test_float32_stays_as_it_is_and_other_graphs_are_refused(exported):
     from yoso_ros.inference.onnx_precision import reduce_precision
 
     proto = onnx.load_from_string(exported[1])
-    assert reduce_precision(proto, "fp32").SerializeToString() == exported[1]
-    with pytest.raises(ValueError, match=r"expected a graph with the weight network\.neck"):
-        reduce_precision(onnx.ModelProto(), "fp16")
+    assert reduce_precision(proto, "fp32", PARTS).SerializeToString() == exported[1]
+    with pytest.raises(ValueError, match=r"expected a graph with weights network\.backbone\.\*, network\.neck"):
+        reduce_precision(onnx.ModelProto(), "fp16", PARTS)

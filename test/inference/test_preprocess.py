@@ -12,10 +12,10 @@ from yoso_ros.inference.preprocess import (
     batch_frames,
     batch_on_device,
     check_frame,
-    network_size,
     resize_frame,
     resize_on_device,
 )
+from yoso_ros.models.config import network_size
 
 MEAN = (123.675, 116.28, 103.53)
 
@@ -63,7 +63,7 @@ def test_resize_takes_read_only_and_strided_frames():
 def test_batch_is_padded_with_the_mean_to_multiples_of_32():
     generator = np.random.default_rng(1)
     frames = [generator.integers(0, 256, s, np.uint8) for s in ((33, 20, 3), (10, 64, 3), (1, 1, 3))]
-    batch = batch_frames(frames, MEAN)
+    batch = batch_frames(frames, MEAN, 32)
     assert batch.shape == (3, 3, 64, 64)
     for image, frame in zip(batch, frames, strict=True):
         height, width = frame.shape[:2]
@@ -77,7 +77,7 @@ def test_read_only_and_strided_frames_are_taken_as_they_are():
     frame = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     frame.setflags(write=False)
     flipped = frame[:, ::-1]
-    batch = batch_frames([frame, flipped], MEAN)
+    batch = batch_frames([frame, flipped], MEAN, 32)
     assert np.array_equal(batch[1, :, :4, :6].permute(1, 2, 0).numpy(), flipped)
 
 
@@ -124,8 +124,8 @@ def test_batch_on_the_device_is_that_of_the_cpu():
     generator = np.random.default_rng(8)
     frames = [generator.integers(0, 256, s, np.uint8) for s in ((33, 20, 3), (90, 64, 3))]
     sizes = [(66, 40), (45, 32)]
-    expected = batch_frames([resize_frame(f, s) for f, s in zip(frames, sizes, strict=True)], MEAN)
-    actual = batch_on_device([torch.from_numpy(f) for f in frames], sizes, torch.tensor(MEAN))
+    expected = batch_frames([resize_frame(f, s) for f, s in zip(frames, sizes, strict=True)], MEAN, 32)
+    actual = batch_on_device([torch.from_numpy(f) for f in frames], sizes, torch.tensor(MEAN), 32)
     assert actual.shape == expected.shape and actual.is_contiguous(memory_format=torch.channels_last)
     assert (actual - expected).abs().max() <= 1
     assert torch.equal(actual[0, :, 66:], expected[0, :, 66:]) and torch.equal(actual[1, :, 45:], expected[1, :, 45:])

@@ -63,7 +63,7 @@ def test_engine_runs_the_kept_graph_near_the_network_for_another_size(quantized,
     monkeypatch.setenv("YOSO_CACHE", str(cache))
     engine = create_engine("openvino", model, "cpu", "int8")
     assert engine.backend == "openvino-cpu-int8"
-    images = batch_frames(list(frames_of((2, 64, 160), seed=5)), model.config.pixel_mean)
+    images = batch_frames(list(frames_of((2, 64, 160), seed=5)), model.config.pixel_mean, 32)
     mask_logits = engine(images)[1].numpy()
     with torch.no_grad():
         expected = model(images).mask_logits.numpy()

@@ -48,7 +48,7 @@ def model(graphs, tmp_path, monkeypatch):
 
 
 def run(engine, model, frames):
-    return [t.numpy() for t in engine(batch_frames(list(frames), model.config.pixel_mean))]
+    return [t.numpy() for t in engine(batch_frames(list(frames), model.config.pixel_mean, 32))]
 
 
 def count(trt, name):
@@ -191,7 +191,8 @@ def test_whole_way_of_a_frame(model):
     config = dataclasses.replace(model.config, score_threshold=0.05, overlap_threshold=0.1, shortest_edge=60)
     frame = frames_of((1, 90, 130))[0]  # 60x87 in the network, 64x96 padded
     expected = Segmenter(config, create_engine("torch", model, "cpu", "fp32"))(frame)
-    (actual,) = DevicePath(config, TensorRtEngine(fake_tensorrt("11.4.0.106"), model, CPU, "fp32"))([frame], config)
+    path = DevicePath(config, TensorRtEngine(fake_tensorrt("11.4.0.106"), model, CPU, "fp32"))
+    (actual,) = path([frame], config).results
     assert len(expected.segments) > 1 and (actual.panoptic != expected.panoptic).mean() < 2e-3
 
 

@@ -11,7 +11,7 @@ from yoso_ros.data.samples import PanopticSample
 from yoso_ros.models import create_model, load_config
 from yoso_ros.training.augment import Augmentation
 from yoso_ros.training.config import AugmentationConfig, TrainingConfig
-from yoso_ros.training.criterion import CriterionConfig
+from yoso_ros.training.criteria import MaskCriterionConfig
 from yoso_ros.training.distributed import join_processes, leave_processes, rank
 from yoso_ros.training.trainer import Trainer, seed_everything
 
@@ -22,7 +22,7 @@ MODEL = dataclasses.replace(
 RECIPE = TrainingConfig(
     model="small",
     augmentation=AugmentationConfig(crop_height=64, crop_width=64, scale_min=0.9, scale_max=1.1),
-    criterion=CriterionConfig(num_points=256),
+    criterion=MaskCriterionConfig(num_points=256),
     iterations=6,
     batch_size=2,
     learning_rate=2e-3,

@@ -9,7 +9,8 @@ import torch
 
 from yoso_ros.models import create_model, load_config
 from yoso_ros.models.yoso.official_checkpoint import load_official_state_dict, package_key
-from yoso_ros.training.criterion import CriterionConfig, SetCriterion, Target
+from yoso_ros.training.criteria import MaskCriterionConfig, SetCriterion
+from yoso_ros.training.targets import Target
 
 # (image, seed of the targets, number of objects) per batch; facts/yoso.md, Losses.
 BATCHES = {"L1": (("A", 50, 5), ("B", 51, 3)), "L2": (("B", 60, 0), ("A", 61, 4))}
@@ -42,8 +43,8 @@ def test_losses_matches_and_gradients(golden, monkeypatch, name, batch):
 
     random = fill.FixedRand()
     monkeypatch.setattr(torch, "rand", random)
-    criterion = SetCriterion(config.num_classes, CriterionConfig())
-    losses = criterion(model(images).stages, targets)
+    criterion = SetCriterion(config, MaskCriterionConfig())
+    losses = criterion(model(images), targets, criterion.normalizer(targets))
     assert [list(c) for c in random.calls] == expected["rand_calls"]
     assert losses.keys() == expected["losses_weighted"].keys()
     for key, value in expected["losses_weighted"].items():

@@ -47,10 +47,10 @@ def test_crops_of_any_size_are_padded_with_the_mean(tmp_path):
     )
     run = small_trainer(tmp_path, recipe)
     images, targets = next(iter(run.batches()))
-    assert images.shape == (2, 3, 40, 70)
-    padded, padded_targets = pad_batch(images.float(), targets, run.model.pixel_mean)
+    assert [image.shape for image in images] == 2 * [(3, 40, 70)]
+    padded, padded_targets = pad_batch(images, targets, run.model.pixel_mean, 32)
     assert padded.shape == (2, 3, 64, 96)
-    assert torch.equal(padded[..., :40, :70], images.float())
+    assert torch.equal(padded[..., :40, :70], torch.stack(images).float())
     mean = torch.tensor(MODEL.pixel_mean).view(1, 3, 1, 1)
     assert (padded[..., 40:, :] == mean).all() and (padded[..., 70:] == mean).all()
     for before, after in zip(targets, padded_targets, strict=True):

@@ -11,7 +11,8 @@ import torch
 
 from yoso_ros.benchmark.flops import FlopCounter
 from yoso_ros.errors import InputError
-from yoso_ros.inference.fold import fold_batch_norms, fold_location
+from yoso_ros.inference.precision import float_parts
+from yoso_ros.inference.preprocess import padded_size
 from yoso_ros.models import create_model
 from yoso_ros.models.deformable_conv import ModulatedDeformConv2d
 
@@ -74,13 +75,12 @@ def network_flops(config, size):
         config: a model configuration. size: (height, width) of the network input.
 
     Returns:
-        dict: "convolutions" of the backbone and the neck; "sampling", the deformable convolutions; "decoder".
+        dict: "convolutions" of the feature modules; "sampling", the deformable convolutions; "head".
     """
     with torch.device("meta"):
-        network = fold_batch_norms(create_model(config))
-        fold_location(network)
-        images = torch.empty(1, 3, *(-(-side // 32) * 32 for side in size))
-    kinds = {network.decoder: "decoder"}
+        network = create_model(config).reparameterize()
+        images = torch.empty(1, 3, *padded_size([size], network.size_divisor))
+    kinds = {getattr(network, name): "head" for name in float_parts(network)}
     kinds |= {m: "sampling" for m in network.modules() if isinstance(m, ModulatedDeformConv2d)}
     with torch.no_grad(), FlopCounter() as counter:
         counter.part = "convolutions"
@@ -88,7 +88,7 @@ def network_flops(config, size):
             module.register_forward_pre_hook(lambda *_, kind=kind: setattr(counter, "part", kind))
             module.register_forward_hook(lambda *_: setattr(counter, "part", "convolutions"))
         network(images)
-    return {kind: counter.by_part[kind] for kind in ("convolutions", "sampling", "decoder")}
+    return {kind: counter.by_part[kind] for kind in ("convolutions", "sampling", "head")}
 
 
 def arithmetic_bound_ms(flops, precision, peaks):
@@ -97,8 +97,8 @@ def arithmetic_bound_ms(flops, precision, peaks):
     Args:
         flops: of `network_flops`. precision: of the engine. peaks: dict of precision to `measured_peak`.
     """
-    # As the engine does it: deformable convolutions are float32 in all, the decoder beside int8 is bfloat16.
-    used = {"convolutions": precision, "sampling": "fp32", "decoder": "bf16" if precision == "int8" else precision}
+    # As the engine does it: deformable convolutions are float32 in all, the head beside int8 is bfloat16.
+    used = {"convolutions": precision, "sampling": "fp32", "head": "bf16" if precision == "int8" else precision}
     return 1e3 * sum(flops[kind] / peaks[used[kind]] for kind in used)
 
 

@@ -28,7 +28,7 @@ def create_engines(model, device, names):
     """The baseline and every engine of "NAME" or "NAME:PRECISION" that can run here.
 
     Args:
-        model: a `Yoso` in evaluation mode.
+        model: in evaluation mode.
         device: "cpu", "cuda" or "cuda:N".
         names: list of str.
 
@@ -39,7 +39,7 @@ def create_engines(model, device, names):
 
     def baseline(images):
         with torch.inference_mode():
-            return plain(images.to(device))[:2]
+            return plain(images.to(device))
 
     engines, reasons = {BASELINE: baseline}, []
     for name in names:

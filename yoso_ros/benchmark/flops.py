@@ -12,6 +12,7 @@ from collections import Counter
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from yoso_ros.inference.preprocess import padded_size
 from yoso_ros.models import create_model
 
 BILINEAR, LAYER_NORM, BATCH_NORM = 4, 5, 2  # per element
@@ -79,14 +80,14 @@ def count_parts(config, size):
 
     Args:
         config: a model configuration.
-        size: (height, width) of the network input; it is padded to multiples of 32, as at inference.
+        size: (height, width) of the network input; it is padded as at inference.
 
     Returns:
         dict of part name to (FLOPs, parameters), in the order of the network.
     """
     with torch.device("meta"):
         model = create_model(config).eval()
-    images = torch.empty(1, 3, *(-(-side // 32) * 32 for side in size), device="meta")
+    images = torch.empty(1, 3, *padded_size([size], model.size_divisor), device="meta")
     with torch.no_grad(), FlopCounter() as counter:
         for name, part in model.named_children():
             part.register_forward_pre_hook(lambda *_, name=name: setattr(counter, "part", name))

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from yoso_ros.benchmark.literal_merge import literal_merge
-from yoso_ros.inference.preprocess import batch_frames, network_size
+from yoso_ros.inference.preprocess import batch_frames
 from yoso_ros.models import deformable_conv
 from yoso_ros.results import panoptic_result
 
@@ -27,30 +27,31 @@ class LiteralSegmenter:
 
     Args:
         model: a `Yoso` in evaluation mode; it stays as it is.
+        config: its configuration, with the wanted input size.
         device: torch device.
         form: of the deformable convolution.
-        replace: function from (class_logits, mask_logits) of one frame to those that are merged.
+        replace: function from `YosoOutputs` of one frame to those that are merged.
     """
 
-    def __init__(self, model, device="cpu", form="grid_sample", replace=None):
-        self.config, self.device = model.config, torch.device(device)
+    def __init__(self, model, config, device="cpu", form="grid_sample", replace=None):
+        self.config, self.device = config, torch.device(device)
         self._model = model.to(self.device)
-        self._form, self._replace = form, replace or (lambda *outputs: outputs)
+        self._form, self._replace = form, replace or (lambda outputs: outputs)
         self.backend = f"authors' form, {form}"
 
     def __call__(self, frame):
         """uint8 (H, W, 3) RGB -> `PanopticResult` with `timings_ms`."""
         config, clock = self.config, [time.perf_counter()]
-        size = network_size(*frame.shape[:2], config.shortest_edge, config.longest_edge)
+        size = config.network_size(*frame.shape[:2])
         resized = np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BILINEAR))
-        images = batch_frames([resized], config.pixel_mean).contiguous().to(self.device)
+        images = batch_frames([resized], config.pixel_mean, self._model.size_divisor).contiguous().to(self.device)
         clock.append(time.perf_counter())
         with torch.no_grad(), _deformable_form(self._form):
             outputs = self._model(images)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         clock.append(time.perf_counter())
-        class_logits, mask_logits = self._replace(outputs.class_logits[0], outputs.mask_logits[0])
+        class_logits, mask_logits = self._replace(type(outputs)(*(tensor[0] for tensor in outputs)))
         segment_map, found = literal_merge(class_logits, mask_logits, size, frame.shape[:2], config)
         segments = [SimpleNamespace(id=i, class_id=c, is_thing=thing, score=1.0) for i, c, thing in found]
         merged = SimpleNamespace(

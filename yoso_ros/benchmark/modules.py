@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 
 from yoso_ros.benchmark.flops import count_flops
-from yoso_ros.inference.fold import fold_batch_norms
+from yoso_ros.inference.preprocess import padded_size
 from yoso_ros.models import create_model
+from yoso_ros.models.fold import fold_batch_norms
 from yoso_ros.models.yoso.aggregator import AGGREGATIONS
 from yoso_ros.models.yoso.attention import ATTENTIONS
 from yoso_ros.models.yoso.decoder import SeparableDynamicDecoder
@@ -120,7 +121,7 @@ def measure_fps(config, size, device, rounds):
     """
     settings = {(table, v): {field: v} for table, (field, values) in PAPER_FPS.items() for v in values}
     model = fold_batch_norms(create_model(config)).to(device, memory_format=torch.channels_last)
-    images = 255 * torch.rand(1, *(-(-side // 32) * 32 for side in size), 3, device=device).permute(0, 3, 1, 2)
+    images = 255 * torch.rand(1, *padded_size([size], model.size_divisor), 3, device=device).permute(0, 3, 1, 2)
     calls = {}
     for setting in settings.values():
         variant = dataclasses.replace(config, **setting)

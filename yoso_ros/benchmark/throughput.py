@@ -44,21 +44,21 @@ class StageTimes:
 class GivenProposals:
     """Proposals of a scene with a known number of kept ones, in place of what random weights predict.
 
-    Args:
-        kept: of the proposals. config: model configuration.
+    For mask classification networks. Args: kept: of the proposals. config: model configuration.
     """
 
     def __init__(self, kept, config):
         self._kept, self._config, self._made = kept, config, {}
 
-    def __call__(self, class_logits, mask_logits):
-        """(N, C+1) and (N, h, w), with or without a batch in front -> the same shapes, made once for each size."""
+    def __call__(self, outputs):
+        """`Outputs`, with or without a batch axis in front -> the same shapes, made once for each size."""
+        mask_logits = outputs.mask_logits
         key = tuple(mask_logits.shape), mask_logits.device
         if key not in self._made:
             size = tuple(4 * side for side in mask_logits.shape[-2:])
             made = panoptic_proposals(self._kept, size, len(self._config.label_set))
             batch = mask_logits.shape[:-3]
-            self._made[key] = [t.to(mask_logits.device).expand(*batch, *t.shape).clone() for t in made]
+            self._made[key] = type(outputs)(*(t.to(mask_logits.device).expand(*batch, *t.shape).clone() for t in made))
         return self._made[key]
 
 
@@ -66,11 +66,16 @@ class _ReplacedOutputs:
     """An engine whose outputs are replaced after it has done its work."""
 
     def __init__(self, engine, replace):
-        self.device, self.backend, self.synchronize = engine.device, engine.backend, engine.synchronize
+        self.device, self.backend, self.size_divisor = engine.device, engine.backend, engine.size_divisor
+        self.synchronize = engine.synchronize
         self._engine, self._replace = engine, replace
 
     def __call__(self, images):
-        return self._replace(*self._engine(images))
+        return self._replace(self._engine(images))
+
+    def forward(self, images):
+        """Of engines on a CUDA device; what replaces the outputs is made in the first call, before any is captured."""
+        return self._replace(self._engine.forward(images))
 
 
 def load_benchmark_network(model, weights, seed=0):
@@ -90,7 +95,7 @@ def create_ways(network, config, names, device, frames, kept=None):
     """The baseline and each engine, from frame to result.
 
     Args:
-        network: a `Yoso` in evaluation mode.
+        network: in evaluation mode.
         config: its configuration, with the wanted input size.
         names: list of "baseline", "baseline:FORM", "ENGINE" or "ENGINE:PRECISION".
         device: "cpu", "cuda" or "cuda:N".
@@ -106,8 +111,7 @@ def create_ways(network, config, names, device, frames, kept=None):
         engine, _, precision = name.partition(":")
         try:
             if engine == "baseline":
-                way = LiteralSegmenter(network, device, precision or "grid_sample", replace)
-                way.config = config
+                way = LiteralSegmenter(network, config, device, precision or "grid_sample", replace)
             else:
                 if precision == "int8" and kept is not None:
                     _quantize_for_time(network, frames)
@@ -154,14 +158,13 @@ def measure_ways(ways, frames, rounds, progress=None):
     return [StageTimes(n, {stage: np.array(values) for stage, values in times.items()}) for n, times in spent.items()]
 
 
-def measure_growth(segmenter, network_config, size, factors, cameras, rounds):
+def measure_growth(segmenter, size, factors, cameras, rounds):
     """How the cost of one engine grows: least ms for each scale of the input, and per camera of one batch.
 
     The least of the rounds, because a curve shows a shape, which other work of the machine at one of its points spoils.
 
     Args:
-        segmenter: `Segmenter`; its configuration is changed and put back.
-        network_config: configuration of the network.
+        segmenter: `Segmenter`.
         size: (height, width) of the largest input.
         factors: parts of `size` to run. cameras: numbers of frames in one pass, at the smallest input.
         rounds: measurements of each.
@@ -169,22 +172,22 @@ def measure_growth(segmenter, network_config, size, factors, cameras, rounds):
     Returns:
         (list of (megapixels, ms), list of (cameras, ms per camera)).
     """
-    before, by_size, by_cameras = segmenter.config, [], []
-    try:
-        for factor in factors:
-            scaled = tuple(max(32, round(factor * side)) for side in size)
-            segmenter.config = resized_config(network_config, scaled)
-            frame = np.full((*scaled, 3), 128, np.uint8)
-            by_size.append((scaled[0] * scaled[1] / 1e6, _least_ms(lambda frame=frame: segmenter(frame), rounds)))
-        scaled = tuple(max(32, round(min(factors) * side)) for side in size)
-        segmenter.config = resized_config(network_config, scaled)
-        frame = np.full((*scaled, 3), 128, np.uint8)
-        for count in cameras:
-            frames = [frame] * count
-            by_cameras.append((count, _least_ms(lambda frames=frames: segmenter.batch(frames), rounds) / count))
-    finally:
-        segmenter.config = before
+    by_size, by_cameras = [], []
+    for factor in factors:
+        resized, frame = _at_scale(segmenter, size, factor)
+        least = _least_ms(lambda run=resized, frame=frame: run(frame), rounds)
+        by_size.append((frame.shape[0] * frame.shape[1] / 1e6, least))
+    resized, frame = _at_scale(segmenter, size, min(factors))
+    for count in cameras:
+        frames = [frame] * count
+        by_cameras.append((count, _least_ms(lambda frames=frames: resized.batch(frames), rounds) / count))
     return by_size, by_cameras
+
+
+def _at_scale(segmenter, size, factor):
+    """A Segmenter whose input is a part of `size`, and a grey frame of that size."""
+    scaled = tuple(max(segmenter.engine.size_divisor, round(factor * side)) for side in size)
+    return segmenter.at_size(min(scaled), max(scaled)), np.full((*scaled, 3), 128, np.uint8)
 
 
 def _least_ms(call, rounds):

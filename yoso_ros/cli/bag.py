@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros bag`: data sets to recordings, panoptic topics to COCO files, and what a recording holds."""
 
+from yoso_ros.cli import bag_select
 from yoso_ros.errors import InputError
 
-SUMMARY = "Make recordings from data sets, take panoptic labels out of recordings, or show what one holds."
+SUMMARY = "Make recordings from data sets, choose and label frames of recordings, or show what one holds."
+# Commands with a file of their own.
+COMMANDS = {"select": bag_select}
 EXAMPLE = "yoso-ros bag from-dataset --data ../camvid --split val --output out/camvid_val"
 
 
@@ -33,11 +36,16 @@ def add_arguments(parser):
     text = "show topics, types, messages and rates of a recording, and what is lost in it"
     show = commands.add_parser("info", help=text, description=text, epilog="example: yoso-ros bag info my_bag")
     show.add_argument("bag", help="the recording: a folder, .mcap or .db3")
+    for name, module in COMMANDS.items():
+        text = module.SUMMARY
+        command = commands.add_parser(name, help=text, description=text, epilog=f"example: {module.EXAMPLE}")
+        module.add_arguments(command)
 
 
 def run(arguments):
     """Run the command."""
-    return {"from-dataset": _from_dataset, "to-coco": _to_coco, "info": _info}[arguments.bag_command](arguments)
+    own = {"from-dataset": _from_dataset, "to-coco": _to_coco, "info": _info}
+    return (own | {name: module.run for name, module in COMMANDS.items()})[arguments.bag_command](arguments)
 
 
 def _from_dataset(arguments):

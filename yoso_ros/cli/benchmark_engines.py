@@ -32,7 +32,7 @@ def run(arguments):
     from tqdm import tqdm
 
     from yoso_ros.benchmark.engines import create_engines, measure_engines
-    from yoso_ros.inference.preprocess import STRIDE
+    from yoso_ros.inference.preprocess import padded_size
     from yoso_ros.inference.segmenter import load_network
 
     if arguments.rounds < 1:
@@ -45,7 +45,7 @@ def run(arguments):
     generator = torch.Generator().manual_seed(0)
     rows = []
     for height, width in tqdm(sizes, desc="engines", unit="size"):
-        padded = [-(-side // STRIDE) * STRIDE for side in (height, width)]
+        padded = padded_size([(height, width)], network.size_divisor)
         images = (255 * torch.rand(1, *padded, 3, generator=generator)).permute(0, 3, 1, 2)
         rows.append((f"{height}x{width}", measure_engines(engines, images, arguments.rounds)))
     print(f"{'input':>10} {'engine':<24} {'median ms':>10} {'ratio':>6} {'processor ms':>13} {'ratio':>6}")

@@ -76,16 +76,17 @@ def _eq2(ratio):
 
 def _print_parts():
     from yoso_ros.benchmark.flops import count_parts
-    from yoso_ros.inference.preprocess import STRIDE
-    from yoso_ros.models import load_config
-    from yoso_ros.models.factory import model_names
+    from yoso_ros.inference.preprocess import padded_size
+    from yoso_ros.models import load_config, model_names
+    from yoso_ros.models.factory import find_architecture
 
     lines = ["FLOPs (one multiply-accumulate is one) and parameters of each part"]
     for name in model_names():
         config = load_config(name)
         for size in PART_SIZES.get(name, ((config.shortest_edge, config.longest_edge),)):
             parts = count_parts(config, size)
-            padded = "x".join(str(-(-side // STRIDE) * STRIDE) for side in size)
+            divisor = find_architecture(config.architecture).network.size_divisor
+            padded = "x".join(map(str, padded_size([size], divisor)))
             text = ", ".join(f"{part} {flops / 1e9:.2f} G {count:,}" for part, (flops, count) in parts.items())
             total, parameters = (sum(part[i] for part in parts.values()) for i in range(2))
             lines.append(f"{name} {padded}: {text}; total {total / 1e9:.2f} G {parameters:,}")

@@ -128,9 +128,8 @@ def _bounds(rows, config, shape):
     import torch
 
     from yoso_ros.benchmark.bounds import arithmetic_bound_ms, measured_peak, network_flops
-    from yoso_ros.inference.preprocess import network_size
 
-    flops = network_flops(config, network_size(*shape, config.shortest_edge, config.longest_edge))
+    flops = network_flops(config, config.network_size(*shape))
     peaks = {precision: measured_peak(precision, torch.get_num_threads()) for precision in ("fp32", "bf16", "int8")}
     lines = ["bound by arithmetic, of the network alone (a multiply-accumulate is one FLOP)"]
     lines.append("  a frame: " + ", ".join(f"{kind} {count / 1e9:.2f} G" for kind, count in flops.items()))
@@ -158,7 +157,7 @@ def _draw_growth(folder, ways, config, size):
     by_size, by_cameras = {}, {}
     engines = {name: way for name, way in ways.items() if isinstance(way, Segmenter)}
     for name, way in tqdm(engines.items(), desc="growth", unit="engine"):
-        grown = measure_growth(way, config, size, FACTORS, CAMERAS, GROWTH_ROUNDS)
+        grown = measure_growth(way, size, FACTORS, CAMERAS, GROWTH_ROUNDS)
         by_size[name], by_cameras[name] = (tuple(zip(*points, strict=True)) for points in grown)
     merges = [measure_merge(size, size, kept, GROWTH_ROUNDS, config) for kept in tqdm(KEPT, desc="merge", unit="case")]
     by_kept = {

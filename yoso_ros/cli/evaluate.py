@@ -129,17 +129,12 @@ def _size_of(segmenter):
 
 def _at_sizes(segmenter, arguments):
     """One Segmenter per wanted input size, all with the same engine."""
-    import dataclasses
-
-    from yoso_ros.inference import Segmenter
-
     if arguments.shortest_edge is None and arguments.longest_edge is None:
         return [segmenter]
     config, segmenters = segmenter.config, []
     for shortest in dict.fromkeys(arguments.shortest_edge or [config.shortest_edge]):
         longest = arguments.longest_edge or round(config.longest_edge * shortest / config.shortest_edge)
-        resized = dataclasses.replace(config, shortest_edge=shortest, longest_edge=longest)
-        segmenters.append(Segmenter(resized, segmenter.engine))
+        segmenters.append(segmenter.at_size(shortest, longest))
     return segmenters
 
 

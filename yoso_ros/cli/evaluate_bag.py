@@ -88,6 +88,7 @@ def _run_every_frame(arguments, source, output):
     from yoso_ros.evaluation.recordings.saved_labels import SavedLabels
     from yoso_ros.evaluation.recordings.segment_file import SegmentFile
     from yoso_ros.evaluation.report import summary_table
+    from yoso_ros.images.decoding import decode_picture
 
     segmenter = load_from_arguments(arguments)
     labels, label_set = _truth(arguments, source.bag, segmenter.label_set)
@@ -105,7 +106,7 @@ def _run_every_frame(arguments, source, output):
             if saved is not None:
                 saved.add(frame)
 
-        report = evaluate_recording(segmenter, source, _decode, labels, label_set, observe, **measures)
+        report = evaluate_recording(segmenter, source, decode_picture, labels, label_set, observe, **measures)
     report = {**_facts(arguments, source, labels, segmenter.config.name, segmenter.backend), **report}
     _write(output, report, html_page(report, worst.compute()), markdown(report))
     if "panoptic_quality" in report:
@@ -138,13 +139,16 @@ def _measures(arguments, source, label_set):
 
 def _run_live(arguments, source, output):
     from yoso_ros.evaluation.pages.live import html_page, markdown
+    from yoso_ros.images.decoding import decode_picture
     from yoso_ros.models import load_config
 
     config = load_config(arguments.model)
     labels, label_set = _truth(arguments, source.bag, config.label_set)
     output.mkdir(parents=True, exist_ok=True)
     worst = _worst_frames(arguments, config.label_set, label_set)
-    report = evaluate_bag_live.measure(arguments, source, labels, label_set, config.label_set, output, worst, _decode)
+    report = evaluate_bag_live.measure(
+        arguments, source, labels, label_set, config.label_set, output, worst, decode_picture
+    )
     report = {**_facts(arguments, source, labels, config.name, report["backend"]), **report}
     _write(output, report, html_page(report, worst.compute()), markdown(report))
     evaluate_bag_live.print_summary(report)
@@ -158,13 +162,6 @@ def _worst_frames(arguments, model_labels, label_set):
     return WorstFrames(
         arguments.pictures, model_labels, label_set, lambda image, panoptic: overlay_image(image, panoptic, palette)
     )
-
-
-def _decode(image):
-    from yoso_ros.bags.frames import RawImage
-    from yoso_ros.images.decoding import decode_compressed, decode_image
-
-    return decode_image(image) if isinstance(image, RawImage) else decode_compressed(image)
 
 
 def _facts(arguments, source, labels, model, backend):

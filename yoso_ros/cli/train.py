@@ -30,9 +30,12 @@ def add_arguments(parser):
     parser.add_argument("--iterations", type=int, help="instead of the recipe's")
     parser.add_argument("--accumulation", type=int, help="forward passes per step, instead of the recipe's")
     parser.add_argument(
-        "--aggregation",
-        choices=("ifa", "cfa"),
-        help="form of the feature pyramid aggregator to train, instead of the model's; it runs as cfa either way",
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="changes",
+        help="a field of the model's configuration instead of the file's, such as aggregation=ifa; may be repeated",
     )
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="instead of the recipe's")
     parser.add_argument(
@@ -115,9 +118,7 @@ def _train(arguments, splits, device):
 
     changes = {n: getattr(arguments, n) for n in ("iterations", "accumulation", "precision")}
     recipe = replace(load_recipe(arguments.recipe), **{n: v for n, v in changes.items() if v is not None})
-    config = load_config(recipe.model)
-    if arguments.aggregation:
-        config = replace(config, aggregation=arguments.aggregation)
+    config = load_config(recipe.model, _read_changes(arguments.changes))
     train_set, val_set = (open_dataset(arguments.data, split, config.label_set) for split in splits)
     seed_everything(recipe.seed)
     model = create_model(config)
@@ -161,6 +162,24 @@ def _train(arguments, splits, device):
         (output / "history.json").write_text(json.dumps(history, indent=1))
         print(f"best PQ {trainer.best_pq:.2f}; weights in {checkpoint}")
     return 0
+
+
+def _read_changes(texts):
+    """KEY=VALUE as YAML has it: dict of field to plain value."""
+    import yaml
+
+    from yoso_ros.errors import InputError
+
+    changes = {}
+    for text in texts:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set: expected KEY=VALUE, found {text!r}")
+        try:
+            changes[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {key}: the value is not valid YAML: {value!r}") from error
+    return changes
 
 
 def _story(arguments, recipe, device, origin, train_set, val_set):

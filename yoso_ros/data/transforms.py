@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from yoso_ros.data.samples import VOID_ID
-from yoso_ros.inference.preprocess import network_size
+from yoso_ros.models.config import network_size
 
 CROP_TRIALS = 10  # tries for a crop without a dominating category before the last one is taken
 PAD_VALUE = 128  # grey, close to the mean colour, which is what a network sees as zero

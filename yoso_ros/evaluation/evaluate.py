@@ -55,8 +55,8 @@ def evaluate_segmenter(
         dataset: samples with `label_set`, as `yoso_ros.data.CocoPanoptic`.
         progress: whether to show a progress bar.
         tasks: of `TASKS`; which outputs of the network are measured.
-        outputs: for other tasks than panoptic alone: callable (segmenter, image, tasks) to what
-            `yoso_ros.inference.frame_outputs` gives; None takes that one.
+        outputs: for other tasks than panoptic alone: callable (segmenter, image, tasks) to
+            `yoso_ros.inference.frame_outputs.FrameOutputs`; None takes `segmenter.outputs`.
         instance_truth: callable from a sample to its true instances (see `AveragePrecision.update`), as
             `CocoInstances`; None takes the things of the panoptic truth.
         shared_out: True where every process of `torch.distributed` calls this: each takes its share of the images, and
@@ -83,15 +83,14 @@ def evaluate_segmenter(
     categories = match_classes(segmenter.label_set, dataset.label_set)
     classes = np.array([dataset.label_set.contiguous_id[c] for c in categories], dtype=np.uint8)
     timings = {}
-    if set(tasks) != {"panoptic"} and outputs is None:
-        from yoso_ros.inference.frame_outputs import frame_outputs as outputs
 
     def predict(sample):
         if set(tasks) == {"panoptic"}:
             panoptic = segmenter(sample.image)
             spent, instances, semantic = panoptic.timings_ms, None, None
         else:
-            panoptic, instances, semantic, spent = outputs(segmenter, sample.image, tasks)
+            found = outputs(segmenter, sample.image, tasks) if outputs else segmenter.outputs(sample.image, tasks)
+            panoptic, instances, semantic, spent = found
         for stage, milliseconds in spent.items():
             timings[stage] = timings.get(stage, 0.0) + milliseconds / len(dataset)
         return Prediction(

@@ -38,7 +38,7 @@ def find_instances(
     """The `limit` most probable pairs of proposal and class, as the YOSO authors' instance inference does.
 
     Their code looks for the pairs among all classes and has the filter for things, which comes after, switched off;
-    COCO's instance AP (supplement, Table 11) knows things only (facts/yoso.md, Inference).
+    COCO's instance AP (supplement, Table 11) knows things only.
 
     Args:
         class_logits: float (N, C+1), divided by the temperature; the last class is "no object".

@@ -28,6 +28,47 @@ class DeviceMerge(NamedTuple):
     table: torch.Tensor  # float64 (N + 1, len(COLUMNS))
 
 
+class MaskClassificationOnDevice:
+    """`merge_on_device` for the frames of one model: what it needs of the configuration lies on the device.
+
+    Args:
+        config: model configuration; of those given to `update` only the thresholds may differ.
+        device: torch device.
+
+    Raises:
+        NotOnDeviceError: the model has more proposals than the id rule can name for certain.
+    """
+
+    def __init__(self, config, device):
+        if config.num_proposals > MAX_INSTANCES:
+            raise NotOnDeviceError(f"expected at most {MAX_INSTANCES} proposals, found {config.num_proposals}")
+        things = torch.zeros(config.num_classes + 1, dtype=torch.bool)
+        things[list(config.label_set.thing_ids)] = True
+        self._is_thing = things.to(device)
+        self._score_threshold = torch.zeros((), device=device)
+        self._overlap_threshold = torch.zeros((), dtype=torch.float64, device=device)
+
+    def update(self, config):
+        """Put the thresholds of a configuration where the captured merge reads them."""
+        self._score_threshold.fill_(config.score_threshold)
+        self._overlap_threshold.fill_(config.overlap_threshold)
+
+    def __call__(self, outputs, input_size, output_size):
+        """Outputs of one image -> `DeviceMerge`."""
+        return merge_on_device(
+            *outputs,
+            input_size,
+            output_size,
+            score_threshold=self._score_threshold,
+            overlap_threshold=self._overlap_threshold,
+            is_thing=self._is_thing,
+        )
+
+
+class NotOnDeviceError(ValueError):
+    """A model that has to go the ordinary way after the network."""
+
+
 @torch.no_grad()
 def merge_on_device(
     class_logits, mask_logits, input_size, output_size, *, score_threshold, overlap_threshold, is_thing

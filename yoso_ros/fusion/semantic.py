@@ -14,7 +14,7 @@ def find_semantic_map(class_logits, mask_logits, input_size, output_size):
     """The class with the greatest sum over the proposals of class probability times mask probability, at each pixel.
 
     As the YOSO authors' semantic inference: the probability of "no object" is left out and the others stay as they
-    are, so every pixel has a class (facts/yoso.md, Inference).
+    are, so every pixel has a class.
 
     Args:
         class_logits: float (N, C+1), divided by the temperature; the last class is "no object".

@@ -102,6 +102,11 @@ def _pixels(message, layout):
     return data if layout.channels == 1 else data.reshape(rows, width, layout.channels)
 
 
+def decode_picture(message):
+    """Read either kind of message, which its fields tell apart; see `decode_image` and `decode_compressed`."""
+    return decode_image(message) if hasattr(message, "encoding") else decode_compressed(message)
+
+
 def decode_compressed(message):
     """Read a sensor_msgs/CompressedImage that holds a JPEG or PNG picture.
 

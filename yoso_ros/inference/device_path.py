@@ -5,22 +5,25 @@ Between the copy of the frames and that of the results the host waits for nothin
 """
 
 import contextlib
-import dataclasses
 import time
 
 import torch
 
-from yoso_ros.fusion.on_device import COLUMNS, host_result, merge_on_device
+from yoso_ros.fusion import find_fusion
+from yoso_ros.fusion.on_device import COLUMNS, NotOnDeviceError, host_result
 from yoso_ros.inference.cuda_graphs import ByShape, Captured
-from yoso_ros.inference.preprocess import batch_on_device, network_size
-from yoso_ros.results import MAX_INSTANCES
+from yoso_ros.inference.host_path import STAGES, Pass
+from yoso_ros.inference.preprocess import batch_on_device
 
 
 def create_device_path(config, engine):
     """The `DevicePath` of an engine on a CUDA device; None where the frames go the way of the CPU."""
-    if engine.device.type != "cuda" or config.num_proposals > MAX_INSTANCES:
+    if engine.device.type != "cuda" or find_fusion(config.architecture).on_device is None:
         return None
-    return DevicePath(config, engine)
+    try:
+        return DevicePath(config, engine)
+    except NotOnDeviceError:
+        return None
 
 
 class DevicePath:
@@ -28,36 +31,33 @@ class DevicePath:
 
     Args:
         config: model configuration; of those given later only the thresholds may differ.
-        engine: has `device` and `forward(images)`; the tests give one of the CPU, where nothing is captured.
+        engine: has `device`, `size_divisor` and `forward(images)`; the tests give one of the CPU, where nothing is
+            captured.
+
+    Raises:
+        NotOnDeviceError: this configuration has to go the ordinary way.
     """
 
     def __init__(self, config, engine):
         self.engine, self.device = engine, engine.device
+        self.fusion = find_fusion(config.architecture).on_device(config, self.device)
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        things = torch.zeros(config.num_classes + 1, dtype=torch.bool)
-        things[list(config.label_set.thing_ids)] = True
-        self.is_thing = things.to(self.device)
         self.pixel_mean = torch.tensor(config.pixel_mean, device=self.device)
-        self.score_threshold = torch.zeros((), device=self.device)
-        self.overlap_threshold = torch.zeros((), dtype=torch.float64, device=self.device)
         self._work = ByShape(lambda shapes: _Work(self, shapes, config))
 
     @torch.inference_mode()
-    def __call__(self, frames, config):
-        """Segment frames in one pass; arguments and result as `Segmenter.batch`, `config` with the thresholds."""
+    def __call__(self, frames, config, merge=True):
+        """Run frames in one pass; arguments and result as `HostPath`. The merge is a part of it either way."""
         started = time.perf_counter()
         with torch.cuda.stream(self.stream) if self.stream else contextlib.nullcontext():
             work, marks = self.enqueue(frames, config)
             if self.stream:
                 self.stream.synchronize()
-        results = work.results(config.label_set)
+        results = work.results(config.label_set) if merge else None
         preprocess, inference = (_milliseconds(*pair) for pair in zip(marks, marks[1:], strict=False))
         total = 1e3 * (time.perf_counter() - started)
-        spent = {"preprocess": preprocess, "inference": inference, "postprocess": total - preprocess - inference}
-        return [
-            dataclasses.replace(result, timings_ms={stage: ms / len(frames) for stage, ms in spent.items()})
-            for result in results
-        ]
+        spent = preprocess, inference, total - preprocess - inference
+        return Pass(results, work.outputs, dict(zip(STAGES, spent, strict=True)))
 
     def enqueue(self, frames, config):
         """Give the device all the work of a batch without waiting for any of it.
@@ -67,8 +67,7 @@ class DevicePath:
         """
         work = self._work[tuple(frame.shape for frame in frames)]
         marks = [self._mark()]
-        self.score_threshold.fill_(config.score_threshold)
-        self.overlap_threshold.fill_(config.overlap_threshold)
+        self.fusion.update(config)
         work.send(frames)
         work.preprocess()
         marks.append(self._mark())
@@ -93,32 +92,32 @@ class _Work:
         pinned = {"pin_memory": path.stream is not None}
         self._sent = [torch.empty(shape, dtype=torch.uint8, **pinned) for shape in shapes]
         frames = [torch.empty(shape, dtype=torch.uint8, device=path.device) for shape in shapes]
-        sizes = [network_size(*shape[:2], config.shortest_edge, config.longest_edge) for shape in shapes]
-        self._frames, self._output_sizes = frames, [tuple(shape[:2]) for shape in shapes]
-        self._rows, self._pinned, self._fetched = config.num_proposals + 1, pinned, None
+        sizes = [config.network_size(*shape[:2]) for shape in shapes]
+        self._sizes, self._output_sizes = sizes, [tuple(shape[:2]) for shape in shapes]
+        self._frames, self._pinned, self._fetched = frames, pinned, None
+        self._rows = 0
 
         def merge():
             merged = [
-                merge_on_device(
-                    class_logits,
-                    mask_logits,
-                    size,
-                    output_size,
-                    score_threshold=path.score_threshold,
-                    overlap_threshold=path.overlap_threshold,
-                    is_thing=path.is_thing,
-                )
-                for class_logits, mask_logits, size, output_size in zip(
-                    *self.network.outputs, sizes, self._output_sizes, strict=True
-                )
+                path.fusion(outputs, size, output_size)
+                for (outputs, size), output_size in zip(self.outputs, self._output_sizes, strict=True)
             ]
+            self._rows = len(merged[0].table)
             # One buffer for one copy; what needs the widest alignment first.
             parts = [m.table for m in merged] + [m.panoptic for m in merged] + [m.confidence for m in merged]
             return torch.cat([part.flatten().view(torch.uint8) for part in parts])
 
-        self.preprocess = Captured(lambda: batch_on_device(frames, sizes, path.pixel_mean), path.stream)
+        self.preprocess = Captured(
+            lambda: batch_on_device(frames, sizes, path.pixel_mean, path.engine.size_divisor), path.stream
+        )
         self.network = Captured(lambda: path.engine.forward(self.preprocess.outputs), path.stream)
         self.merge = Captured(merge, path.stream)
+
+    @property
+    def outputs(self):
+        """Of each frame the network's `Outputs` and its size in the input; the next pass writes over them."""
+        batch = self.network.outputs
+        return [(type(batch)(*tensors), size) for *tensors, size in zip(*batch, self._sizes, strict=True)]
 
     def send(self, frames):
         """Frames to the device, by way of memory that it can read by itself."""

@@ -4,10 +4,10 @@
 The kept graph has its weights as inputs, so new weights of the same network need no new export.
 """
 
-import dataclasses
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import logging
 import os
@@ -18,10 +18,8 @@ from yoso_ros.inference.export import fill_weights, graph_without_weights, prepa
 from yoso_ros.resources import PACKAGE
 
 _LOG = logging.getLogger(__name__)
-# Of the configuration; they act before or after the network, whose layers follow from the others and the weights.
-_NOT_IN_GRAPH = ("name", "label_set", "score_threshold", "overlap_threshold", "shortest_edge", "longest_edge")
 # Whose code makes the graph: files of this package, and packages.
-_SOURCES = ("models/**/*.py", "inference/export.py", "inference/fold.py", "inference/engine_cache.py")
+_SOURCES = ("models/**/*.py", "inference/export.py", "inference/subpixel.py", "inference/engine_cache.py")
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")
 
 
@@ -37,7 +35,7 @@ def engine_graph(model, shape=None, variant="portable"):
     Float frames, not uint8, because the padding of a mixed batch is the pixel mean, which is no whole number.
 
     Args:
-        model: a `Yoso`.
+        model: a `PanopticNetwork`.
         shape: (B, h, w) of the frames, or None for any.
         variant: key of `yoso_ros.inference.export.VARIANTS`.
 
@@ -63,15 +61,16 @@ def engine_graph(model, shape=None, variant="portable"):
 
 def structure_key(model):
     """Hash of all that decides on the exported graph except the values of the weights: str of hex digits."""
-    config = {k: v for k, v in dataclasses.asdict(model.config).items() if k not in _NOT_IN_GRAPH}
+    config = model.config.graph_fields()
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    text = json.dumps([config, shapes, [_version(p) for p in _PACKAGES], _source_hash()], sort_keys=True)
+    text = json.dumps([config, shapes, [_version(p) for p in _PACKAGES], _source_hash(type(model))], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @functools.cache
-def _source_hash():
-    digest = hashlib.sha256()
+def _source_hash(network):
+    # A network from outside the package has its code in a file of its own.
+    digest = hashlib.sha256(Path(inspect.getfile(network)).read_bytes())
     for pattern in _SOURCES:
         for path in sorted(PACKAGE.glob(pattern)):
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks to ONNX graphs: frames in, class and mask logits out, normalisation and padding inside.
+"""Networks to ONNX graphs: frames in, the network's `Outputs` out, normalisation and padding inside.
 
-Legend: `B` batch, `h w` frame, `H W` the frame padded to multiples of 32, `N` proposals, `C` classes.
+Legend: `B` batch, `h w` frame, `H W` the frame padded to multiples of the network's `size_divisor`.
 """
 
 import contextlib
@@ -14,17 +14,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from yoso_ros.errors import InputError
-from yoso_ros.inference.fold import fold_batch_norms, fold_location
-from yoso_ros.inference.preprocess import STRIDE, resize_frame
+from yoso_ros.inference.preprocess import resize_frame
 from yoso_ros.models.deformable_conv import ModulatedDeformConv2d, modulated_deform_conv2d
 
-# GridSample in its present form is of opset 20, DeformConv with all of its types of opset 22 (facts/backends.md).
+# GridSample in its present form is of opset 20, DeformConv with all of its types of opset 22.
 VARIANTS = {"portable": 20, "tensorrt": 22}
 INPUT_NAME = "frames"
-OUTPUT_NAMES = ("class_logits", "mask_logits")
 LONGEST_SIDE = 8192  # pixels, of a graph for ranged shapes
 LARGEST_BATCH = 64
-TRACED_SHAPE = (2, 100, 150)  # of a graph for ranged shapes: no dimension is 1, equal to another or a multiple of 32
+TRACED_SHAPE = (2, 101, 150)  # of a graph for ranged shapes: no dimension is 1, equal to another or a multiple of 4
 
 
 @torch.library.custom_op("yoso_ros::deform_conv2d", mutates_args=())
@@ -45,7 +43,7 @@ class _DeformConvOperator(nn.Module):
     def __init__(self, weight):
         super().__init__()
         self.weight = weight
-        # TensorRT's parser reads the bias whenever there is a mask: it must be there (facts/backends.md).
+        # TensorRT's parser reads the bias whenever there is a mask: it must be there.
         self.register_buffer("bias", torch.zeros(weight.shape[0]))
 
     def forward(self, x, offset, mask):
@@ -56,31 +54,35 @@ class FrameNetwork(nn.Module):
     """A network that takes frames as cameras give them.
 
     Args:
-        network: a `Yoso`.
+        network: a `PanopticNetwork`.
     """
 
     def __init__(self, network):
         super().__init__()
         self.network = network
 
+    @property
+    def output_names(self):
+        """Names of the outputs, in their order: list of str."""
+        return list(self.network.Outputs._fields)
+
     def forward(self, frames):
-        """frames float32 (B, h, w, 3) RGB 0..255 -> class_logits (B, N, C+1), mask_logits (B, N, H/4, W/4)."""
-        network = self.network
-        images = (frames.permute(0, 3, 1, 2) - network.pixel_mean) / network.pixel_std
+        """frames float32 (B, h, w, 3) RGB 0..255 -> the tensors of the network's `Outputs`."""
+        network, divisor = self.network, self.network.size_divisor
+        images = network.normalize(frames.permute(0, 3, 1, 2))
         height, width = images.shape[-2:]
         # Written with the size of a padded map first: the exporter then sees that every stride divides it.
-        right = (width + STRIDE - 1) // STRIDE * STRIDE - width
-        bottom = (height + STRIDE - 1) // STRIDE * STRIDE - height
+        right = (width + divisor - 1) // divisor * divisor - width
+        bottom = (height + divisor - 1) // divisor * divisor - height
         images = F.pad(images, (0, right, 0, bottom))
-        return network.decoder(network.neck(network.backbone(images)))[-1]
+        return tuple(network.forward_head(network.forward_features(images)))
 
 
 def prepare(model, variant="portable"):
-    """A folded copy of a network as `FrameNetwork`, in the form of a variant; equal to the network on padded frames."""
+    """A reparameterised copy of a network as `FrameNetwork`, in the form of a variant; equal on padded frames."""
     if variant not in VARIANTS:
         raise InputError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
-    model = fold_batch_norms(model)
-    fold_location(model)
+    model = model.reparameterize()
     if variant == "tensorrt":
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):
@@ -124,7 +126,7 @@ def graph_without_weights(network, shape=None, variant="portable"):
             dynamo=True,
             dynamic_shapes=None if shape else (ranges,),
             input_names=[INPUT_NAME],
-            output_names=list(OUTPUT_NAMES),
+            output_names=network.output_names,
             opset_version=VARIANTS[variant],
             custom_translation_table={torch.ops.yoso_ros.deform_conv2d.default: _translate_deform_conv2d()},
             optimize=False,
@@ -185,10 +187,10 @@ def take_uint8(proto):
 
 
 def export_onnx(model, shape=None, variant="portable"):
-    """Export a network as one ONNX graph with its weights: uint8 frames in, class logits and mask logits out.
+    """Export a network as one ONNX graph with its weights: uint8 frames in, the network's outputs out.
 
     Args:
-        model: a `Yoso`; it stays as it is.
+        model: a `PanopticNetwork`; it stays as it is.
         shape: (B, h, w), or None for ranged shapes.
         variant: "portable" (GridSample) or "tensorrt" (DeformConv with an explicit bias).
 
@@ -211,7 +213,7 @@ def compare_with_network(proto, model, shape, pictures=None):
 
     Args:
         proto: what `export_onnx` returned.
-        model: the `Yoso` that it was made from, in evaluation mode.
+        model: the network that it was made from, in evaluation mode.
         shape: (B, h, w) of the frames.
         pictures: list of uint8 (H, W, 3) RGB, resized to that shape; None makes smooth colours with a little noise.
 
@@ -228,12 +230,13 @@ def compare_with_network(proto, model, shape, pictures=None):
         resized = [resize_frame(pictures[index % len(pictures)], shape[1:]) for index in range(shape[0])]
         frames = torch.from_numpy(np.stack(resized))
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    actual = session.run(list(OUTPUT_NAMES), {INPUT_NAME: frames.numpy()})
+    network = FrameNetwork(model)
+    actual = session.run(network.output_names, {INPUT_NAME: frames.numpy()})
     with torch.no_grad():
-        expected = FrameNetwork(model)(frames.float())
+        expected = network(frames.float())
     return {
         name: float((torch.from_numpy(a) - e).abs().max() / e.abs().max())
-        for name, a, e in zip(OUTPUT_NAMES, actual, expected, strict=True)
+        for name, a, e in zip(network.output_names, actual, expected, strict=True)
     }
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The precision of an exported graph, written into the graph, as strongly typed engines want it.
 
-Half precision is for the convolutions of the backbone and the neck and what lies between them. Deformable convolutions
-(their sampling positions: above 128 pixels float16 resolves 0.125 pixels) and the whole decoder (softmax, norms, sums
-over masks that pass the range of float16, mask logits that are compared with zero) stay in float32.
+Half precision is for the convolutions of the network's feature modules (see `precision`) and what lies between them.
+Deformable convolutions stay in float32 for their sampling positions: above 128 pixels float16 resolves 0.125 pixels.
 """
 
 HALF_TYPES = {"fp16": "FLOAT16", "bf16": "BFLOAT16"}  # precision -> name of the ONNX type
@@ -18,18 +17,18 @@ _HALF_OPERATORS = {
     "MaxPool": None,
     "Resize": 1,
 }
-LAST_WEIGHT = "network.neck.output_conv.weight"  # of the last convolution before the decoder
 
 
-def reduce_precision(proto, precision):
+def reduce_precision(proto, precision, feature_modules):
     """Put the half-precision part of a network's graph into float16 or bfloat16. Changes and returns `proto`.
 
     Args:
         proto: onnx.ModelProto with weights, as `fill_weights` makes it.
         precision: key of `HALF_TYPES`, or "fp32", which leaves the graph as it is.
+        feature_modules: those of the network.
 
     Raises:
-        ValueError: the graph has no convolution with `LAST_WEIGHT`.
+        ValueError: the graph has no weights of these modules.
     """
     if precision == "fp32":
         return proto
@@ -37,7 +36,7 @@ def reduce_precision(proto, precision):
 
     graph = proto.graph
     types = _float_tensors(proto)
-    ancestors = _nodes_up_to(graph, LAST_WEIGHT)
+    ancestors = _nodes_up_to(graph, tuple(f"network.{name}." for name in feature_modules))
     conversion = _Conversion(graph, getattr(onnx.TensorProto, HALF_TYPES[precision]))
     for index, node in enumerate(list(graph.node)):
         data = node.input[: _HALF_OPERATORS.get(node.op_type, 0)]
@@ -64,12 +63,13 @@ def _float_tensors(proto):
     return names | {i.name for i in proto.graph.initializer if i.data_type == onnx.TensorProto.FLOAT}
 
 
-def _nodes_up_to(graph, weight):
-    """Indices of the node with that weight and of all nodes that its inputs come from."""
+def _nodes_up_to(graph, prefixes):
+    """Indices of the nodes that have a weight whose name begins so, and of all nodes that their inputs come from."""
     producer = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    open_nodes = [index for index, node in enumerate(graph.node) if weight in node.input]
+    weights = {i.name for i in graph.initializer if i.name.startswith(prefixes)}
+    open_nodes = [index for index, node in enumerate(graph.node) if weights & set(node.input)]
     if not open_nodes:
-        raise ValueError(f"expected a graph with the weight {weight}")
+        raise ValueError(f"expected a graph with weights {', '.join(f'{prefix}*' for prefix in prefixes)}")
     found = set()
     while open_nodes:
         index = open_nodes.pop()

@@ -22,7 +22,7 @@ from yoso_ros.checkpoint import weights_hash
 from yoso_ros.errors import InputError
 from yoso_ros.inference.engine_cache import cache_folder, structure_key
 from yoso_ros.inference.export import TRACED_SHAPE, prepare
-from yoso_ros.inference.fold import replace_transposed_convolutions
+from yoso_ros.inference.subpixel import replace_transposed_convolutions
 
 _LOG = logging.getLogger(__name__)
 FULL, BFLOAT16, QUANTIZED = "openvino", "openvino-bf16", "openvino-int8"  # kinds of kept graphs
@@ -39,7 +39,7 @@ def convert(model, kind=FULL):
     From a trace, not from the ONNX graph: that takes 4 seconds instead of half a minute, and needs no ONNX packages.
 
     Args:
-        model: a `Yoso`; it stays as it is.
+        model: a `PanopticNetwork`; it stays as it is.
         kind: `FULL`, or `BFLOAT16` for the form that is faster in bfloat16: OpenVINO has transposed convolutions in
             float32 and int8 only.
     """
@@ -89,7 +89,7 @@ def read_graph(core, model, kind=FULL):
 
     Args:
         core: an `openvino.Core`.
-        model: a `Yoso`.
+        model: a `PanopticNetwork`.
         kind: as of `convert`.
     """
     folder = graph_folder(model, kind)

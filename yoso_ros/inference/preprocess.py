@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames to network input: the authors' resize rule and padding (facts/yoso.md, Input / padding).
+"""Frames to network input: resized by the rule of the configuration, padded right and bottom with the pixel mean.
 
 Legend: `B` batch, frames uint8 (h, w, 3) RGB, network input float32 (B, 3, H, W) RGB 0..255.
 """
@@ -7,20 +7,6 @@ Legend: `B` batch, frames uint8 (h, w, 3) RGB, network input float32 (B, 3, H, W
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-STRIDE = 32  # of the deepest backbone map: the padded size is a multiple of it
-
-
-def network_size(height, width, shortest_edge, longest_edge):
-    """Size after resizing: the shortest edge becomes `shortest_edge` unless the longest would pass `longest_edge`.
-
-    Returns:
-        (height, width), each at least 1.
-    """
-    scale = shortest_edge / min(height, width)
-    if max(height, width) * scale > longest_edge:
-        scale = longest_edge / max(height, width)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 def check_frame(frame):
@@ -49,17 +35,39 @@ def _tensor(frame):
     return torch.from_numpy(np.require(frame, requirements="CW"))
 
 
-def batch_frames(frames, pixel_mean):
+def padded_size(sizes, divisor):
+    """(height, width), multiples of `divisor`, that holds images of all `sizes` (height, width, ...)."""
+    return tuple(-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
+
+
+def network_input(frames, config, divisor):
+    """Frames of any sizes as one input of a network.
+
+    Args:
+        frames: list of uint8 (h, w, 3) RGB.
+        config: a `ModelConfig`.
+        divisor: the network's `size_divisor`.
+
+    Returns:
+        (float32 (B, 3, H, W) as of `batch_frames`, list of the (height, width) of each frame in it).
+    """
+    sizes = [config.network_size(*frame.shape[:2]) for frame in frames]
+    resized = [resize_frame(frame, size) for frame, size in zip(frames, sizes, strict=True)]
+    return batch_frames(resized, config.pixel_mean, divisor), sizes
+
+
+def batch_frames(frames, pixel_mean, divisor):
     """Stack frames of any sizes, padded right and bottom with the pixel mean (zero after normalisation).
 
     Args:
         frames: list of uint8 (h, w, 3).
         pixel_mean: RGB 0..255.
+        divisor: of the sides of the network's input, its `size_divisor`.
 
     Returns:
-        float32 (B, 3, H, W) with H and W the smallest common multiples of 32, channels-last in memory.
+        float32 (B, 3, H, W) with H and W the smallest common multiples of `divisor`, channels-last in memory.
     """
-    height, width = (-(-max(f.shape[axis] for f in frames) // STRIDE) * STRIDE for axis in (0, 1))
+    height, width = padded_size([frame.shape for frame in frames], divisor)
     batch = torch.tensor(pixel_mean, dtype=torch.float32).repeat(len(frames), height, width, 1)
     for image, frame in zip(batch, frames, strict=True):
         image[: frame.shape[0], : frame.shape[1]] = _tensor(frame)
@@ -85,18 +93,19 @@ def resize_on_device(frame, size):
     return image
 
 
-def batch_on_device(frames, sizes, pixel_mean):
+def batch_on_device(frames, sizes, pixel_mean, divisor):
     """`resize_frame` and `batch_frames` on one device.
 
     Args:
         frames: list of uint8 (h, w, 3) tensors.
         sizes: the (height, width) to resize each to.
         pixel_mean: float32 (3,) RGB 0..255, on the same device.
+        divisor: as of `batch_frames`.
 
     Returns:
         float32 (B, 3, H, W) as `batch_frames` makes them, channels-last in memory.
     """
-    height, width = (-(-max(size[axis] for size in sizes) // STRIDE) * STRIDE for axis in (0, 1))
+    height, width = padded_size(sizes, divisor)
     batch = pixel_mean.repeat(len(frames), height, width, 1).permute(0, 3, 1, 2)
     for image, frame, size in zip(batch, frames, sizes, strict=True):
         image[:, : size[0], : size[1]] = resize_on_device(frame, size)[0]

@@ -2,8 +2,9 @@
 """Post-training quantisation to int8 for the OpenVINO engine, with NNCF and a user's own frames.
 
 What decides where something is sampled stays in float: the convolutions that make the offsets and the modulation of the
-deformable convolutions. So does the decoder, a sixteenth of the work, whose masks are cut at a threshold: in int8 it
-cost the small model 10 PQ on CamVid, backbone and neck together less than 1 (docs/engines.md).
+deformable convolutions. So does everything outside the network's feature modules (see `precision`): YOSO's decoder, a
+sixteenth of the work, cost the small model 10 PQ on CamVid in int8, backbone and neck together less than 1
+(docs/engines.md).
 """
 
 import contextlib
@@ -11,16 +12,15 @@ import logging
 
 from yoso_ros.errors import InputError
 from yoso_ros.inference.openvino_graph import QUANTIZED, graph_folder, keep_graph, offset_nodes, read_graph
-from yoso_ros.inference.preprocess import batch_frames, network_size, resize_frame
-
-_FLOAT_PARTS = (r".*network\.decoder[./].*",)  # by the names that operations have from the modules of the network
+from yoso_ros.inference.precision import float_parts
+from yoso_ros.inference.preprocess import network_input
 
 
 def quantize(model, frames):
     """Quantise a network and keep the graph where the engine with precision int8 looks for it.
 
     Args:
-        model: a `Yoso`; it stays as it is.
+        model: a `PanopticNetwork`; it stays as it is.
         frames: list of uint8 (h, w, 3) RGB such as the network will see; some tens to hundreds.
 
     Returns:
@@ -40,21 +40,20 @@ def quantize(model, frames):
     if not frames:
         raise InputError("calibration: expected at least one frame, found none")
     graph = read_graph(openvino.Core(), model)
-    config = model.config
 
-    def network_input(frame):
-        size = network_size(*frame.shape[:2], config.shortest_edge, config.longest_edge)
-        images = batch_frames([resize_frame(frame, size)], config.pixel_mean)
-        return images.permute(0, 2, 3, 1).contiguous().numpy()
+    def frames_of(frame):
+        return network_input([frame], model.config, model.size_divisor)[0].permute(0, 2, 3, 1).contiguous().numpy()
 
+    # Operations are named after the modules of the network.
+    in_float = [rf".*network\.{name}[./].*" for name in float_parts(model)]
     with _without_notices():
         quantized = nncf.quantize(
             graph,
-            nncf.Dataset(frames, network_input),
+            nncf.Dataset(frames, frames_of),
             preset=nncf.QuantizationPreset.MIXED,  # the logits and kernels have both signs
             subset_size=len(frames),
             # A network without one of them is quantised all the same.
-            ignored_scope=nncf.IgnoredScope(offset_nodes(graph, "Convolution"), list(_FLOAT_PARTS), validate=False),
+            ignored_scope=nncf.IgnoredScope(offset_nodes(graph, "Convolution"), in_float, validate=False),
         )
     folder = graph_folder(model, QUANTIZED)
     keep_graph(quantized, folder)

@@ -5,12 +5,13 @@ import dataclasses
 import time
 
 from yoso_ros.checkpoint import load_weights, shipped_weights
-from yoso_ros.fusion import merge_mask_classification
+from yoso_ros.fusion import find_fusion
 from yoso_ros.inference.device_path import create_device_path
 from yoso_ros.inference.engines import create_engine
-from yoso_ros.inference.preprocess import batch_frames, check_frame, network_size, resize_frame
+from yoso_ros.inference.frame_outputs import FrameOutputs
+from yoso_ros.inference.host_path import HostPath
+from yoso_ros.inference.preprocess import check_frame
 from yoso_ros.models import create_model, load_config
-from yoso_ros.results import panoptic_result
 
 
 class Segmenter:
@@ -21,16 +22,28 @@ class Segmenter:
         engine: see `yoso_ros.inference.engines`.
 
     Attributes:
-        config: model configuration.
+        config: model configuration with the present thresholds; read-only, its sizes are those of the start.
         label_set: its `LabelSet`.
         backend: short name of engine, device and precision.
         score_threshold, overlap_threshold: 0..1, may be set at any time and take effect on the next frame.
     """
 
     def __init__(self, config, engine):
-        self.config, self.engine = config, engine
+        self._config, self.engine = config, engine
         self.label_set, self.backend = config.label_set, engine.backend
-        self._device_path = create_device_path(config, engine)
+        self._fusion = find_fusion(config.architecture)
+        self._path = create_device_path(config, engine) or HostPath(config, engine)
+
+    @property
+    def config(self):
+        """Model configuration with the present thresholds."""
+        return self._config
+
+    def at_size(self, shortest_edge, longest_edge):
+        """A Segmenter of the same engine and thresholds for another input size, in pixels."""
+        return Segmenter(
+            dataclasses.replace(self.config, shortest_edge=shortest_edge, longest_edge=longest_edge), self.engine
+        )
 
     @property
     def score_threshold(self):
@@ -54,7 +67,7 @@ class Segmenter:
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name}: expected 0 to 1, found {value}")
         # One assignment of a new object: a frame in work on another thread keeps the old one.
-        self.config = dataclasses.replace(self.config, **{name: float(value)})
+        self._config = dataclasses.replace(self._config, **{name: float(value)})
 
     def __call__(self, frame):
         """Segment one frame: uint8 (H, W, 3) RGB, any H, W >= 1 -> `PanopticResult` at that size.
@@ -78,31 +91,40 @@ class Segmenter:
         """
         if not frames:
             return []
-        config = self.config
-        clock = [time.perf_counter()]
         for frame in frames:
             check_frame(frame)
-        if self._device_path is not None:
-            return self._device_path(frames, config)
-        sizes = [network_size(*frame.shape[:2], config.shortest_edge, config.longest_edge) for frame in frames]
-        images = batch_frames([resize_frame(f, s) for f, s in zip(frames, sizes, strict=True)], config.pixel_mean)
-        clock.append(time.perf_counter())
-        class_logits, mask_logits = self.engine(images)
+        done = self._path(frames, self.config)
+        share = {stage: ms / len(frames) for stage, ms in done.spent_ms.items()}
+        return [dataclasses.replace(result, timings_ms=dict(share)) for result in done.results]
+
+    def outputs(self, frame, tasks):
+        """Derive the outputs of several tasks from one forward pass, for their evaluation.
+
+        Args:
+            frame: uint8 (H, W, 3) RGB.
+            tasks: of `yoso_ros.inference.frame_outputs.TASKS`.
+
+        Returns:
+            `FrameOutputs`.
+        """
+        check_frame(frame)
+        config, instances, semantic = self.config, None, None
+        done = self._path([frame], config, merge="panoptic" in tasks)
+        started = time.perf_counter()
+        ((raw, input_size),) = done.outputs
+        if "instance" in tasks:
+            instances = self._fusion.instances(raw, input_size, frame.shape[:2], config)
+        if "semantic" in tasks:
+            semantic = self._fusion.semantic(raw, input_size, frame.shape[:2], config).cpu().numpy()
         self.engine.synchronize()
-        clock.append(time.perf_counter())
-        results = [
-            panoptic_result(merge_mask_classification(c, m, size, frame.shape[:2], config), config.label_set, {})
-            for c, m, size, frame in zip(class_logits, mask_logits, sizes, frames, strict=True)
-        ]
-        clock.append(time.perf_counter())
-        stages = ("preprocess", "inference", "postprocess")
-        spent = [1e3 * (end - start) / len(frames) for start, end in zip(clock, clock[1:], strict=False)]
-        timings = dict(zip(stages, spent, strict=True))
-        return [dataclasses.replace(result, timings_ms=dict(timings)) for result in results]
+        timings = dict(done.spent_ms)
+        timings["postprocess"] += 1e3 * (time.perf_counter() - started)
+        panoptic = done.results and dataclasses.replace(done.results[0], timings_ms=timings)
+        return FrameOutputs(panoptic, instances, semantic, timings)
 
 
 def load_network(model, weights=None):
-    """Build the network of a model configuration with its weights, in the form that is run.
+    """Build the network of a model configuration with its weights.
 
     Args:
         model: name in config/models, or the path of a YAML file.
@@ -115,9 +137,6 @@ def load_network(model, weights=None):
         InputError: an argument or a file does not fit.
     """
     config = load_config(model)
-    if getattr(config, "aggregation", None) == "ifa":
-        # Trained interpolation-first, run convolution-first: equal outputs, less work (paper section 3.2).
-        config = dataclasses.replace(config, aggregation="cfa")
     network = create_model(config)
     load_weights(network, weights or shipped_weights(config))
     return network.eval()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX graphs to TensorRT engines, for TensorRT 10.1 and later and 11.
 
-Only what both versions have is used (facts/backends.md, section 4): the network is strongly typed, so precisions stand
+Only what both versions have is used: the network is strongly typed, so precisions stand
 in the graph and no builder flag chooses them.
 """
 

@@ -40,7 +40,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions with the stride in the 3x3 (ResNet-50; facts/yoso.md, Backbone)."""
+    """1x1, 3x3, 1x1 convolutions with the stride in the 3x3 (ResNet-50)."""
 
     expansion = 4
 
@@ -86,6 +86,10 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stages(self):
+        """Modules of the stem and of the four stages: list of five lists."""
+        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
 
     def forward(self, x):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -144,6 +148,12 @@ class MobileNetV2(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def stages(self):
+        """Modules of the stem (to stride 2) and of the four stages: list of five lists."""
+        ends = (2, *(tap + 1 for tap in _MOBILENET_V2_TAPS[:-1]), len(self.features))
+        begins = (0, *ends)
+        return [list(self.features[begin:end]) for begin, end in zip(begins, ends, strict=False)]
 
     def forward(self, x):
         outputs = []

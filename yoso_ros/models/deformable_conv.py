@@ -3,7 +3,7 @@
 
 Legend: `B` batch, `C` input channels, `O` output channels, `K` = 9 taps (row-major over the 3x3 kernel), `H W` map.
 Offsets are (y, x) interleaved per tap in pixels; a sample outside (-1, H) x (-1, W) is zero and border taps are
-partially zero (facts/yoso.md, Neck).
+partially zero, as in the CUDA kernel of DCNv2 that the YOSO authors use.
 """
 
 import torch
@@ -17,7 +17,7 @@ TAPS = KERNEL_SIZE * KERNEL_SIZE
 def _sample_positions(offset):
     """Absolute sampling positions in pixels: offset (B, 2K, H, W) -> y, x, each (B, K, H, W).
 
-    Never in half precision: above 128 pixels float16 resolves only 0.125 pixels (facts/backends.md).
+    Never in half precision: above 128 pixels float16 resolves only 0.125 pixels.
     """
     offset = offset.float() if offset.dtype in (torch.float16, torch.bfloat16) else offset
     height, width = offset.shape[-2:]
@@ -80,15 +80,17 @@ def modulated_deform_conv2d(x, offset, mask, weight, form="auto"):
         offset: (B, 2K, H, W) pixels, channels 2t = y and 2t+1 = x of tap t.
         mask: (B, K, H, W) modulation, 0..1.
         weight: (O, C, 3, 3).
-        form: "grid_sample", "embedding_bag", or "auto": embedding_bag for inference on a CPU, else grid_sample.
+        form: "grid_sample", "embedding_bag", or "auto": embedding_bag for inference on a CPU and for half-precision
+            maps (it keeps the sampling positions in float32), else grid_sample.
 
     Returns:
         (B, O, H, W).
     """
     if form == "auto":
         tracing = torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
-        fast = x.device.type == "cpu" and not torch.is_grad_enabled() and not tracing
-        form = "embedding_bag" if fast else "grid_sample"
+        inference = not torch.is_grad_enabled() and not tracing
+        half = x.dtype in (torch.float16, torch.bfloat16)
+        form = "embedding_bag" if inference and (half or x.device.type == "cpu") else "grid_sample"
     return FORMS[form](x, offset, mask, weight)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recipe's augmentation as one callable: sample in, fixed-size image with labels and masks out."""
+"""A recipe's augmentation as one callable: sample in, image with labels and masks out."""
 
 from yoso_ros.data.samples import training_targets
 from yoso_ros.data.transforms import (
@@ -33,10 +33,10 @@ class Augmentation:
             )
             self.transforms = [jitter]
         else:
-            self.transforms = [
-                RandomShortestEdge(edges=config.shortest_edges, longest=config.longest_edge),
-                RandomCrop(height=height, width=width, max_category_ratio=config.max_category_ratio),
-            ]
+            self.transforms = [RandomShortestEdge(edges=config.shortest_edges, longest=config.longest_edge)]
+            if height:
+                crop = RandomCrop(height=height, width=width, max_category_ratio=config.max_category_ratio)
+                self.transforms.append(crop)
         if config.flip:
             self.transforms.append(RandomFlip(probability=FLIP_PROBABILITY))
         if config.color:
@@ -44,5 +44,7 @@ class Augmentation:
 
     def __call__(self, sample, generator):
         """`PanopticSample`, numpy Generator -> image uint8 (h, w, 3), labels int64 (n,), masks bool (n, h, w)."""
-        sample = pad_sample(apply_transforms(self.transforms, sample, generator), *self.size)
+        sample = apply_transforms(self.transforms, sample, generator)
+        if self.size[0]:
+            sample = pad_sample(sample, *self.size)
         return sample.image, *training_targets(sample.ids, sample.segments, self.label_set)

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from yoso_ros.training.criterion import Target
-
-STRIDE = 32  # of the coarsest features: sides of images are multiples of it
+from yoso_ros.training.targets import Target
 
 
 class TrainingSet(torch.utils.data.Dataset):
@@ -57,7 +55,7 @@ class ShareOfBatches:
 
 
 def load_batches(samples, sampler, *, workers, device):
-    """A DataLoader of (images uint8 (B, 3, H, W), list of B `Target`)."""
+    """A DataLoader of (list of B images uint8 (3, h, w), list of B `Target`)."""
     return torch.utils.data.DataLoader(
         samples,
         batch_sampler=sampler,
@@ -69,29 +67,29 @@ def load_batches(samples, sampler, *, workers, device):
 
 
 def collate(samples):
-    """Samples of one size to (images uint8 (B, 3, H, W), list of `Target`)."""
-    images = torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image, _, _ in samples])
+    """Samples of any sizes to (list of images uint8 (3, h, w), list of `Target`)."""
+    images = [torch.from_numpy(image).permute(2, 0, 1) for image, _, _ in samples]
     return images, [Target(torch.from_numpy(labels), torch.from_numpy(masks)) for _, labels, masks in samples]
 
 
-def pad_batch(images, targets, pixel_mean):
-    """Pad right and below to multiples of the stride, as at inference: images with the mean, masks with zero.
+def pad_batch(images, targets, pixel_mean, divisor):
+    """Pad right and below to the largest image and to multiples of a divisor, as at inference.
 
     Args:
-        images: float (B, 3, H, W), RGB 0..255.
-        targets: B `Target` with masks (n, H, W).
-        pixel_mean: float (1, 3, 1, 1).
+        images: list of B uint8 or float (3, h, w), RGB 0..255.
+        targets: B `Target` with masks (n, h, w).
+        pixel_mean: float (1, 3, 1, 1), on the device of the images; what images are padded with. Masks are with zero.
+        divisor: the network's `size_divisor`.
 
     Returns:
-        (images, targets) of the padded size.
+        (float (B, 3, H, W) channels-last in memory, targets of the padded size).
     """
-    height, width = images.shape[-2:]
-    below, right = -height % STRIDE, -width % STRIDE
-    if not below and not right:
-        return images, targets
-    padded = pixel_mean.repeat(len(images), 1, height + below, width + right)
-    padded[..., :height, :width] = images
-    return padded, [Target(t.labels, F.pad(t.masks, (0, right, 0, below))) for t in targets]
+    height, width = (-(-max(image.shape[axis] for image in images) // divisor) * divisor for axis in (1, 2))
+    batch = pixel_mean.repeat(len(images), 1, height, width).contiguous(memory_format=torch.channels_last)
+    for padded, image in zip(batch, images, strict=True):
+        padded[:, : image.shape[1], : image.shape[2]] = image
+    missing = [(0, width - image.shape[2], 0, height - image.shape[1]) for image in images]
+    return batch, [Target(t.labels, F.pad(t.masks, pad)) for t, pad in zip(targets, missing, strict=True)]
 
 
 def _one_thread(_worker):

@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training recipes: a YAML file in config/training has the fields of `TrainingConfig` as its keys."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from yoso_ros.configuration import dataclass_from_mapping, read_yaml
 from yoso_ros.errors import InputError
+from yoso_ros.models import load_config
 from yoso_ros.resources import share_path
-from yoso_ros.training.criterion import CriterionConfig
+from yoso_ros.training.criteria import find_criterion
+
+FROZEN_AT_MOST = 5  # the stem and the four stages of a backbone
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """Resize, crop to a fixed size, flip, SSD colour distortion (facts/yoso.md, Training recipe).
+    """Resize, crop, flip, SSD colour distortion.
 
     `resize: jitter` is large-scale jitter by `scale_min` to `scale_max`. `resize: shortest_edge` makes the shortest
     edge one of `shortest_edges` (the longest at most `longest_edge`), and draws a crop again in which one category has
-    more than `max_category_ratio` of the labelled pixels. Either way what is missing of the crop is padded.
+    more than `max_category_ratio` of the labelled pixels. Either way what is missing of the crop is padded. Without a
+    crop size (0, for shortest_edge only) whole pictures are taken, and a batch is padded to its largest.
     """
 
-    crop_height: int
-    crop_width: int
+    crop_height: int = 0
+    crop_width: int = 0
     resize: Literal["jitter", "shortest_edge"] = "jitter"
     scale_min: float = 0.1
     scale_max: float = 2.0
@@ -34,6 +38,12 @@ class AugmentationConfig:
     def __post_init__(self):
         if self.resize == "shortest_edge" and not (self.shortest_edges and self.longest_edge > 0):
             raise InputError("augmentation: resize shortest_edge needs shortest_edges and longest_edge")
+        whole = self.resize == "shortest_edge" and self.crop_height == self.crop_width == 0
+        if not whole and not (self.crop_height > 0 and self.crop_width > 0):
+            raise InputError(
+                "augmentation: expected crop_height and crop_width of at least 1 (or none of both with resize "
+                f"shortest_edge, for whole pictures), found {self.crop_height} and {self.crop_width}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +51,22 @@ class TrainingConfig:
     """One training run; the defaults are the authors' (COCO).
 
     `batch_size` counts the images of one optimiser step over all processes and all `accumulation` passes;
-    `learning_rate` is for that batch. `steps` belong to the step schedule, `poly_power` to the poly schedule. The
-    warm-up is linear from `warmup_factor`. `clip_norm` is for the gradient of the full model.
+    `learning_rate` is for that batch. `momentum` belongs to sgd. Of the backbone the first `frozen_stages` are not
+    trained: 1 is the stem, 2 also the stage of stride 4, and so on. `steps` belong to the step schedule, `poly_power`
+    to the poly schedule. The warm-up is linear from `warmup_factor`. `clip_norm` is for the gradient of the full model.
+    `criterion` has the fields of the configuration of the model's criterion.
     """
 
     model: str
     augmentation: AugmentationConfig
-    criterion: CriterionConfig = field(default_factory=CriterionConfig)
+    criterion: Any
     iterations: int
     batch_size: int = 16
     accumulation: int = 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = 0.9
+    frozen_stages: int = 0
     learning_rate: float = 1e-4
     backbone_multiplier: float = 0.1
     weight_decay: float = 0.05
@@ -70,6 +85,8 @@ class TrainingConfig:
         for name in ("iterations", "batch_size", "accumulation", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if not 0 <= self.frozen_stages <= FROZEN_AT_MOST:
+            raise InputError(f"frozen_stages: expected 0 to {FROZEN_AT_MOST}, found {self.frozen_stages}")
 
 
 def recipe_names():
@@ -89,4 +106,11 @@ def load_recipe(name):
         if not path.is_file():
             known = ", ".join(recipe_names())
             raise InputError(f"unknown recipe {str(name)!r}; known: {known}, or give the path of a YAML file")
-    return dataclass_from_mapping(TrainingConfig, read_yaml(path), str(path))
+    mapping = read_yaml(path)
+    architecture = load_config(mapping["model"]).architecture if "model" in mapping else None
+    if architecture is not None:
+        criterion = dataclass_from_mapping(
+            find_criterion(architecture)[0], mapping.get("criterion") or {}, f"{path}: criterion"
+        )
+        mapping = {**mapping, "criterion": criterion}
+    return dataclass_from_mapping(TrainingConfig, mapping, str(path))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameter groups, learning-rate schedules and weight averaging (facts/yoso.md, Training recipe)."""
+"""Parameter groups, frozen stages, learning-rate schedules and weight averaging."""
 
 import copy
 
@@ -10,7 +10,7 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 def create_optimizer(model, config):
-    """AdamW with the paper's groups: no weight decay in norm layers (biases elsewhere do decay), backbone slower.
+    """AdamW or SGD: no weight decay in norm layers (biases elsewhere do decay), backbone slower.
 
     Args:
         model: has a `backbone`.
@@ -24,7 +24,17 @@ def create_optimizer(model, config):
         rate = config.learning_rate * (config.backbone_multiplier if name.startswith("backbone.") else 1.0)
         decay = 0.0 if id(parameter) in norms else config.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW([{"params": p, "lr": rate, "weight_decay": d} for (rate, d), p in groups.items()])
+    groups = [{"params": p, "lr": rate, "weight_decay": d} for (rate, d), p in groups.items()]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum)
+    return torch.optim.AdamW(groups)
+
+
+def freeze_stages(backbone, count):
+    """Take the first `count` stages of a backbone (the stem is the first) out of training."""
+    for stage in backbone.stages()[:count]:
+        for module in stage:
+            module.requires_grad_(False)
 
 
 def learning_rate_factor(iteration, config):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from yoso_ros.errors import InputError
 from yoso_ros.training.batches import ShareOfBatches, TrainingSet, load_batches, pad_batch
-from yoso_ros.training.criterion import Normalizer, SetCriterion, Target
+from yoso_ros.training.criteria import find_criterion
 from yoso_ros.training.distributed import (
     is_distributed,
     mean_over_processes,
@@ -22,7 +22,8 @@ from yoso_ros.training.distributed import (
     synchronize_batch_norms,
     world_size,
 )
-from yoso_ros.training.optim import WeightAverage, create_optimizer, learning_rate_factor
+from yoso_ros.training.optim import WeightAverage, create_optimizer, freeze_stages, learning_rate_factor
+from yoso_ros.training.targets import Target
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,7 +35,7 @@ class Trainer:
     those of the joint batch. Each takes its share of a validation; process 0 writes files.
 
     Args:
-        model: network whose training outputs have `stages`.
+        model: a `PanopticNetwork`.
         config: a `TrainingConfig`.
         dataset: see `TrainingSet`.
         augment: see `TrainingSet`.
@@ -65,13 +66,14 @@ class Trainer:
             raise InputError("precision fp16 needs a CUDA device; on a CPU use fp32 or bf16")
         self.model = model.to(self.device, memory_format=torch.channels_last)
         synchronize_batch_norms(self.model, self.device)
+        freeze_stages(self.model.backbone, config.frozen_stages)
         self.average = WeightAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
         self.network = self.model
         if is_distributed():
             self.network = DistributedDataParallel(self.model)
         self.dataset, self.augment, self.workers = dataset, augment, workers
         self.validate, self.on_best, self.on_step, self.save_every = validate, on_best, on_step, save_every
-        self.criterion = SetCriterion(model.config.num_classes, config.criterion)
+        self.criterion = find_criterion(model.config.architecture)[1](model.config, config.criterion)
         self.optimizer = create_optimizer(self.model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.iteration, self.best_pq, self.history = 0, float("-inf"), []
@@ -121,7 +123,7 @@ class Trainer:
         """One optimiser step.
 
         Args:
-            batches: `accumulation` pairs of images (B, 3, H, W) 0..255 and B `Target`.
+            batches: `accumulation` pairs of B images (3, h, w) 0..255 and B `Target`.
 
         Returns:
             dict of the losses of the joint batch as floats, with their sum under "total".
@@ -138,6 +140,7 @@ class Trainer:
         torch.manual_seed(int(np.random.SeedSequence((config.seed, self.iteration, rank())).generate_state(1)[0]))
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
+        batches = [self._on_device(*batch) for batch in batches]
         normalizer, values = self._joint_normalizer(batches), 0
         for index, (images, targets) in enumerate(batches):
             last = index == len(batches) - 1
@@ -157,21 +160,20 @@ class Trainer:
         self.iteration += 1
         return losses
 
+    def _on_device(self, images, targets):
+        images = [image.to(self.device, non_blocking=True) for image in images]
+        targets = [Target(*(part.to(self.device, non_blocking=True) for part in target)) for target in targets]
+        return pad_batch(images, targets, self.model.pixel_mean, self.model.size_divisor)
+
     def _losses(self, images, targets, normalizer):
-        images = images.to(self.device, non_blocking=True).float()
-        targets = [Target(t.labels.to(self.device), t.masks.to(self.device)) for t in targets]
-        images, targets = pad_batch(images, targets, self.model.pixel_mean)
-        images = images.contiguous(memory_format=torch.channels_last)
         mixed = self.config.precision != "fp32"
         with torch.autocast(self.device.type, _AUTOCAST[self.config.precision]) if mixed else contextlib.nullcontext():
-            stages = self.network(images).stages
-        return self.criterion(stages, targets, normalizer)
+            outputs = self.network(images)
+        return self.criterion(outputs, targets, normalizer)
 
     def _joint_normalizer(self, batches):
-        proposals, config = self.model.config.num_proposals, self.config.criterion
-        own = [Normalizer.of(targets, proposals, config) for _, targets in batches]
-        sums = torch.tensor(own, dtype=torch.float32, device=self.device).sum(0)
-        return Normalizer(*mean_over_processes(sums).tolist())
+        own = [self.criterion.normalizer(targets, tuple(images.shape[2:])) for images, targets in batches]
+        return mean_over_processes(torch.stack(own).sum(0).to(self.device))
 
     def _check_finite(self, losses):
         bad = ", ".join(f"{name}={value:g}" for name, value in losses.items() if not np.isfinite(value))

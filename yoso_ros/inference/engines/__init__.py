@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines run a network: `engine(images float32 (B, 3, H, W)) -> (class_logits, mask_logits)`, torch tensors.
+"""Engines run a network: `engine(images float32 (B, 3, H, W)) -> Outputs` of the network, torch tensors.
 
-Every engine has `device` (where its outputs are), `backend` (a short name such as "torch-cpu-fp32") and
-`synchronize()`. The outputs are the caller's: the next call does not change them. One thread at a time.
+Every engine has `device` (where its outputs are), `backend` (a short name such as "torch-cpu-fp32"), `size_divisor`
+(that of the network) and `synchronize()`. The outputs are the caller's: the next call does not change them. One thread
+at a time.
 """
 
 import importlib
@@ -32,7 +33,7 @@ def create_engine(name, model, device, precision, engine_path=None, force_rebuil
 
     Args:
         name: "auto" or a key of `ENGINES`.
-        model: a `Yoso` in evaluation mode; it stays as it is.
+        model: a `PanopticNetwork` in evaluation mode; it stays as it is.
         device: "auto", "cpu", "cuda", "cuda:N".
         precision: one of `PRECISIONS`.
         engine_path: of the tensorrt engine: file in which the built engine is kept, None for the cache folder.

@@ -14,15 +14,17 @@ class OnnxRuntimeEngine:
     """Runs an exported network with onnxruntime.
 
     Args:
-        graph: bytes of an ONNX graph as `engine_graph` makes it.
+        model: a `PanopticNetwork`; it stays as it is.
         threads: number of threads.
     """
 
     device = torch.device("cpu")
     backend = "onnxruntime-cpu-fp32"
 
-    def __init__(self, graph, threads):
+    def __init__(self, model, threads):
         import onnxruntime
+
+        self._outputs, self.size_divisor = model.Outputs, model.size_divisor
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _LOG_ERRORS
@@ -30,14 +32,15 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         # Idle threads that spin take the core from whoever has work (docs/engines.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(engine_graph(model), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images):
-        """images float32 (B, 3, H, W) -> class_logits, mask_logits float32 on the CPU."""
+        """images float32 (B, 3, H, W) -> `Outputs` of the network, float32 on the CPU."""
         # No copy for images that are channels-last in memory, as `batch_frames` makes them.
         frames = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return tuple(torch.from_numpy(output) for output in self._session.run(None, {self._input: frames}))
+        outputs = self._session.run(list(self._outputs._fields), {self._input: frames})
+        return self._outputs(*map(torch.from_numpy, outputs))
 
     def synchronize(self):
         """Nothing to wait for: a call returns when it is done."""
@@ -55,4 +58,4 @@ def create_engine(model, device, precision):
     require_cpu("onnxruntime", device)
     if precision not in ("auto", "fp32"):
         raise InputError(f"precision {precision} is not one of the onnxruntime engine; it runs fp32")
-    return OnnxRuntimeEngine(engine_graph(model), torch.get_num_threads())
+    return OnnxRuntimeEngine(model, torch.get_num_threads())

@@ -7,7 +7,7 @@ from yoso_ros.errors import InputError
 from yoso_ros.inference.engines.devices import require_cpu
 from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, read_graph, read_quantized_graph
 
-# Always said: OpenVINO's own choice is bfloat16 on a CPU that has it (facts/backends.md). int8 is in the graph itself;
+# Always said: OpenVINO's own choice is bfloat16 on a CPU that has it. int8 is in the graph itself;
 # what was left in float there is bfloat16 on such a CPU, which costs no PQ that can be seen (docs/engines.md). In every
 # precision the offsets of the deformable convolutions are made and used in float32 (`keep_graph`).
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -17,7 +17,7 @@ class OpenVinoEngine:
     """Runs a network with OpenVINO; one compiled network serves frames of any size.
 
     Args:
-        model: a `Yoso`; it stays as it is.
+        model: a `PanopticNetwork`; it stays as it is.
         precision: "fp32", "bf16", or "int8" for the graph that `yoso-ros quantize` made of it.
         threads: number of threads.
 
@@ -31,6 +31,7 @@ class OpenVinoEngine:
         import openvino
 
         self.backend = f"openvino-cpu-{precision}"
+        self._outputs, self.size_divisor = model.Outputs, model.size_divisor
         core = openvino.Core()
         hint = _PRECISION_HINTS[precision]
         if precision == "int8" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -50,11 +51,11 @@ class OpenVinoEngine:
         self._request = core.compile_model(graph, "CPU", options).create_infer_request()
 
     def __call__(self, images):
-        """images float32 (B, 3, H, W) -> class_logits, mask_logits float32 on the CPU."""
+        """images float32 (B, 3, H, W) -> `Outputs` of the network, float32 on the CPU."""
         # No copy for images that are channels-last in memory, as `batch_frames` makes them.
         frames = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         outputs = self._request.infer([frames], share_inputs=True)
-        return tuple(torch.from_numpy(outputs[index]) for index in range(2))
+        return self._outputs(*(torch.from_numpy(outputs[index]) for index in range(len(self._outputs._fields))))
 
     def synchronize(self):
         """Nothing to wait for: a call returns when it is done."""

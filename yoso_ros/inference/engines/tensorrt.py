@@ -18,7 +18,7 @@ from yoso_ros.inference.cuda_graphs import GraphedNetwork
 from yoso_ros.inference.engine_cache import cache_folder, engine_graph
 from yoso_ros.inference.engine_files import engine_file_name, read_engine, write_engine
 from yoso_ros.inference.engines.devices import find_device
-from yoso_ros.inference.export import INPUT_NAME, OUTPUT_NAMES
+from yoso_ros.inference.export import INPUT_NAME
 from yoso_ros.inference.onnx_precision import reduce_precision
 from yoso_ros.inference.tensorrt_build import build_engine, builder_options, create_logger
 
@@ -31,7 +31,7 @@ class TensorRtEngine:
 
     Args:
         trt: the module `tensorrt`.
-        model: a `Yoso`; it stays as it is.
+        model: a `PanopticNetwork`; it stays as it is.
         device: torch device.
         precision: "fp32", "fp16" or "bf16" (the latter two with float32 islands, see `onnx_precision`).
         engine_path: file of the engine for the first shape that comes; None for one in the cache folder.
@@ -42,6 +42,7 @@ class TensorRtEngine:
     def __init__(self, trt, model, device, precision, engine_path=None, force_rebuild=False, fallback=None):
         self.device, self.backend = device, f"tensorrt-{device.type}-{precision}"
         self._trt, self._model, self._precision = trt, model, precision
+        self._outputs, self.size_divisor = model.Outputs, model.size_divisor
         self._engine_path, self._force_rebuild = engine_path, force_rebuild
         self._create_fallback, self._fallback = fallback, None
         self._logger = create_logger(trt)
@@ -52,18 +53,18 @@ class TensorRtEngine:
         self._graphed = GraphedNetwork(self.forward, device)
 
     def forward(self, images):
-        """images float32 (B, 3, H, W) on the device -> class_logits, mask_logits, without waiting; see `DevicePath`."""
+        """images float32 (B, 3, H, W) on the device -> `Outputs` of the network, without waiting; see `DevicePath`."""
         if self._fallback is None:
             shape = (images.shape[0], *images.shape[2:])
             if shape not in self._runners:
                 self._add_runner(shape)
         if self._fallback is not None:
             return self._fallback.forward(images)
-        return self._runners[shape](images)
+        return self._outputs(*self._runners[shape](images))
 
     def __call__(self, images):
-        """images float32 (B, 3, H, W) on any device -> class_logits, mask_logits float32 on the engine's device."""
-        return self._graphed(images)
+        """images float32 (B, 3, H, W) on any device -> `Outputs` of the network, float32 on the engine's device."""
+        return self._outputs(*self._graphed(images))
 
     def synchronize(self):
         """Wait until the device has finished, so that a clock read afterwards means something."""
@@ -123,28 +124,29 @@ class TensorRtEngine:
             return graph
         import onnx
 
-        return reduce_precision(onnx.load_from_string(graph), self._precision).SerializeToString(deterministic=True)
+        proto = reduce_precision(onnx.load_from_string(graph), self._precision, self._model.feature_modules)
+        return proto.SerializeToString(deterministic=True)
 
     def _runner(self, plan, shape):
         engine = self._runtime.deserialize_cuda_engine(plan)
-        return None if engine is None else _Runner(self._trt, engine, shape, self.device)
+        return None if engine is None else _Runner(self._trt, engine, shape, self._outputs._fields, self.device)
 
 
 class _Runner:
-    """One engine, ready to run on frames of its shape."""
+    """One engine, ready to run on frames of its shape; `output_names` as the network orders them."""
 
-    def __init__(self, trt, engine, shape, device):
+    def __init__(self, trt, engine, shape, output_names, device):
         self._engine, self._device = engine, device
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        if set(names) != {INPUT_NAME, *OUTPUT_NAMES}:
-            raise InputError(f"expected an engine with {INPUT_NAME} and {', '.join(OUTPUT_NAMES)}, found {names}")
+        if set(names) != {INPUT_NAME, *output_names}:
+            raise InputError(f"expected an engine with {INPUT_NAME} and {', '.join(output_names)}, found {names}")
         for name in names:
             if engine.get_tensor_dtype(name) != trt.DataType.FLOAT:
                 raise InputError(f"expected an engine with {name} in float32, found {engine.get_tensor_dtype(name)}")
         found = tuple(engine.get_tensor_shape(INPUT_NAME))
         if found != (*shape, 3):
             raise InputError(f"expected an engine for frames {(*shape, 3)}, found one for {found}")
-        self._shapes = {name: tuple(engine.get_tensor_shape(name)) for name in OUTPUT_NAMES}
+        self._shapes = {name: tuple(engine.get_tensor_shape(name)) for name in output_names}
         self._context = engine.create_execution_context()
         if self._context is None:
             raise InputError(

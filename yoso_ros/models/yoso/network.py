@@ -10,26 +10,24 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from yoso_ros.label_sets import LabelSet
 from yoso_ros.models.backbone import create_backbone
-from yoso_ros.models.yoso.aggregator import FeaturePyramidAggregator
+from yoso_ros.models.config import ModelConfig
+from yoso_ros.models.network import PanopticNetwork
+from yoso_ros.models.yoso.aggregator import FeaturePyramidAggregator, convert_aggregation
 from yoso_ros.models.yoso.decoder import SeparableDynamicDecoder
+from yoso_ros.models.yoso.projected_decoder import ProjectedDecoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class YosoConfig:
-    """Everything that shapes a YOSO model and its inference; a YAML file in config/models has these keys.
+class YosoConfig(ModelConfig):
+    """Everything that shapes a YOSO model; a YAML file in config/models has these keys.
 
-    The defaults are the authors' for ResNet-50 (facts/yoso.md); `*_threshold`, sizes and `temperature` differ by data
-    set. The paper's knobs: `num_attention_blocks` N (Table 7), `kernel_size` t (Table 8), `num_stages` T (Table 9),
-    `num_proposals` n (Table 10), `aggregation` (Table 5), `attention` (Table 6).
+    The defaults are those of the authors' configuration for ResNet-50 and COCO; `temperature`, thresholds and sizes
+    differ by data set. The paper's knobs: `num_attention_blocks` N (Table 7), `kernel_size` t (Table 8), `num_stages` T
+    (Table 9), `num_proposals` n (Table 10), `aggregation` (Table 5), `attention` (Table 6).
     """
 
-    name: str
     architecture: Literal["yoso"] = "yoso"
-    label_set: LabelSet
-    backbone: Literal["resnet18", "resnet34", "resnet50", "mobilenet_v2"] = "resnet50"
-    backbone_norm: Literal["frozen_batch_norm", "batch_norm"] = "frozen_batch_norm"
     pyramid_channels: tuple[int, ...] = (128, 256, 512, 1024)
     aggregator_channels: int = 128
     aggregation: Literal["cfa", "ifa"] = "cfa"
@@ -43,37 +41,28 @@ class YosoConfig:
     num_class_layers: int = 1
     num_mask_layers: int = 1
     temperature: float = 0.05
-    score_threshold: float = 0.7
-    overlap_threshold: float = 0.8
-    shortest_edge: int = 800
-    longest_edge: int = 1333
-    pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)
-    pixel_std: tuple[float, ...] = (58.395, 57.12, 57.375)
-
-    @property
-    def num_classes(self):
-        """Classes without "no object"."""
-        return len(self.label_set)
 
 
 class YosoOutputs(NamedTuple):
-    """Raw outputs. In training `stages` holds (class_logits or None, mask_logits) of stage 0 to T, else it is None."""
+    """Raw outputs of YOSO and of every other mask classification network."""
 
     class_logits: torch.Tensor  # (B, N, C+1), divided by the temperature; the last class is "no object"
     mask_logits: torch.Tensor  # (B, N, H/4, W/4)
-    stages: list | None = None
 
 
-class Yoso(nn.Module):
+class Yoso(PanopticNetwork):
     """You Only Segment Once (CVPR 2023).
+
+    In training mode it returns [(class_logits or None, mask_logits)] of stage 0 to T.
 
     Args:
         config: a `YosoConfig`.
     """
 
-    def __init__(self, config):
-        super().__init__()
-        self.config = config
+    Outputs = YosoOutputs
+
+    def __init__(self, config: YosoConfig):
+        super().__init__(config)
         self.backbone = create_backbone(config.backbone, config.backbone_norm)
         self.neck = FeaturePyramidAggregator(
             backbone_channels=self.backbone.channels,
@@ -83,23 +72,25 @@ class Yoso(nn.Module):
             form=config.aggregation,
         )
         self.decoder = SeparableDynamicDecoder(config)
-        # In the model, so that an exported graph cannot forget them; not in the state dict, as in the checkpoints.
-        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, images):
-        """Segment a batch.
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images (B, 3, H, W) -> map with coordinates (B, D, H/4, W/4)."""
+        return self.neck(self.backbone(images))
 
-        Args:
-            images: float (B, 3, H, W), RGB 0..255, H and W multiples of 32; padding right and bottom must hold
-                `pixel_mean`, which is zero after normalisation (what the authors pad with).
-
-        Returns:
-            `YosoOutputs`.
-        """
-        height, width = images.shape[-2:]
-        if height % 32 or width % 32:
-            raise ValueError(f"expected images (B, 3, H, W) with H and W multiples of 32, found {tuple(images.shape)}")
-        features = self.neck(self.backbone((images - self.pixel_mean) / self.pixel_std))
+    def forward_head(self, features: torch.Tensor):
+        """(B, D, H/4, W/4) -> `YosoOutputs`, in training mode the outputs of all stages."""
         stages = self.decoder(features, all_stages=self.training)
-        return YosoOutputs(*stages[-1], stages if self.training else None)
+        return stages if self.training else YosoOutputs(*stages[-1])
+
+    def reparameterize(self) -> "Yoso":
+        """Batch norms folded, aggregation convolution-first (section 3.2), location convolution in the decoder."""
+        network = super().reparameterize()
+        if self.config.aggregation == "ifa":
+            network.neck.aggregation = network.neck.aggregation.to_convolution_first().requires_grad_(False)
+        network.decoder = ProjectedDecoder(network.neck.location_conv, network.decoder).eval().requires_grad_(False)
+        network.neck.location_conv = nn.Identity()
+        return network
+
+    def adapt_state_dict(self, state_dict):
+        """Interpolation-first weights for a convolution-first network, or the other way round; exactly equal."""
+        return convert_aggregation(state_dict, self.config.aggregation)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The authors' released checkpoints: their keys to this package's keys (facts/yoso.md, Checkpoint layout)."""
+"""The authors' released checkpoints: their keys to this package's keys."""
 
 import re
 
 import torch
 
 from yoso_ros.errors import InputError
+from yoso_ros.models.network import check_state_dict
 from yoso_ros.models.yoso.aggregator import convert_aggregation
 
 # In this order; every official key is rewritten by all rules that fit.
@@ -71,6 +72,11 @@ def convert_official_state_dict(state_dict, num_classes):
     return {package_key(k): v for k, v in state_dict.items() if k != CRITERION_KEY}
 
 
+def is_official_state_dict(state_dict):
+    """Whether the keys are those of the authors' files."""
+    return CRITERION_KEY in state_dict
+
+
 def load_official_state_dict(model, state_dict):
     """Load the authors' state dict (key `model` of a released .pth, or the bare dict) into a `Yoso`, strictly.
 
@@ -87,23 +93,3 @@ def load_official_state_dict(model, state_dict):
     )
     check_state_dict(model, converted, {package_key(k): k for k in state_dict})
     model.load_state_dict({k: torch.as_tensor(v) for k, v in converted.items()})
-
-
-def check_state_dict(model, state_dict, origin=None):
-    """Raise `InputError` naming every key of `state_dict` that does not fit `model`.
-
-    Args:
-        model: any module.
-        state_dict: key to tensor.
-        origin: key to the name it had in the file, for the message.
-    """
-    own, origin = model.state_dict(), origin or {}
-    faults = [f"missing {key}" for key in own if key not in state_dict]
-    faults += [f"unexpected {origin.get(key, key)}" for key in state_dict if key not in own]
-    faults += [
-        f"{origin.get(key, key)}: expected shape {tuple(own[key].shape)}, found {tuple(state_dict[key].shape)}"
-        for key in own
-        if key in state_dict and tuple(own[key].shape) != tuple(state_dict[key].shape)
-    ]
-    if faults:
-        raise InputError(f"{len(faults)} keys do not fit the model: {'; '.join(faults)}")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bipartite matching of proposals and targets (facts/yoso.md, Losses)."""
+"""Bipartite matching of proposals and targets, with the costs of the YOSO authors' code."""
 
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 
-from yoso_ros.training.losses import sample_points
+from yoso_ros.training.criteria.mask_losses import sample_points
 
 
 @torch.no_grad()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask losses on sampled points (facts/yoso.md, Losses).
+"""Mask losses on sampled points, as in the YOSO authors' code.
 
 Legend: `M` masks, `P` points, point coordinates (x, y) in 0..1 over the padded frame, `h w` any map size.
 """

@@ -1,28 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loss of mask-classification networks: matching and losses at every stage (facts/yoso.md, Losses).
+"""The training loss of mask classification networks: matching and losses at every stage (YOSO, section 3.4).
 
 Legend: `B` batch, `N` proposals, `C` classes, `M` matched masks of the batch, `n` targets of an image.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from yoso_ros.training.losses import dice_loss, mask_cross_entropy, sample_points, uncertain_points
-from yoso_ros.training.matcher import match
-
-
-class Target(NamedTuple):
-    """Targets of one image: labels int64 (n,), masks (n, H, W) zero-padded to the padded frame."""
-
-    labels: torch.Tensor
-    masks: torch.Tensor
+from yoso_ros.training.criteria.mask_losses import dice_loss, mask_cross_entropy, sample_points, uncertain_points
+from yoso_ros.training.criteria.matcher import match
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriterionConfig:
+class MaskCriterionConfig:
     """Weights of matching cost and loss, and point sampling; the authors' values."""
 
     class_weight: float = 2.0
@@ -34,49 +26,48 @@ class CriterionConfig:
     importance: float = 0.75
 
 
-class Normalizer(NamedTuple):
-    """Denominators of the losses; sums of those of the parts are those of a joint batch.
-
-    With the sums of the whole batch, a batch that is shared out over processes and passes has the losses and gradients
-    of the joint batch. The matching takes min(N, n) proposals of an image, so they are known before it.
-    """
-
-    num_masks: float  # targets; 0 counts as 1
-    class_weight: float  # sum of the weights of the proposals in the class loss
-
-    @classmethod
-    def of(cls, targets, num_proposals, config):
-        """The normalizer of a list of `Target`."""
-        matched = sum(min(num_proposals, len(t.labels)) for t in targets)
-        unmatched = num_proposals * len(targets) - matched
-        return cls(sum(len(t.labels) for t in targets), matched + config.no_object_weight * unmatched)
-
-
 class SetCriterion:
     """Losses `s{stage}_loss_{ce,mask,dice}` of a training forward pass.
 
     Args:
-        num_classes: `C`.
-        config: a `CriterionConfig`.
+        model_config: has `num_classes` and `num_proposals`.
+        config: a `MaskCriterionConfig`.
     """
 
-    def __init__(self, num_classes, config):
+    def __init__(self, model_config, config):
         self.config = config
-        self.num_classes = num_classes
+        self.num_classes, self.num_proposals = model_config.num_classes, model_config.num_proposals
         self.matches = []  # of the last call: [stage][image] = (proposal indices, target indices)
 
-    def __call__(self, stages, targets, normalizer=None):
+    def normalizer(self, targets, image_size=None):
+        """Denominators of the losses: targets (none count as one), and weights of the proposals in the class loss.
+
+        The matching takes min(N, n) proposals of an image, so they are known before it.
+
+        Args:
+            targets: list of `Target`.
+            image_size: (H, W) of the padded images; not needed here.
+
+        Returns:
+            float32 (2,).
+        """
+        matched = sum(min(self.num_proposals, len(t.labels)) for t in targets)
+        unmatched = self.num_proposals * len(targets) - matched
+        weights = matched + self.config.no_object_weight * unmatched
+        return torch.tensor([sum(len(t.labels) for t in targets), weights], dtype=torch.float32)
+
+    def __call__(self, stages, targets, normalizer):
         """Compute the weighted losses.
 
         Args:
             stages: list of (class_logits (B, N, C+1) or None, mask_logits (B, N, h, w)).
             targets: B `Target`.
-            normalizer: `Normalizer` of the batch that this one is a part of; by default its own.
+            normalizer: that of the batch which these targets are a part of.
 
         Returns:
             dict of name to scalar; their plain sum is the training loss.
         """
-        normalizer = normalizer or Normalizer.of(targets, stages[0][1].shape[1], self.config)
+        num_masks, class_weight = normalizer.tolist()
         losses, self.matches = {}, []
         for index, (class_logits, mask_logits) in enumerate(stages):
             matches = [
@@ -94,8 +85,8 @@ class SetCriterion:
             ]
             self.matches.append(matches)
             if class_logits is not None:
-                losses[f"s{index}_loss_ce"] = self._class_loss(class_logits, targets, matches) / normalizer.class_weight
-            mask, dice = self._mask_losses(mask_logits, targets, matches, normalizer.num_masks or 1.0)
+                losses[f"s{index}_loss_ce"] = self._class_loss(class_logits, targets, matches) / class_weight
+            mask, dice = self._mask_losses(mask_logits, targets, matches, num_masks or 1.0)
             losses[f"s{index}_loss_mask"], losses[f"s{index}_loss_dice"] = mask, dice
         return losses
 

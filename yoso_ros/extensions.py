@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks outside the package: a name with a dot or a colon is a module, imported when a YAML file asks for it."""
+
+import importlib
+from typing import Any
+
+from yoso_ros.errors import InputError
+
+
+def find(table: dict[str, Any], name: str, attribute: str) -> Any:
+    """The entry of a table, or the attribute of the module that `name` is the import path of.
+
+    Args:
+        table: of what the package has, by architecture.
+        name: a key of the table, or the import path of a module, such as "my_package.my_network".
+        attribute: what the module has to define: "ARCHITECTURE", "FUSION" or "CRITERION".
+
+    Raises:
+        InputError: neither; lists what is known.
+    """
+    if not isinstance(name, str) or not (name in table or "." in name):
+        raise InputError(f"expected one of {', '.join(table)}, or the import path of a module, found {name!r}")
+    if name in table:
+        return table[name]
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"the module {name} cannot be imported ({error}); is its folder in PYTHONPATH?") from error
+    if not hasattr(module, attribute):
+        raise InputError(f"the module {name} defines no {attribute} (docs/adding_a_network.md)")
+    return getattr(module, attribute)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every model configuration has, whichever network it describes."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from yoso_ros.label_sets import LabelSet
+
+# Metadata of a field that acts before or after the network: changing it needs no new export of the graph.
+NOT_IN_GRAPH = {"in_graph": False}
+
+
+def network_size(height: int, width: int, shortest_edge: int, longest_edge: int) -> tuple[int, int]:
+    """Size after resizing: the shortest edge becomes `shortest_edge` unless the longest would pass `longest_edge`.
+
+    Returns:
+        (height, width), each at least 1.
+    """
+    scale = shortest_edge / min(height, width)
+    if max(height, width) * scale > longest_edge:
+        scale = longest_edge / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The fields that every network has; a YAML file in config/models has them and those of its network as keys.
+
+    `pixel_mean` and `pixel_std` are RGB, 0..255. Fields marked with `NOT_IN_GRAPH` do not change an exported graph.
+    """
+
+    name: str = field(metadata=NOT_IN_GRAPH)
+    architecture: str
+    label_set: LabelSet = field(metadata=NOT_IN_GRAPH)
+    backbone: Literal["resnet18", "resnet34", "resnet50", "mobilenet_v2"] = "resnet50"
+    backbone_norm: Literal["frozen_batch_norm", "batch_norm"] = "frozen_batch_norm"
+    score_threshold: float = field(default=0.7, metadata=NOT_IN_GRAPH)
+    overlap_threshold: float = field(default=0.8, metadata=NOT_IN_GRAPH)
+    shortest_edge: int = field(default=800, metadata=NOT_IN_GRAPH)
+    longest_edge: int = field(default=1333, metadata=NOT_IN_GRAPH)
+    pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, ...] = (58.395, 57.12, 57.375)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the label set."""
+        return len(self.label_set)
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) to which a frame of that size is resized before it is padded."""
+        return network_size(height, width, self.shortest_edge, self.longest_edge)
+
+    def graph_fields(self) -> dict[str, Any]:
+        """The fields that decide on the exported graph (weights aside), by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("in_graph", True)}

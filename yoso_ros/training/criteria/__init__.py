@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training losses, one criterion for each kind of network."""
+
+from typing import Any, Protocol
+
+import torch
+
+from yoso_ros.extensions import find
+from yoso_ros.training.criteria.mask_classification import MaskCriterionConfig, SetCriterion
+from yoso_ros.training.targets import Target
+
+
+class Criterion(Protocol):
+    """What the trainer asks of a criterion; it is built from (model configuration, criterion configuration)."""
+
+    def normalizer(self, targets: list[Target], image_size: tuple[int, int]) -> torch.Tensor:
+        """Denominators of the losses, known before the forward pass: 1-D float tensor.
+
+        The trainer sums it over the passes of a step and takes its mean over the processes, so that a batch which is
+        shared out has the losses and gradients of the joint batch.
+
+        Args:
+            targets: of the images of one pass, on the device.
+            image_size: (H, W) of the padded images.
+        """
+
+    def __call__(self, outputs: Any, targets: list[Target], normalizer: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Weighted losses by name; their plain sum is the training loss.
+
+        Args:
+            outputs: what the network returns in training mode.
+            targets: of the images of one pass, on the device.
+            normalizer: of the whole step, as `normalizer` gives it for a pass.
+        """
+
+
+# architecture -> (configuration of the criterion, criterion)
+CRITERIA = {"yoso": (MaskCriterionConfig, SetCriterion)}
+
+
+def find_criterion(architecture: str) -> tuple[type, type]:
+    """The criterion of a configuration's `architecture`: one of `CRITERIA`, or one outside the package.
+
+    Returns:
+        (class of its configuration, its class).
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    return find(CRITERIA, architecture, "CRITERION")
