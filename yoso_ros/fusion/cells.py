@@ -34,6 +34,8 @@ class Cells:
         self.map_size, self.output_size = tuple(map_size), tuple(output_size)
         axes = zip(map_size, input_size, output_size, strict=True)
         self._rows, self._columns = (_Axis(*axis, stride, device) for axis in axes)
+        down, right = (torch.arange(axis.most, device=device) for axis in (self._rows, self._columns))
+        self._steps = down[:, None] * output_size[1] + right
 
     def around(self, members, rows, columns, count):
         """Cells that have one of the given map pixels as a corner, each once.
@@ -69,7 +71,7 @@ class Cells:
             corner_values: four float32 (A,) or (A, C), in the order of `corners`.
 
         Returns:
-            float32 (A, R, Q) or (A, R, Q, C); where `inside` is false there is no output pixel.
+            float32 (A, R, Q) or (A, R, Q, C); not a number where a cell has fewer than R x Q output pixels.
         """
         right, below = self._columns.weight[columns][:, None], self._rows.weight[rows][:, :, None]
         if corner_values[0].ndim == 2:
@@ -79,34 +81,23 @@ class Cells:
         top, bottom = a * left + b * right, c * left + d * right
         return top * (1 - below) + bottom * below
 
-    def inside(self, rows, columns):
-        """Which of the R x Q places of cells are output pixels: bool (A, R, Q)."""
-        return self._rows.inside[rows][:, :, None] & self._columns.inside[columns][:, None]
-
     def pixels(self, rows, columns):
-        """Flat output positions of the R x Q places of cells: int64 (A, R, Q); right only where `inside` is true."""
+        """Flat output positions of the R x Q places of cells: int64 (A, R, Q), of no meaning where there is none."""
         width = self.output_size[1]
-        return (
-            self._rows.first[rows][:, None, None] * width + self._columns.first[columns][:, None, None] + self._places
-        )
+        return self._rows.first[rows][:, None, None] * width + self._columns.first[columns][:, None, None] + self._steps
 
     @property
-    def _places(self):
-        down = torch.arange(self._rows.most, device=self._rows.first.device)
-        return down[:, None] * self.output_size[1] + torch.arange(self._columns.most, device=down.device)
+    def places(self):
+        """R x Q."""
+        return self._steps.numel()
 
     def fill(self, values):
         """Every output pixel takes the value of its cell: (h + 1, w + 1) -> (H, W)."""
         return values[self._rows.cell][:, self._columns.cell]
 
-    def count(self, cells):
-        """Number of output pixels in the marked cells: bool (..., h + 1, w + 1) -> int64 (...)."""
-        rows, columns = (axis.inside.sum(1).float() for axis in (self._rows, self._columns))
-        return ((cells.float() @ columns) @ rows).round().long()
-
 
 class _Axis:
-    """Rows or columns: `cell` (out,) of each output pixel, `first` pixel of each cell, `weight` of the far map pixel."""
+    """Rows or columns: the `cell` of each output pixel, the `first` pixel of each cell, `weight` of the far corner."""
 
     def __init__(self, map_side, input_side, output_side, stride, device):
         place = torch.arange(output_side, dtype=torch.float64, device=device) + 0.5
@@ -119,6 +110,6 @@ class _Axis:
         count = bounds.diff()
         self.most = max(int(count.max()), 1)
         steps = torch.arange(self.most, device=device)
-        self.inside = steps < count[:, None]
         pixels = (self.first[:, None] + steps).clamp_(max=output_side - 1)
-        self.weight = (place - near).float()[pixels]
+        # Not a number where a cell has fewer pixels than others: nothing compares with it.
+        self.weight = torch.where(steps < count[:, None], (place - near).float()[pixels], torch.nan)

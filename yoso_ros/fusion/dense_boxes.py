@@ -9,8 +9,6 @@ Legend: `L` locations, `T` thing classes, `C` classes, `S` dense boxes per pixel
 stride 4, `E` mask pixels, `H W` output; boxes x1 y1 x2 y2 in pixels of the network input.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch.nn import functional
 
@@ -22,20 +20,14 @@ from yoso_ros.fusion.detections import (
     level_map_sizes,
     non_maximum_suppression,
 )
+from yoso_ros.fusion.panoptic_from_detections import MaskPixels
 
 MASK_STRIDE = 4
 MOST_PAIRS = 1 << 20  # of an instance and a pixel that are compared at a time; bounds the memory
-MOST_GRID = 1 << 23  # map pixels of the instances that are looked at together, for the same reason
+MOST_GRID = 1 << 21  # map pixels of the instances that are looked at together, for the same reason
+MOST_CELLS = 1 << 17  # that are resized together, for the same reason
 SMALLEST_AREA = 1e-7  # square pixels; keeps 0/0 away, in gradients too
 ROUNDING = 1e-5  # a resized value can pass the greatest of its four corners by less than this share
-
-
-class MaskPixels(NamedTuple):
-    """The pixels of the masks of N instances, in no particular order."""
-
-    instances: torch.Tensor  # int64 (E,), 0..N-1
-    pixels: torch.Tensor  # int64 (E,), flat positions in the output
-    values: torch.Tensor  # float32 (E,), mask probabilities
 
 
 def find_queries(outputs, input_size, config):
@@ -67,7 +59,7 @@ def find_queries(outputs, input_size, config):
 
 
 def thing_probabilities(semantic_logits, size, thing_ids):
-    """Probabilities of the thing classes at stride 4 (Eq. 2): resized logits, softmax over all classes, then the things.
+    """Probabilities of the things at stride 4 (Eq. 2): resized logits, softmax over all classes, then the things.
 
     Args:
         semantic_logits: float (C, h/2, w/2). size: (h, w). thing_ids: classes.
@@ -142,24 +134,20 @@ class MaskConstruction:
         Args:
             input_size, output_size: (height, width) before padding, and wanted.
 
-        Returns:
-            `MaskPixels`. Masks are not cut to their boxes.
+        Yields:
+            `MaskPixels` that belong together, a bounded number at a time. Masks are not cut to their boxes.
         """
         cells = Cells((self._height, self._width), MASK_STRIDE, input_size, output_size, self._boxes.device)
-        parts = []
         for class_id in self._classes.unique().tolist():
             probability = self._class_probabilities[class_id]
             candidates = positions(probability >= self._least)
             instances = positions(self._classes == class_id)
             most = max(1, min(MOST_PAIRS // max(1, len(candidates)), MOST_GRID // len(probability)))
-            parts += [self._class_pixels(part, candidates, probability, cells) for part in instances.split(most)]
-        if not parts:
-            none = self._classes.new_empty(0)
-            return MaskPixels(none, none, self._boxes.new_empty(0))
-        return MaskPixels(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+            for part in instances.split(most):
+                yield from self._class_pixels(part, candidates, probability, cells)
 
     def _class_pixels(self, instances, candidates, probability, cells):
-        """`MaskPixels` of some instances of one class; candidates: int64 (K,) map pixels where it is probable enough."""
+        """Yield `MaskPixels` of some instances of one class; candidates: int64, map pixels where it is probable."""
         map_pixels, count = len(probability), len(instances)
         queries = self._queries[:, instances]
         score = self._location(queries[:, :, None], self._boxes[:, :, None, candidates]).mul_(probability[candidates])
@@ -178,7 +166,11 @@ class MaskConstruction:
         score = self._location(queries[:, needed // map_pixels], self._boxes[:, :, pixels]).mul_(probability[pixels])
         grid = torch.empty(count * map_pixels, device=strong.device)
         grid[needed] = score
-        values = cells.interpolate(rows, columns, [grid[corner] for corner in corners])
-        hits = positions((values >= self._threshold) & cells.inside(rows, columns))
-        members = instances[members[hits // (values.shape[1] * values.shape[2])]]
-        return MaskPixels(members, cells.pixels(rows, columns).flatten()[hits], values.flatten()[hits])
+        members = instances[members]
+        for chunk in torch.arange(len(rows), device=rows.device).split(MOST_CELLS):
+            chunk = slice(int(chunk[0]), int(chunk[-1]) + 1) if len(chunk) else slice(0, 0)
+            values = cells.interpolate(rows[chunk], columns[chunk], [grid[corner[chunk]] for corner in corners])
+            hits = positions(values >= self._threshold)
+            owners = members[chunk][hits // (values.shape[1] * values.shape[2])]
+            pixels = cells.pixels(rows[chunk], columns[chunk]).flatten()[hits]
+            yield MaskPixels(owners.int(), pixels.int(), values.flatten()[hits])

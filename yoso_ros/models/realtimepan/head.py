@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The unified panoptic head (section 4.2): per-level outputs, semantics and levelness from the joined towers.
 
-Legend: `B` batch, `T` thing classes, `C` classes; level i of P3..P7 has a map (h_i, w_i) at stride 8 * 2^i; the semantic
-map has the size of P3, the levelness twice that size, which is stride 4.
+Legend: `B` batch, `T` thing classes, `C` classes; level i of P3..P7 has a map at stride 8 * 2^i; the semantic map has
+the size of P3, the levelness twice that size, which is stride 4.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 """The RealTimePan network: backbone, pyramid P3 to P7, two towers, and the head that ends at dense boxes.
 
 Legend: `B` batch, `T` thing classes, `C` classes, `L` locations of all levels, `S` boxes per pixel (1, or 5 without
-levelness), `H W` input size. Boxes are x1 y1 x2 y2 and offsets left, top, right, bottom, in pixels of the network input.
+levelness), `H W` input size. Boxes are x1 y1 x2 y2, offsets left, top, right, bottom, in pixels of the network input.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ import torch
 
 from yoso_ros.models.backbone import create_backbone
 from yoso_ros.models.config import NOT_IN_GRAPH, ModelConfig
-from yoso_ros.models.fcos import Towers, flatten_levels, offsets_to_boxes
+from yoso_ros.models.fcos import STRIDES, Towers, flatten_levels, offsets_to_boxes
 from yoso_ros.models.fpn import FeaturePyramid
 from yoso_ros.models.layers import BATCH_NORM_EPS
 from yoso_ros.models.network import PanopticNetwork
@@ -110,7 +110,7 @@ def outputs_of(predictions: Predictions) -> RealTimePanOutputs:
     """The dense tensors that the fusion takes, of `Predictions`."""
     return RealTimePanOutputs(
         flatten_levels(predictions.box_class_logits).sigmoid(),
-        flatten_levels([offsets_to_boxes(o, 8 << i) for i, o in enumerate(predictions.box_offsets)]),
+        flatten_levels(list(map(offsets_to_boxes, predictions.box_offsets, STRIDES))),
         flatten_levels(predictions.centerness_logits)[..., 0].sigmoid(),
         dense_boxes(predictions.box_offsets, predictions.levelness_logits, predictions.dense_size),
         predictions.semantic_logits,

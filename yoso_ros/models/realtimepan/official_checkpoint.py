@@ -2,7 +2,7 @@
 """The authors' released checkpoint: its keys to this package's keys.
 
 Their network takes BGR, 0..255 minus a mean, with unit variance; ours takes RGB, so the input channels of the first
-convolution are turned round. The variances of their batch norms have no eps (`batch_norm_eps: 0.0` in the configuration).
+convolution are turned round. Their batch norms have no eps (`batch_norm_eps: 0.0` in the configuration).
 """
 
 import re

@@ -24,7 +24,6 @@ from yoso_ros.training.criteria.dense_targets import (
     location_targets,
 )
 
-
 MOST_KNOWN = 64  # images whose targets are kept from the normalizer to the losses
 
 
