@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks outside the package: a name with a dot or a colon is a module, imported when a YAML file asks for it."""
+"""Networks outside the package: modules that are imported when a YAML file names them."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from yoso_ros.errors import InputError
@@ -18,14 +19,17 @@ def find(table: dict[str, Any], name: str, attribute: str) -> Any:
     Raises:
         InputError: neither; lists what is known.
     """
-    if not isinstance(name, str) or not (name in table or "." in name):
-        raise InputError(f"expected one of {', '.join(table)}, or the import path of a module, found {name!r}")
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     try:
-        module = importlib.import_module(name)
-    except ImportError as error:
+        found = isinstance(name, str) and name.isprintable() and importlib.util.find_spec(name)
+        module = importlib.import_module(name) if found else None
+    except (ImportError, ValueError) as error:
         raise InputError(f"the module {name} cannot be imported ({error}); is its folder in PYTHONPATH?") from error
+    if module is None:
+        raise InputError(
+            f"expected one of {', '.join(table)}, or the import path of a module in PYTHONPATH, found {name!r}"
+        )
     if not hasattr(module, attribute):
         raise InputError(f"the module {name} defines no {attribute} (docs/adding_a_network.md)")
     return getattr(module, attribute)

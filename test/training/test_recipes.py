@@ -2,6 +2,7 @@
 """The shipped recipes: solver numbers and sizes of the paper's four are the authors', and all give batches."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_augmentation_of_the_paper(name, crop, shortest, longest, color):
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_gives_batches_of_one_size(name):
+def test_every_recipe_gives_samples_of_its_size(name):
     recipe = load_recipe(name)
     label_set = load_config(recipe.model).label_set
     augment = Augmentation(recipe.augmentation, label_set)
@@ -75,7 +76,8 @@ def test_every_recipe_gives_batches_of_one_size(name):
         image, labels, masks = augment(
             PanopticSample(generator.integers(0, 256, (height, width, 3), np.uint8), ids, segments, 0, ""), generator
         )
-        assert image.shape == (recipe.augmentation.crop_height, recipe.augmentation.crop_width, 3)
+        if recipe.augmentation.crop_height:
+            assert image.shape == (recipe.augmentation.crop_height, recipe.augmentation.crop_width, 3)
         assert masks.shape == (len(labels), *image.shape[:2])
         assert set(labels.tolist()) <= {0, 1}
         assert masks.any(axis=(1, 2)).all() and (masks.sum(axis=0) <= 1).all()
@@ -99,3 +101,27 @@ def test_unknown_recipes_and_keys_are_named(tmp_path):
     )
     with pytest.raises(InputError, match="batch_size: expected at least 1"):
         load_recipe(path)
+    path.write_text("model: yoso_r50_coco\niterations: 5\naugmentation: {crop_height: 64}\n")
+    with pytest.raises(InputError, match="expected crop_height and crop_width of at least 1"):
+        load_recipe(path)
+    crop = "augmentation: {crop_height: 64, crop_width: 64}"
+    path.write_text(f"model: yoso_r50_coco\niterations: 5\n{crop}\nfrozen_stages: 6\n")
+    with pytest.raises(InputError, match="frozen_stages: expected 0 to 5, found 6"):
+        load_recipe(path)
+    path.write_text(f"model: yoso_r50_coco\niterations: 5\n{crop}\ncriterion: {{dice_wait: 1}}\n")
+    with pytest.raises(InputError, match="criterion: unknown key dice_wait; allowed: .*dice_weight"):
+        load_recipe(path)
+
+
+def test_fields_of_the_model_are_set_by_the_command_and_checked(tmp_path, capsys):
+    from yoso_ros.cli import main
+
+    command = ["train", "camvid_mobilenetv2", "--data", str(tmp_path), "--output", str(tmp_path), "--set"]
+    for change, message in (
+        ("aggregation=oldest", "aggregation: expected one of cfa, ifa, found 'oldest'"),
+        ("hidden_dims=3", "unknown key hidden_dims; allowed: .*hidden_dim"),
+        ("hidden_dim", "--set: expected KEY=VALUE, found 'hidden_dim'"),
+        ("hidden_dim=wide", "hidden_dim: expected int, found 'wide'"),
+    ):
+        assert main([*command, change]) == 2
+        assert re.search(message, capsys.readouterr().err)

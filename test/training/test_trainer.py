@@ -13,6 +13,7 @@ from yoso_ros.models import create_model
 from yoso_ros.models.yoso.aggregator import convert_aggregation
 from yoso_ros.training.augment import Augmentation
 from yoso_ros.training.batches import TrainingSet, pad_batch
+from yoso_ros.training.config import AugmentationConfig
 from yoso_ros.training.optim import create_optimizer, learning_rate_factor
 
 
@@ -161,3 +162,43 @@ def test_trained_interpolation_first_runs_convolution_first(tmp_path):
         expected, found = trained(images), converted(images)
     assert (expected.class_logits - found.class_logits).abs().max() < 1e-9
     assert (expected.mask_logits - found.mask_logits).abs().max() < 1e-9
+
+
+def test_whole_pictures_are_padded_to_the_largest_of_a_batch(tmp_path):
+    whole = AugmentationConfig(resize="shortest_edge", shortest_edges=(40, 64), longest_edge=70)
+    run = small_trainer(tmp_path, dataclasses.replace(RECIPE, augmentation=whole, batch_size=4))
+    sizes, batches = set(), list(run.batches())
+    for images, targets in batches:
+        sizes |= {tuple(image.shape[1:]) for image in images}
+        padded, padded_targets = pad_batch(images, targets, run.model.pixel_mean, 32)
+        assert padded.shape[2:] == padded_targets[0].masks.shape[1:]
+        for image, one, target in zip(images, padded, padded_targets, strict=True):
+            height, width = image.shape[1:]
+            assert torch.equal(one[:, :height, :width], image.float())
+            assert (one[:, height:] == run.model.pixel_mean[0]).all() and not target.masks[:, height:].any()
+    assert sizes == {(40, 40), (64, 64)}
+    assert np.isfinite(run.step([batches[0]])["total"])
+
+
+def test_sgd_with_momentum_and_frozen_stages(tmp_path):
+    recipe = dataclasses.replace(RECIPE, optimizer="sgd", momentum=0.5, frozen_stages=2, iterations=2, weight_decay=0.0)
+    run = small_trainer(tmp_path, recipe)
+    assert type(run.optimizer) is torch.optim.SGD and run.optimizer.param_groups[0]["momentum"] == 0.5
+    before = {name: value.clone() for name, value in run.model.named_parameters()}
+    for batch in run.batches():
+        run.step([batch])
+    changed = {name for name, value in run.model.named_parameters() if not torch.equal(value, before[name])}
+    frozen = {name for name, value in run.model.named_parameters() if not value.requires_grad}
+    # The stem of MobileNetV2 is its first two layers; the stage of stride 4 ends with the fourth.
+    assert {name.split(".")[2] for name in frozen} == {"0", "1", "2", "3"} and not frozen & changed
+    assert any(name.startswith("backbone.features.4.") for name in changed)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenet_v2"])
+def test_stages_of_a_backbone_hold_every_parameter_once(backbone):
+    from yoso_ros.models.backbone import create_backbone
+
+    model = create_backbone(backbone, "batch_norm")
+    stages = model.stages()
+    found = [id(p) for stage in stages for module in stage for p in module.parameters()]
+    assert len(stages) == 5 and sorted(found) == sorted(id(p) for p in model.parameters())
