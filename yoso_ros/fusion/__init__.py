@@ -9,6 +9,7 @@ from yoso_ros.fusion.instances import Instances, find_instances
 from yoso_ros.fusion.mask_classification import merge_full_size_masks, merge_mask_classification
 from yoso_ros.fusion.merged import MergedSegment, MergedSegments
 from yoso_ros.fusion.on_device import DeviceMerge, MaskClassificationOnDevice
+from yoso_ros.fusion.realtimepan import find_dense_box_instances, find_dense_semantic_map, merge_dense_boxes
 from yoso_ros.fusion.semantic import find_semantic_map
 
 __all__ = [
@@ -53,6 +54,9 @@ FUSIONS = {
         instances=lambda outputs, *sizes_and_config: find_instances(*outputs, *sizes_and_config),
         semantic=lambda outputs, input_size, output_size, _config: find_semantic_map(*outputs, input_size, output_size),
         on_device=MaskClassificationOnDevice,
+    ),
+    "realtimepan": Fusion(
+        merge=merge_dense_boxes, instances=find_dense_box_instances, semantic=find_dense_semantic_map
     ),
 }
 

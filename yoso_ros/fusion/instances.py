@@ -23,12 +23,14 @@ class Instances:
         scores: float32 (K,), 0..1, class probability times mean mask probability inside the mask.
         proposals: int64 (K,), the proposal 0..N-1 of each.
         masks: bool (K, H, W).
+        boxes: float32 (K, 4), x1 y1 x2 y2 in pixels of the network input, of a network that has boxes; else None.
     """
 
     class_ids: torch.Tensor
     scores: torch.Tensor
     proposals: torch.Tensor
     masks: torch.Tensor
+    boxes: torch.Tensor | None = None
 
 
 @torch.no_grad()

@@ -11,6 +11,8 @@ from yoso_ros.extensions import find
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.models.config import ModelConfig
 from yoso_ros.models.network import PanopticNetwork
+from yoso_ros.models.realtimepan import official_checkpoint as realtimepan_checkpoint
+from yoso_ros.models.realtimepan.network import RealTimePan, RealTimePanConfig
 from yoso_ros.models.yoso import official_checkpoint as yoso_checkpoint
 from yoso_ros.models.yoso.network import Yoso, YosoConfig
 from yoso_ros.resources import share_path
@@ -35,6 +37,12 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
     "yoso": Architecture(
         YosoConfig, Yoso, yoso_checkpoint.is_official_state_dict, yoso_checkpoint.load_official_state_dict
+    ),
+    "realtimepan": Architecture(
+        RealTimePanConfig,
+        RealTimePan,
+        realtimepan_checkpoint.is_official_state_dict,
+        realtimepan_checkpoint.load_official_state_dict,
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 
 from yoso_ros.extensions import find
+from yoso_ros.training.criteria.dense_detection import DenseDetectionCriterion, DenseDetectionCriterionConfig
 from yoso_ros.training.criteria.mask_classification import MaskCriterionConfig, SetCriterion
 from yoso_ros.training.targets import Target
 
@@ -35,7 +36,10 @@ class Criterion(Protocol):
 
 
 # architecture -> (configuration of the criterion, criterion)
-CRITERIA = {"yoso": (MaskCriterionConfig, SetCriterion)}
+CRITERIA = {
+    "yoso": (MaskCriterionConfig, SetCriterion),
+    "realtimepan": (DenseDetectionCriterionConfig, DenseDetectionCriterion),
+}
 
 
 def find_criterion(architecture: str) -> tuple[type, type]:

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RealTimePan's parameter-free masks (Eq. 4 to 7): which pixels have a dense box like the box of an instance.
+
+A pixel can be part of a mask only where the instance's class is probable enough by itself, as the location score is at
+most 1. So boxes are compared there and next to it only, for all instances at once, and never on whole maps. Everything
+is float32: areas of boxes pass the largest half-precision number.
+
+Legend: `L` locations, `T` thing classes, `C` classes, `S` dense boxes per pixel, `N` instances, `P` = h w pixels at
+stride 4, `E` mask pixels, `H W` output; boxes x1 y1 x2 y2 in pixels of the network input.
+"""
+
+import torch
+from torch.nn import functional
+
+from yoso_ros.fusion.cells import Cells, positions
+from yoso_ros.fusion.detections import (
+    best_with_ties,
+    clip_boxes,
+    find_candidates,
+    level_map_sizes,
+    non_maximum_suppression,
+)
+from yoso_ros.fusion.panoptic_from_detections import MaskPixels
+
+MASK_STRIDE = 4
+MOST_PAIRS = 1 << 20  # of an instance and a pixel that are compared at a time; bounds the memory
+MOST_GRID = 1 << 21  # map pixels of the instances that are looked at together, for the same reason
+MOST_CELLS = 1 << 17  # that are resized together, for the same reason
+SMALLEST_AREA = 1e-7  # square pixels; keeps 0/0 away, in gradients too
+ROUNDING = 1e-5  # a resized value can pass the greatest of its four corners by less than this share
+
+
+def find_queries(outputs, input_size, config):
+    """The boxes that search for their masks (Eq. 4), best first.
+
+    Of each level the best by class times centerness, of those whose class probability passes its threshold; clipped;
+    suppressed within their class, then over all classes (one box with two labels); the best, with all that tie.
+
+    Args:
+        outputs: `RealTimePanOutputs` of one image.
+        input_size: (height, width) of the network input before padding.
+        config: a `RealTimePanConfig`.
+
+    Returns:
+        `Detections`; class t is the t-th thing of the label set.
+    """
+    height, width = (MASK_STRIDE * side for side in outputs.dense_boxes.shape[-2:])
+    found = find_candidates(
+        outputs.box_scores.float(),
+        outputs.centerness.float(),
+        clip_boxes(outputs.boxes.float(), input_size),
+        [h * w for h, w in level_map_sizes(height, width)],
+        threshold=config.class_threshold,
+        limit=config.pre_nms_top_n,
+    )
+    found = found.select(non_maximum_suppression(found.boxes, found.scores, config.nms_threshold, found.classes))
+    found = found.select(non_maximum_suppression(found.boxes, found.scores, config.class_agnostic_nms_threshold))
+    return found.select(best_with_ties(found.scores, config.max_boxes))
+
+
+def thing_probabilities(semantic_logits, size, thing_ids):
+    """Probabilities of the things at stride 4 (Eq. 2): resized logits, softmax over all classes, then the things.
+
+    Args:
+        semantic_logits: float (C, h/2, w/2). size: (h, w). thing_ids: classes.
+
+    Returns:
+        float32 (T, P).
+    """
+    logits = functional.interpolate(semantic_logits[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+    things = torch.tensor(thing_ids, device=logits.device)
+    return (logits.flatten(1).index_select(0, things) - logits.flatten(1).logsumexp(0)).exp_()
+
+
+def location_score(queries, boxes, form):
+    """How sure it is that a pixel with a dense box lies in a query box: element by element.
+
+    Args:
+        queries, boxes: float32 (4, ...), broadcastable, x1 y1 x2 y2; no side is negative.
+        form: "iou" (Eq. 6), or "giou_smoothed": (I + 1) / (U + 1) - (C - U) / (C + 1e-7) with the intersection, the
+            union and the enclosing box, as in the authors' code, from -1 to 1.
+
+    Returns:
+        float32 (...); of two boxes without area, 0 by "iou".
+    """
+    width = torch.minimum(queries[2], boxes[2]) - torch.maximum(queries[0], boxes[0])
+    height = torch.minimum(queries[3], boxes[3]) - torch.maximum(queries[1], boxes[1])
+    intersection = width.clamp(min=0) * height.clamp(min=0)
+    union = _area(queries) + _area(boxes) - intersection
+    if form == "iou":
+        return intersection / union.clamp(min=SMALLEST_AREA)
+    width = torch.maximum(queries[2], boxes[2]) - torch.minimum(queries[0], boxes[0])
+    height = torch.maximum(queries[3], boxes[3]) - torch.minimum(queries[1], boxes[1])
+    enclosing = width * height
+    return (intersection + 1) / (union + 1) - (enclosing - union) / (enclosing + 1e-7)
+
+
+def _area(boxes):
+    return (boxes[2] - boxes[0]) * (boxes[3] - boxes[1])
+
+
+class MaskConstruction:
+    """The mask probabilities (Eq. 5) of the instances of one image.
+
+    Args:
+        queries: `Detections`.
+        outputs: `RealTimePanOutputs` of one image.
+        config: a `RealTimePanConfig`.
+    """
+
+    def __init__(self, queries, outputs, config):
+        self._classes, self._form, self._threshold = queries.classes, config.location_score, config.mask_threshold
+        self._height, self._width = outputs.dense_boxes.shape[-2:]
+        self._queries = queries.boxes.T.contiguous()
+        self._boxes = outputs.dense_boxes.float().reshape(-1, 4, self._height * self._width)
+        size, things = (self._height, self._width), config.label_set.thing_ids
+        self._class_probabilities = thing_probabilities(outputs.semantic_logits, size, things)
+        # Nothing less can be part of a mask, even between four map pixels.
+        self._least = config.mask_threshold * (1 - ROUNDING)
+
+    def _location(self, queries, boxes):
+        """Location score of queries (4, ...) and the dense boxes (S, 4, ...) of pixels.
+
+        Without levelness it is the greatest over the levels (section 5.5).
+        """
+        score = location_score(queries, boxes[0], self._form)
+        for level in boxes[1:]:
+            score = torch.maximum(score, location_score(queries, level, self._form))
+        return score
+
+    def pixels(self, input_size, output_size):
+        """The pixels of all masks at the output: those whose resized probability reaches the threshold (Eq. 7).
+
+        Args:
+            input_size, output_size: (height, width) before padding, and wanted.
+
+        Yields:
+            `MaskPixels` that belong together, a bounded number at a time. Masks are not cut to their boxes.
+        """
+        cells = Cells((self._height, self._width), MASK_STRIDE, input_size, output_size, self._boxes.device)
+        for class_id in self._classes.unique().tolist():
+            probability = self._class_probabilities[class_id]
+            candidates = positions(probability >= self._least)
+            instances = positions(self._classes == class_id)
+            most = max(1, min(MOST_PAIRS // max(1, len(candidates)), MOST_GRID // len(probability)))
+            for part in instances.split(most):
+                yield from self._class_pixels(part, candidates, probability, cells)
+
+    def _class_pixels(self, instances, candidates, probability, cells):
+        """Yield `MaskPixels` of some instances of one class; candidates: int64, map pixels where it is probable."""
+        map_pixels, count = len(probability), len(instances)
+        queries = self._queries[:, instances]
+        score = self._location(queries[:, :, None], self._boxes[:, :, None, candidates]).mul_(probability[candidates])
+        strong = positions(score >= self._least)
+        strong_instances = strong // max(1, len(candidates))
+        strong = candidates[strong - strong_instances * len(candidates)]
+        rows, columns = strong // self._width, strong % self._width
+        members, rows, columns = cells.around(strong_instances, rows, columns, count)
+        corners = [members * map_pixels + corner for corner in cells.corners(rows, columns)]
+        # Every corner is compared once, however many cells share it.
+        marks = torch.zeros(count * map_pixels, dtype=torch.bool, device=strong.device)
+        for corner in corners:
+            marks[corner] = True
+        needed = positions(marks)
+        pixels = needed % map_pixels
+        score = self._location(queries[:, needed // map_pixels], self._boxes[:, :, pixels]).mul_(probability[pixels])
+        grid = torch.empty(count * map_pixels, device=strong.device)
+        grid[needed] = score
+        members = instances[members]
+        for chunk in torch.arange(len(rows), device=rows.device).split(MOST_CELLS):
+            chunk = slice(int(chunk[0]), int(chunk[-1]) + 1) if len(chunk) else slice(0, 0)
+            values = cells.interpolate(rows[chunk], columns[chunk], [grid[corner[chunk]] for corner in corners])
+            hits = positions(values >= self._threshold)
+            owners = members[chunk][hits // (values.shape[1] * values.shape[2])]
+            pixels = cells.pixels(rows[chunk], columns[chunk]).flatten()[hits]
+            yield MaskPixels(owners.int(), pixels.int(), values.flatten()[hits])

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conventional fusion of instances and semantics (Panoptic Segmentation, CVPR 2019), for every detector.
+
+Legend: `N` instances, best first; `E` mask pixels; `C` classes; `H W` output.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from yoso_ros.fusion.merged import MergedSegment, MergedSegments
+
+
+class MaskPixels(NamedTuple):
+    """The pixels of the masks of N instances, each at most once, in any order."""
+
+    instances: torch.Tensor  # int32 (E,), 0..N-1
+    pixels: torch.Tensor  # int32 (E,), flat positions in the output
+    values: torch.Tensor  # float32 (E,), mask probabilities
+
+
+def joined_pixels(parts, device=None):
+    """One `MaskPixels` of several, of none too."""
+    none = torch.zeros(0, dtype=torch.int32, device=device)
+    parts = [MaskPixels(none, none, none.float()), *parts]
+    return MaskPixels(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def fuse_detections(masks, scores, class_ids, semantic_map, semantic_confidence, config):
+    """Instances first, by score; what they leave free becomes stuff.
+
+    From the best instance on, each gets the pixels of its mask that none before it has; one that would get less than
+    `overlap_threshold` of its mask is dropped. Free pixels become the stuff that the semantic map says, where that
+    class gets at least `stuff_area_limit` pixels; where it says a thing, they stay void.
+
+    Args:
+        masks: `MaskPixels` of the instances.
+        scores: float32 (N,), descending. class_ids: int64 (N,).
+        semantic_map: uint8 (H, W), class ids.
+        semantic_confidence: float32 (H, W), probability of that class.
+        config: has `score_threshold`, `overlap_threshold`, `stuff_area_limit`, `label_set`.
+
+    Returns:
+        `MergedSegments`: instances in the order of their score, then stuff by class. The score of stuff is its mean
+        probability.
+    """
+    size, device = semantic_map.shape, semantic_map.device
+    kept = scores >= config.score_threshold
+    segment_map = torch.zeros(semantic_map.numel(), dtype=torch.int32, device=device)
+    confidence = torch.zeros(semantic_map.numel(), dtype=torch.uint8, device=device)
+    painted = _without_overlap(masks, kept, segment_map.numel(), config.overlap_threshold)
+    area = torch.bincount(masks.instances[painted], minlength=len(scores))
+    ids = torch.where(area > 0, (area > 0).cumsum(0), 0).int()
+    pixels, instances = masks.pixels[painted], masks.instances[painted]
+    segment_map[pixels] = ids[instances]
+    confidence[pixels] = _confidence(scores.float()[instances] * masks.values[painted])
+    things = frozenset(config.label_set.thing_ids)
+    segments = []
+    # The only copy to the host: a few numbers per instance.
+    numbers = torch.stack([ids.double(), class_ids.double(), scores.double(), area.double()]).cpu()
+    for number, class_id, score, pixels in numbers.T.tolist():
+        if number:
+            segments.append(MergedSegment(int(number), int(class_id), int(class_id) in things, score, int(pixels)))
+    _add_stuff(segment_map, confidence, segments, semantic_map.flatten(), semantic_confidence.flatten(), config)
+    return MergedSegments(segment_map.view(size), segments, confidence.view(size))
+
+
+def _without_overlap(masks, kept, pixels, overlap_threshold):
+    """Which mask pixels are painted: bool (E,).
+
+    An instance loses pixels only to better ones, so repeating "who is dropped, given who was not" settles them from the
+    best on; it stops when nothing changes, which is after two or three times. Only pixels of several masks take part.
+    """
+    instances, number = masks.instances, len(kept)
+    entries = kept[instances]
+    covered = torch.bincount(masks.pixels[entries], minlength=pixels)
+    shared = entries & (covered[masks.pixels] > 1)
+    places, place = masks.pixels[shared].unique(return_inverse=True)
+    owners = instances[shared].long()
+    area = torch.bincount(instances[entries], minlength=number)
+    alone = torch.bincount(instances[entries & ~shared], minlength=number)
+    present = kept & (area > 0)
+    while True:
+        first = torch.full((len(places),), number, device=place.device)
+        first = first.scatter_reduce(0, place, torch.where(present[owners], owners, number), "amin")
+        free = alone + torch.bincount(owners[first[place] >= owners], minlength=number)
+        stays = kept & (free > 0) & (free.double() / area.clamp(min=1).double() >= overlap_threshold)
+        if torch.equal(stays, present):
+            break
+        present = stays
+    painted = entries & present[instances]
+    painted[shared] &= first[place] == owners
+    return painted
+
+
+def _add_stuff(segment_map, confidence, segments, semantic_map, semantic_confidence, config):
+    """Paint stuff where nothing is yet; changes the maps (flat) and the list."""
+    device = semantic_map.device
+    classes = torch.arange(len(config.label_set), device=device)
+    is_thing = torch.isin(classes, torch.tensor(config.label_set.thing_ids, device=device))
+    semantic = semantic_map.int()
+    stuff = (segment_map == 0) & ~is_thing[semantic]
+    found = semantic[stuff]
+    area = torch.bincount(found, minlength=len(classes))
+    total = torch.bincount(found, semantic_confidence[stuff].double(), minlength=len(classes))
+    enough = (area > 0) & (area >= config.stuff_area_limit)
+    ids = torch.where(enough, len(segments) + enough.cumsum(0), 0).int()
+    segment_map += torch.where(stuff, ids[semantic], 0)
+    confidence += torch.where(stuff & enough[semantic], _confidence(semantic_confidence), 0)
+    for class_id in enough.nonzero()[:, 0].tolist():
+        pixels, mean = int(area[class_id]), float(total[class_id] / area[class_id])
+        segments.append(MergedSegment(int(ids[class_id]), class_id, False, mean, pixels))
+
+
+def _confidence(probability):
+    return (255.0 * probability).round().clamp(1.0, 255.0).to(torch.uint8)
