@@ -15,12 +15,11 @@ borders, are left with one or two proposals.
 Comparisons and counts are numpy's: several times as fast as torch's where the result has another type.
 """
 
-import contextlib
-
 import numpy as np
 import torch
 
 from yoso_ros.fusion.bilinear import axis_plan, upsample_tiles
+from yoso_ros.fusion.threads import one_thread
 from yoso_ros.fusion.tile_bounds import judge_tiles, tile_bounds, to_confidence
 
 # Output pixels. At 800x1333 with 30 kept 32 is the fastest of 16, 24, 32 and 64.
@@ -30,21 +29,6 @@ TILE = 32
 CACHED_PAIRS = 250
 MAX_PAIRS_PER_TILE = 16  # average over the frame; beyond it the dense way is no slower and needs less memory
 NOBODY = -1  # winner rank of the pixels of an edge tile that lie outside the output
-
-
-@contextlib.contextmanager
-def one_thread():
-    """Keeps torch from sharing out operations among cores.
-
-    Those on tiles are so small that waking another core for each takes longer than the work: 17 instead of 11 ms for
-    30 kept at 800x1333 on two cores.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @one_thread()
