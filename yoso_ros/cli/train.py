@@ -88,7 +88,7 @@ def _train(arguments, splits, device):
     model = create_model(config)
     origin = "fresh"
     if arguments.backbone_weights:
-        load_backbone_weights(model.backbone, arguments.backbone_weights)
+        load_backbone_weights(model.backbone, arguments.backbone_weights, config.pixel_std)
         origin = f"backbone from {Path(arguments.backbone_weights).name}"
     if arguments.weights:
         load_weights(model, arguments.weights)
