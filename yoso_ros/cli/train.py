@@ -51,7 +51,9 @@ def run(arguments):
 
     splits = (arguments.train_split, arguments.val_split)
     if arguments.check:
-        return _check(arguments.check, splits, arguments.label_set_out)
+        from yoso_ros.cli.dataset_check import check_dataset
+
+        return check_dataset(arguments.check, splits, arguments.label_set_out)
     missing = [n for n in ("recipe", "data", "output") if getattr(arguments, n) is None]
     if missing:
         raise InputError(f"expected RECIPE, --data and --output (or --check DATA), missing: {', '.join(missing)}")
@@ -64,44 +66,6 @@ def run(arguments):
         return _train(arguments, splits, device)
     finally:
         leave_processes()
-
-
-def _check(root, splits, label_set_out):
-    from tqdm import tqdm
-
-    from yoso_ros.data import open_dataset
-    from yoso_ros.errors import InputError
-
-    count, label_set = 0, None
-    for split in dict.fromkeys(splits):
-        try:
-            dataset = open_dataset(root, split)
-        except InputError as error:
-            faults = [str(error)]
-        else:
-            label_set = label_set or dataset.label_set
-            print(f"{split}: {len(dataset)} images, {len(dataset.label_set)} classes")
-            faults = dataset.find_faults(lambda indices, name=split: tqdm(indices, desc=name, unit="image"))
-        for fault in faults:
-            count += 1
-            tqdm.write(fault)
-    if label_set_out and label_set:
-        _write_label_set(label_set, Path(label_set_out))
-    if count:
-        raise InputError(f"{root} has {count} fault{'s' * (count > 1)}, listed above")
-    print(f"{root}: no faults")
-    return 0
-
-
-def _write_label_set(label_set, path):
-    import yaml
-
-    from yoso_ros.files import write_file
-
-    classes = [{**asdict(c), "color": list(c.color)} for c in label_set.classes]
-    content = {"name": path.stem, "source": label_set.source, "classes": classes}
-    write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    print(f"{len(classes)} classes: {path}")
 
 
 def _train(arguments, splits, device):
@@ -124,7 +88,7 @@ def _train(arguments, splits, device):
     model = create_model(config)
     origin = "fresh"
     if arguments.backbone_weights:
-        load_backbone_weights(model.backbone, arguments.backbone_weights)
+        load_backbone_weights(model.backbone, arguments.backbone_weights, config.pixel_std)
         origin = f"backbone from {Path(arguments.backbone_weights).name}"
     if arguments.weights:
         load_weights(model, arguments.weights)
