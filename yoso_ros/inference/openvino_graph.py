@@ -22,6 +22,7 @@ from yoso_ros.checkpoint import weights_hash
 from yoso_ros.errors import InputError
 from yoso_ros.inference.engine_cache import cache_folder, structure_key
 from yoso_ros.inference.export import TRACED_SHAPE, prepare
+from yoso_ros.inference.kept_files import is_whole, write_digests
 from yoso_ros.inference.subpixel import replace_transposed_convolutions
 
 _LOG = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ def keep_graph(graph, folder):
         try:
             openvino.save_model(graph, new / GRAPH_FILE, compress_to_fp16=False)
             _keep_float32(new / GRAPH_FILE, offset_nodes(graph))
+            write_digests(new)
         except RuntimeError as error:  # OpenVINO's word for a full disk
             raise OSError(str(error)) from error
         if folder.exists():  # a broken one, or that of another process at the same time
@@ -195,7 +197,7 @@ def _keep_float32(path, names):
 def _read(core, folder):
     """The graph in a folder, or None where there is none that can be read."""
     path = folder / GRAPH_FILE
-    if not path.is_file():
+    if not path.is_file() or not is_whole(folder):
         return None
     try:
         graph = core.read_model(path)
