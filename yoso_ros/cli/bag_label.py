@@ -49,7 +49,7 @@ def _label(arguments):
     from tqdm import tqdm
 
     from yoso_ros.data.coco_panoptic_writer import CocoPanopticWriter
-    from yoso_ros.evaluation.processes import is_first
+    from yoso_ros.processes import is_first
     from yoso_ros.images.decoding import decode_picture
     from yoso_ros.labelling.chosen_frames import image_file
     from yoso_ros.labelling.class_mapping import keep_classes, load_class_mapping

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros train`: a recipe and a data set in, a checkpoint out; or `--check`, every fault of a data set."""
 
-import json
 import os
 import platform
 import shlex
@@ -72,11 +71,12 @@ def run(arguments):
 def _train(arguments, splits, device):
     from yoso_ros.checkpoint import load_weights, save_checkpoint
     from yoso_ros.data import open_dataset
+    from yoso_ros.files import write_json
     from yoso_ros.models import create_model, load_config
+    from yoso_ros.processes import rank
     from yoso_ros.training.augment import Augmentation
     from yoso_ros.training.backbone_weights import load_backbone_weights
     from yoso_ros.training.config import load_recipe
-    from yoso_ros.training.distributed import rank
     from yoso_ros.training.event_log import TensorBoardLog
     from yoso_ros.training.trainer import Trainer, seed_everything
 
@@ -123,7 +123,7 @@ def _train(arguments, splits, device):
         trainer.load_state()
     history = trainer.run(progress=not os.environ.get("YOSO_NO_PROGRESS"))
     if rank() == 0:
-        (output / "history.json").write_text(json.dumps(history, indent=1))
+        write_json(output / "history.json", history)
         print(f"best PQ {trainer.best_pq:.2f}; weights in {checkpoint}")
     return 0
 
@@ -149,7 +149,7 @@ def _read_changes(texts):
 def _story(arguments, recipe, device, origin, train_set, val_set):
     import torch
 
-    from yoso_ros.training.distributed import world_size
+    from yoso_ros.processes import world_size
 
     return {
         "command": "yoso-ros " + shlex.join(sys.argv[1:]),

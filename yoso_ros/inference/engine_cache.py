@@ -14,6 +14,7 @@ import os
 import time
 from pathlib import Path
 
+from yoso_ros.files import WriteError, write_file
 from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare
 from yoso_ros.resources import PACKAGE
 
@@ -99,11 +100,8 @@ def _read(path):
 
 
 def write_kept(path, content):
-    """Write bytes that may be had again, under a temporary name and renamed; a failure is a warning only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write bytes that may be had again; a failure is a warning only."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        _LOG.warning("%s cannot be kept, the next start makes it again: %s", path, error)
+        write_file(path, content)
+    except WriteError as error:
+        _LOG.warning("%s; the next start makes it again", error)

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 
 from yoso_ros.errors import InputError
-from yoso_ros.evaluation.processes import gather, is_first, share_of
 from yoso_ros.files import write_file
+from yoso_ros.processes import gather, is_first, share_of
 
 FOLDER = "parts"
 
