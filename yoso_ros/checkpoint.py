@@ -4,7 +4,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from yoso_ros.errors import InputError
+from yoso_ros.files import write_file
 from yoso_ros.models.factory import ARCHITECTURES, config_from_mapping, find_architecture
 from yoso_ros.models.network import check_state_dict
 from yoso_ros.resources import checkpoint_path
@@ -28,15 +28,11 @@ def save_checkpoint(path, state_dict, config, story):
         story: dict of plain values: command, data, metrics, versions. The file's story has "weights_sha256" too, see
             `weights_hash`; `load_weights` checks it.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     state_dict = {k: v.detach().cpu().contiguous() for k, v in state_dict.items()}
     story = {**story, "weights_sha256": weights_hash(state_dict)}
     metadata = {"config": json.dumps(dataclasses.asdict(config)), "story": json.dumps(story)}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     # Through bytes: the library's own file writer would leave a file that only its owner can read.
-    temporary.write_bytes(save(state_dict, metadata))
-    os.replace(temporary, path)
+    write_file(path, save(state_dict, metadata))
 
 
 def weights_hash(state_dict):

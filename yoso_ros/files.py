@@ -1,40 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing files so that no reader ever sees half of one."""
+"""Writing files so that no reader ever sees half of one, and so that nothing is left lying about."""
 
 import contextlib
+import errno
 import json
 import math
 import os
+import re
+import shutil
 from pathlib import Path
+
+from yoso_ros.errors import InputError
+
+
+class WriteError(InputError, OSError):
+    """A file that cannot be written; says which, why, and how much space it needs where that is the reason."""
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path, needed_bytes=None):
     """A temporary path beside `path` to write to; renamed to `path` when the block ends, removed if it raises.
 
-    The temporary name ends in that of `path`, for writers that choose the format by the suffix, and carries the process
-    id, so that two processes do not write into one file.
+    The temporary name is `.PID.NAME`: it keeps the suffix, for writers that choose the format by it, and two processes
+    do not write into one file. What a process that was killed has left of the same file is removed.
 
     Args:
         path: where the finished file goes; its folder is made if missing.
+        needed_bytes: size of the content where it is known, for the message about a full disk.
 
     Yields:
         pathlib.Path of the temporary file, which the block must create.
+
+    Raises:
+        WriteError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield temporary
         os.replace(temporary, path)
+    except WriteError:
+        raise
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)  # before the free space is looked at
+        raise WriteError(f"{path} cannot be written: {_reason(error, path, needed_bytes)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_file(path, content):
-    """Write bytes or text (as UTF-8) atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    """Write bytes or text (as UTF-8) atomically.
+
+    Raises:
+        WriteError: the disk is full, or the folder cannot be written.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    with atomic_path(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path, content):
@@ -49,3 +75,35 @@ def without_nan(content):
     if isinstance(content, (list, tuple)):
         return [without_nan(value) for value in content]
     return None if isinstance(content, float) and math.isnan(content) else content
+
+
+def _reason(error, path, needed_bytes):
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error.strerror or str(error)
+    needed = "" if needed_bytes is None else f"it needs {needed_bytes / 1e6:.1f} MB, and "
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(path.parent).free / 1e6
+        return f"no space left: {needed}{free:.1f} MB are free there"
+    return "no space left"
+
+
+def _remove_leftovers(path):
+    for old in path.parent.glob(f".*.{_literally(path.name)}"):
+        owner = re.fullmatch(r"\.(\d+)\." + re.escape(path.name), old.name)
+        if owner and not _is_running(int(owner[1])):
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+
+def _literally(name):
+    return re.sub(r"([\[\]*?])", r"[\1]", name)
+
+
+def _is_running(process_id):
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # of another user
+    return True

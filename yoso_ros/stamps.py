@@ -9,6 +9,17 @@ def stamp_ns(stamp):
     return stamp.sec * NANOSECONDS + stamp.nanosec
 
 
+def message_stamp_ns(message):
+    """Nanoseconds of the stamp in the header of a message: int."""
+    return stamp_ns(message.header.stamp)
+
+
 def seconds_and_nanoseconds(stamp):
     """(sec, nanosec) of a stamp in nanoseconds, as a message has them."""
     return divmod(stamp, NANOSECONDS)
+
+
+def stamp_text(stamp):
+    """A stamp in nanoseconds as seconds with nine decimals, exactly."""
+    seconds, nanoseconds = seconds_and_nanoseconds(stamp)
+    return f"{seconds}.{nanoseconds:09d}"

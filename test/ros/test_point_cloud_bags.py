@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from yoso_ros.stamps import message_stamp_ns
+
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("yoso_ros.msg", reason="needs the compiled messages")
 
@@ -24,7 +26,6 @@ from yoso_ros.geometry.point_cloud import POINT, cloud_from_depth, cloud_from_po
 from yoso_ros.images.decoding import decode_compressed
 from yoso_ros.ros.point_cloud_messages import read_points
 from yoso_ros.ros.runs.playback import FramePublisher, frame_header, picture_message
-from yoso_ros.ros.stamp_sync import stamp_ns
 
 NODE = Path(__file__).with_name("node_with_test_segmenter.py")
 DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw"
@@ -52,7 +53,7 @@ def test_rgbd_recording_through_both_nodes(shared_data, ros_domain, start_proces
     try:
         colour = FramePublisher(node, "compressed")
         depth_publisher = node.create_publisher(Image, "/depth", QoSProfile(depth=5))
-        node.create_subscription(PointCloud2, "/yoso/points", lambda m: clouds.update({stamp_ns(m): m}), 10)
+        node.create_subscription(PointCloud2, "/yoso/points", lambda m: clouds.update({message_stamp_ns(m): m}), 10)
 
         def spin_until(condition, rounds=400):
             for _ in range(rounds):
@@ -72,7 +73,7 @@ def test_rgbd_recording_through_both_nodes(shared_data, ros_domain, start_proces
         for _ in range(10):
             rclpy.spin_once(node, timeout_sec=0.05)  # what one side has seen, the others may not have yet
         for frame, depth in zip(frames, depths, strict=True):
-            assert stamp_ns(depth) == frame.stamp_ns, "the depth of this recording has the stamps of the colour"
+            assert message_stamp_ns(depth) == frame.stamp_ns, "the depth of this recording has the stamps of the colour"
             depth_publisher.publish(picture_message(depth, frame_header(frame)))
             colour.publish(frame)
             if frame is frames[0]:

@@ -9,10 +9,11 @@ import torch
 
 from yoso_ros.data.samples import PanopticSample
 from yoso_ros.models import create_model, load_config
+from yoso_ros.processes import rank
 from yoso_ros.training.augment import Augmentation
 from yoso_ros.training.config import AugmentationConfig, TrainingConfig
 from yoso_ros.training.criteria import MaskCriterionConfig
-from yoso_ros.training.distributed import join_processes, leave_processes, rank
+from yoso_ros.training.distributed import join_processes, leave_processes
 from yoso_ros.training.trainer import Trainer, seed_everything
 
 MODEL = dataclasses.replace(

@@ -61,6 +61,34 @@ def test_augmentation_of_the_paper(name, crop, shortest, longest, color):
         assert config.max_category_ratio == 1.0
 
 
+def test_numbers_of_realtimepan():
+    cityscapes, coco = (load_recipe(f"realtimepan_r50_{name}") for name in ("cityscapes", "coco"))
+    assert (cityscapes.batch_size, cityscapes.iterations, cityscapes.steps) == (8, 48000, (36000, 44000))
+    assert (coco.batch_size, coco.iterations, coco.steps) == (16, 180000, (120000, 160000))
+    assert (cityscapes.learning_rate, coco.learning_rate) == (0.013, 0.01)
+    assert (cityscapes.criterion.semantic_weight, coco.criterion.semantic_weight) == (1.0, 0.4)
+    for recipe in (cityscapes, coco):
+        assert (recipe.weight_decay, recipe.step_factor, recipe.optimizer) == (1e-4, 0.1, "sgd")
+        assert recipe.criterion.hardest_share == 0.3 and recipe.criterion.focal_average == "locations"
+    # A crop of 1800x900 and then a scale of 0.7 to 1.3; the shortest side one of three, no crop.
+    crop = cityscapes.augmentation
+    assert (crop.crop_width, crop.crop_height, crop.scale_min, crop.scale_max) == (1800, 900, 0.7, 1.3)
+    assert coco.augmentation.shortest_edges == (640, 720, 800) and not coco.augmentation.crop_height
+
+
+def test_a_crop_is_scaled_after_it_is_cut():
+    recipe = load_recipe("realtimepan_r50_cityscapes")
+    augment = Augmentation(recipe.augmentation, load_config(recipe.model).label_set)
+    generator = np.random.default_rng(0)
+    ids = np.ones((1024, 2048), np.int32)
+    segments = [{"id": 1, "category_id": 7, "iscrowd": 0}]
+    frame = np.zeros((1024, 2048, 3), np.uint8)
+    for _ in range(3):
+        image, _, masks = augment(PanopticSample(frame, ids, segments, 0, ""), generator)
+        assert 630 <= image.shape[0] <= 1170 and abs(image.shape[1] - 2 * image.shape[0]) <= 1
+        assert masks.shape[1:] == image.shape[:2] and masks.all()
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_gives_samples_of_its_size(name):
     recipe = load_recipe(name)
@@ -76,7 +104,7 @@ def test_every_recipe_gives_samples_of_its_size(name):
         image, labels, masks = augment(
             PanopticSample(generator.integers(0, 256, (height, width, 3), np.uint8), ids, segments, 0, ""), generator
         )
-        if recipe.augmentation.crop_height:
+        if recipe.augmentation.crop_height and recipe.augmentation.resize != "after_crop":
             assert image.shape == (recipe.augmentation.crop_height, recipe.augmentation.crop_width, 3)
         assert masks.shape == (len(labels), *image.shape[:2])
         assert set(labels.tolist()) <= {0, 1}
@@ -125,3 +153,25 @@ def test_fields_of_the_model_are_set_by_the_command_and_checked(tmp_path, capsys
     ):
         assert main([*command, change]) == 2
         assert re.search(message, capsys.readouterr().err)
+
+
+def test_backbone_weights_fit_a_network_that_divides_by_other_numbers(tmp_path):
+    import dataclasses
+
+    import torch
+
+    from yoso_ros.models import create_model
+    from yoso_ros.training.backbone_weights import load_backbone_weights
+
+    own = load_config("realtimepan_mobilenetv2_synthetic")
+    source = create_model(own)
+    torch.save(source.backbone.state_dict(), tmp_path / "backbone.pth")
+    other = create_model(dataclasses.replace(own, pixel_std=(1.0, 1.0, 1.0)))
+    load_backbone_weights(other.backbone, tmp_path / "backbone.pth", other.config.pixel_std)
+    images = 255 * torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        expected, found = (m.eval().backbone(m.normalize(images))[-1] for m in (source, other))
+    torch.testing.assert_close(found, expected)
+    load_backbone_weights(source.backbone, tmp_path / "backbone.pth")
+    with torch.no_grad():
+        assert torch.equal(source.backbone(source.normalize(images))[-1], expected)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth images of a recording that lie pixel by pixel on its pictures."""
 
-from yoso_ros.bags.message_types import IMAGE, stamp_ns
+from yoso_ros.bags.message_types import IMAGE
 from yoso_ros.errors import InputError
+from yoso_ros.stamps import message_stamp_ns
 
 DEPTH_ENCODINGS = ("16UC1", "32FC1")  # REP-118; mono16 is what label images have
 MAX_OFFSET_NS = 20_000_000  # between a picture and its depth: less than a frame at 30 Hz, more than two clocks differ
@@ -43,7 +44,7 @@ class DepthImages:
     def __iter__(self):
         """Yield (stamp in nanoseconds, callable that gives the depth)."""
         for _, _, message in self._bag.messages([self._topic]):
-            yield stamp_ns(message), lambda message=message: self._decode(message)
+            yield message_stamp_ns(message), lambda message=message: self._decode(message)
 
 
 class NearestDepth:

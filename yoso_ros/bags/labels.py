@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yoso_ros.bags.message_types import IMAGE, SEGMENTS, stamp_ns
+from yoso_ros.bags.message_types import IMAGE, SEGMENTS
 from yoso_ros.configuration import dataclass_from_mapping
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import LabelSet
 from yoso_ros.results import UNLABELLED_ID, Segment
+from yoso_ros.stamps import message_stamp_ns
 
 LABEL_SET_KEY, NAMES_KEY = "yoso_ros.label_set", "yoso_ros.images"  # in the custom data of a recording
 TRUTH_PREFIX = "/ground_truth/panoptic"
@@ -70,10 +71,10 @@ class Labels:
         waiting, self.unpaired = {}, 0
         names = [f"{self._prefix}/image_raw", f"{self._prefix}/segments"]
         for topic, _, message in self._bag.messages(names):
-            parts = waiting.setdefault(stamp_ns(message), {})
+            parts = waiting.setdefault(message_stamp_ns(message), {})
             parts[topic] = message
             if len(parts) == len(names):
-                del waiting[stamp_ns(message)]
+                del waiting[message_stamp_ns(message)]
                 yield self._frame(*(parts[name] for name in names))
             elif len(waiting) > WAITING:
                 del waiting[next(iter(waiting))]
@@ -81,7 +82,7 @@ class Labels:
         self.unpaired += len(waiting)
 
     def _frame(self, image, array):
-        where = f"{self._bag.name}: {self._prefix} at {stamp_ns(image) / 1e9:.9f}"
+        where = f"{self._bag.name}: {self._prefix} at {message_stamp_ns(image) / 1e9:.9f}"
         panoptic = _label_image(image, where)
         if panoptic.shape != (array.height, array.width):
             raise InputError(f"{where}: label image of {panoptic.shape}, segments of {(array.height, array.width)}")
@@ -91,7 +92,7 @@ class Labels:
             raise InputError(
                 f"{where}: the label image and its segments disagree on the ids {sorted(present ^ listed)[:5]}"
             )
-        return LabelFrame(stamp_ns(image), panoptic, segments)
+        return LabelFrame(message_stamp_ns(image), panoptic, segments)
 
 
 def label_set_of(bag):

@@ -7,6 +7,7 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from yoso_ros.resources import share_path
+from yoso_ros.stamps import seconds_and_nanoseconds
 
 IMAGE, COMPRESSED, CAMERA_INFO = (f"sensor_msgs/msg/{n}" for n in ("Image", "CompressedImage", "CameraInfo"))
 SEGMENTS = "yoso_ros/msg/PanopticSegmentArray"
@@ -25,15 +26,10 @@ def _new(name, **fields):
     return typestore().types[name](**fields)
 
 
-def stamp_ns(message):
-    """Nanoseconds of `message.header.stamp`."""
-    stamp = message.header.stamp
-    return stamp.sec * 10**9 + stamp.nanosec
-
-
 def header(stamp, frame_id):
     """std_msgs/Header of a stamp in nanoseconds."""
-    time = _new("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
+    seconds, nanoseconds = seconds_and_nanoseconds(stamp)
+    time = _new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
     return _new("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from yoso_ros.bags.bag import Bag
 from yoso_ros.bags.frames import CameraInfo, CompressedImage, Frame, RawImage
 from yoso_ros.bags.labels import is_node_output
-from yoso_ros.bags.message_types import CAMERA_INFO, COMPRESSED, IMAGE, stamp_ns
+from yoso_ros.bags.message_types import CAMERA_INFO, COMPRESSED, IMAGE
 from yoso_ros.errors import InputError
+from yoso_ros.stamps import message_stamp_ns
 
 # Encodings of depth and label images, which no camera picture has.
 NOT_A_PICTURE = ("16UC1", "16SC1", "32SC1", "32FC1", "64FC1", "16UC2", "32FC2", "32FC3")
@@ -68,9 +69,11 @@ class Recording:
         # A calibration seldom changes: without one of the same stamp the last one holds.
         info, last_stamp = next(iter(infos.values()), None), -1
         for _, recorded, message in self._messages():
-            info = infos.get(stamp_ns(message), info)
+            info = infos.get(message_stamp_ns(message), info)
             # Frames are told apart by their stamps; a recorder that left them empty still has its own clock.
-            stamp = stamp_ns(message) if stamp_ns(message) > last_stamp else max(recorded, last_stamp + 1)
+            stamp = (
+                message_stamp_ns(message) if message_stamp_ns(message) > last_stamp else max(recorded, last_stamp + 1)
+            )
             last_stamp = stamp
             image = _raw_image(message) if self._is_raw else CompressedImage(message.format, message.data)
             yield Frame(stamp, message.header.frame_id, image, info)
@@ -94,7 +97,7 @@ class Recording:
         holds = times[max(0, bisect_right(times, first) - 1)]  # the last one before the first frame
         for _, _, message in self.bag.messages([self._info_topic], min(first, holds), last):
             info = _camera_info(message)
-            infos[stamp_ns(message)] = known.setdefault(info, info)
+            infos[message_stamp_ns(message)] = known.setdefault(info, info)
         return infos
 
     def _choose(self, topic):

@@ -5,7 +5,6 @@ Legend: `H W` size of a label image in pixels.
 """
 
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 from yoso_ros.bags.labels import Labels, label_set_of, names_of
 from yoso_ros.data.samples import VOID_ID, rgb_from_ids
 from yoso_ros.errors import InputError
+from yoso_ros.files import write_file
 from yoso_ros.results import UNLABELLED_ID
 
 
@@ -49,7 +49,7 @@ def write_coco(bag, prefix, folder, label_set=None, progress=iter):
         png = f"{Path(file_name).stem}.png"
         height, width = frame.panoptic.shape
         ids = coco_ids(frame.panoptic)
-        _write(folder / "panoptic" / png, cv2.imencode(".png", rgb_from_ids(ids)[..., ::-1])[1].tobytes())
+        write_file(folder / "panoptic" / png, cv2.imencode(".png", rgb_from_ids(ids)[..., ::-1])[1].tobytes())
         images.append(
             {"id": image_id, "file_name": file_name, "height": height, "width": width, "stamp_ns": frame.stamp_ns}
         )
@@ -62,7 +62,7 @@ def write_coco(bag, prefix, folder, label_set=None, progress=iter):
         used = label_set.coco_categories()
     description = f"{prefix} of {Path(bag.name).name}"
     content = {"info": {"description": description}, "images": images, "annotations": annotations, "categories": used}
-    _write(folder / "panoptic.json", json.dumps(content).encode())
+    write_file(folder / "panoptic.json", json.dumps(content))
     return {
         "images": len(images),
         "segments": sum(len(a["segments_info"]) for a in annotations),
@@ -86,9 +86,3 @@ def _coco_segment(segment, categories, prefix):
         "bbox": list(segment.box_xywh),
         "score": segment.score,
     }
-
-
-def _write(path, content):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

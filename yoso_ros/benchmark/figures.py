@@ -2,13 +2,12 @@
 """Figures of the benchmarks as PNG files, drawn with matplotlib (extra "plots")."""
 
 import contextlib
-import os
-from pathlib import Path
 
 import numpy as np
 
 from yoso_ros.benchmark.modules import KERNEL_SIZE, aggregation_ratio, attention_ratio
 from yoso_ros.errors import InputError
+from yoso_ros.files import atomic_path
 
 CHANNELS = np.linspace(32, 1024, 125)  # of Figure 5: input channels, hidden dimensions
 TOKENS = np.linspace(50, 500, 91)
@@ -69,9 +68,6 @@ def _figure(path, panels):
     figure = Figure(figsize=(5 * panels, 4), layout="constrained")
     FigureCanvasAgg(figure)
     yield figure.subplots(1, panels, squeeze=False)[0]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # Without the note of the library's version: the same figure is the same file.
-    figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        # Without the note of the library's version: the same figure is the same file.
+        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})

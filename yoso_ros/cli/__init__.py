@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "evaluate-bag": "yoso_ros.cli.evaluate_bag",
     "compare": "yoso_ros.cli.compare",
     "bag": "yoso_ros.cli.bag",
+    "data": "yoso_ros.cli.data",
     "export": "yoso_ros.cli.export",
     "quantize": "yoso_ros.cli.quantize",
     "convert": "yoso_ros.cli.convert",

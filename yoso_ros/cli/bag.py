@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros bag`: data sets to recordings, panoptic topics to COCO files, and what a recording holds."""
 
-from yoso_ros.cli import bag_select
+from yoso_ros.cli import bag_label, bag_select
 from yoso_ros.errors import InputError
 
 SUMMARY = "Make recordings from data sets, choose and label frames of recordings, or show what one holds."
 # Commands with a file of their own.
-COMMANDS = {"select": bag_select}
+COMMANDS = {"select": bag_select, "label": bag_label}
 EXAMPLE = "yoso-ros bag from-dataset --data ../camvid --split val --output out/camvid_val"
 
 

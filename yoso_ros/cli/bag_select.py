@@ -47,10 +47,10 @@ def run(arguments):
 def _select(arguments):
     from yoso_ros import load_segmenter
     from yoso_ros.bags import open_source
-    from yoso_ros.evaluation.processes import is_first
     from yoso_ros.images.decoding import decode_picture
     from yoso_ros.labelling.recordings import parts_of
     from yoso_ros.labelling.select import joined_candidates, labelled_looks, recording_candidates, write_selection
+    from yoso_ros.processes import is_first
 
     segmenter, second, output = load_from_arguments(arguments), None, Path(arguments.output)
     settings = [arguments.count, arguments.every, arguments.topic, arguments.same_look]

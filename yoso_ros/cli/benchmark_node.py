@@ -2,7 +2,6 @@
 """`yoso-ros benchmark node`: images in and labels out of the running node over DDS, all in processes of their own."""
 
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
+from yoso_ros.files import write_json
 
 SUMMARY = "Latency, loss, CPU and memory of the node over DDS, with a constant result and with the real model."
 EXAMPLE = "yoso-ros benchmark node --segmenters constant --rates 10 30 60 --seconds 60 --search"
@@ -57,10 +57,7 @@ def run(arguments):
         with _bench(segmenter, arguments, str(height), str(width)) as bench:
             report[segmenter] = _measure(bench, segmenter, arguments)
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = arguments.output.with_name(f".{arguments.output.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(report, indent=1))
-        os.replace(temporary, arguments.output)
+        write_json(arguments.output, report)
     return 0
 
 

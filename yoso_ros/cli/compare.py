@@ -32,7 +32,7 @@ def run(arguments):
     from yoso_ros.evaluation.pages.comparison import html_page, markdown, verdict
     from yoso_ros.evaluation.recordings.comparison import compare_runs
     from yoso_ros.evaluation.recordings.frame_counts import read_frame_counts
-    from yoso_ros.evaluation.report import write_file, write_json
+    from yoso_ros.files import write_file, write_json
 
     for name, least in (("resamples", 1), ("seed", 0), ("pictures", 0)):
         if getattr(arguments, name) < least:

@@ -93,7 +93,8 @@ def _evaluate_predictions(arguments, dataset, options):
 def _evaluate_model(arguments, dataset, segmenters, options):
     from yoso_ros.evaluation import evaluate_segmenter
     from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
-    from yoso_ros.evaluation.report import scales_table, write_file, write_json
+    from yoso_ros.evaluation.report import scales_table
+    from yoso_ros.files import write_file, write_json
 
     output, reports = Path(arguments.output), []
     for segmenter in segmenters:
@@ -117,7 +118,7 @@ def _evaluate_model(arguments, dataset, segmenters, options):
 
 
 def _is_first():
-    from yoso_ros.evaluation.processes import is_first
+    from yoso_ros.processes import is_first
 
     return is_first()
 
@@ -162,8 +163,8 @@ def _write_pictures(report, segmenter, dataset, count, output):
     import numpy as np
 
     from yoso_ros.evaluation.evaluate import match_classes
-    from yoso_ros.evaluation.report import write_file
     from yoso_ros.evaluation.segment_maps import truth_panoptic
+    from yoso_ros.files import write_file
     from yoso_ros.images.overlay import build_palette, overlay_image
     from yoso_ros.results import UNLABELLED_ID
 

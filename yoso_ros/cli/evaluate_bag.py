@@ -181,7 +181,7 @@ def _facts(arguments, source, labels, model, backend):
 
 def _write(output, report, page, text):
     """Write the report in its three forms, and say what was lost."""
-    from yoso_ros.evaluation.report import write_file, write_json
+    from yoso_ros.files import write_file, write_json
 
     write_json(output / "report.json", report)
     write_file(output / "report.md", text.encode())

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros export`: a model to one ONNX file, checked and compared with the network."""
 
-import os
 from pathlib import Path
 
 SUMMARY = "Export a model to ONNX: uint8 RGB frames (B, H, W, 3) in, class logits and mask logits out."
@@ -36,6 +35,7 @@ def run(arguments):
     """Export; exit code 1 if onnxruntime computes something else from the file than torch from the network."""
     from yoso_ros.cli.quantize import read_frames
     from yoso_ros.errors import InputError
+    from yoso_ros.files import write_file
     from yoso_ros.inference.engine_cache import export_onnx
     from yoso_ros.inference.export import compare_with_network
     from yoso_ros.inference.segmenter import load_network
@@ -47,10 +47,7 @@ def run(arguments):
     network = load_network(arguments.model, arguments.weights)
     pictures = read_frames(arguments.compare, None, arguments.batch) if arguments.compare else None
     graph = export_onnx(network, shape, arguments.variant)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    temporary.write_bytes(graph.SerializeToString())
-    os.replace(temporary, output)
+    write_file(output, graph.SerializeToString())
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, passed the ONNX checker")
     try:
         errors = compare_with_network(graph, network, shape or (1, *COMPARED_SIZE), pictures)

@@ -3,7 +3,6 @@
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 SUMMARY = "Segment image files."
@@ -39,25 +38,19 @@ def run(arguments):
     from tqdm import tqdm
 
     from yoso_ros.data.samples import read_image
+    from yoso_ros.files import write_file
     from yoso_ros.images.overlay import build_palette, overlay_image
 
     segmenter = load_from_arguments(arguments)
     palette = build_palette(segmenter.label_set)
     output = Path(arguments.output)
-    output.mkdir(parents=True, exist_ok=True)
     for path in tqdm([Path(p) for p in arguments.images], unit="image", disable=len(arguments.images) < 3):
         frame = read_image(path)
         result = segmenter(frame)
         overlay = overlay_image(frame, result.panoptic, palette, segments=result.segments)
-        _write(output / f"{path.stem}_panoptic.png", cv2.imencode(".png", result.panoptic)[1].tobytes())
-        _write(output / f"{path.stem}_overlay.png", cv2.imencode(".png", overlay[..., ::-1])[1].tobytes())
+        write_file(output / f"{path.stem}_panoptic.png", cv2.imencode(".png", result.panoptic)[1].tobytes())
+        write_file(output / f"{path.stem}_overlay.png", cv2.imencode(".png", overlay[..., ::-1])[1].tobytes())
         segments = [dataclasses.asdict(segment) for segment in result.segments]
-        _write(output / f"{path.stem}_segments.json", json.dumps(segments, indent=1).encode())
+        write_file(output / f"{path.stem}_segments.json", json.dumps(segments, indent=1))
     print(f"{len(arguments.images)} images with {segmenter.backend}: {output}")
     return 0
-
-
-def _write(path, content):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

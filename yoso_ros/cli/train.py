@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros train`: a recipe and a data set in, a checkpoint out; or `--check`, every fault of a data set."""
 
-import json
 import os
 import platform
 import shlex
@@ -52,7 +51,9 @@ def run(arguments):
 
     splits = (arguments.train_split, arguments.val_split)
     if arguments.check:
-        return _check(arguments.check, splits, arguments.label_set_out)
+        from yoso_ros.cli.dataset_check import check_dataset
+
+        return check_dataset(arguments.check, splits, arguments.label_set_out)
     missing = [n for n in ("recipe", "data", "output") if getattr(arguments, n) is None]
     if missing:
         raise InputError(f"expected RECIPE, --data and --output (or --check DATA), missing: {', '.join(missing)}")
@@ -67,52 +68,15 @@ def run(arguments):
         leave_processes()
 
 
-def _check(root, splits, label_set_out):
-    from tqdm import tqdm
-
-    from yoso_ros.data import open_dataset
-    from yoso_ros.errors import InputError
-
-    count, label_set = 0, None
-    for split in dict.fromkeys(splits):
-        try:
-            dataset = open_dataset(root, split)
-        except InputError as error:
-            faults = [str(error)]
-        else:
-            label_set = label_set or dataset.label_set
-            print(f"{split}: {len(dataset)} images, {len(dataset.label_set)} classes")
-            faults = dataset.find_faults(lambda indices, name=split: tqdm(indices, desc=name, unit="image"))
-        for fault in faults:
-            count += 1
-            tqdm.write(fault)
-    if label_set_out and label_set:
-        _write_label_set(label_set, Path(label_set_out))
-    if count:
-        raise InputError(f"{root} has {count} fault{'s' * (count > 1)}, listed above")
-    print(f"{root}: no faults")
-    return 0
-
-
-def _write_label_set(label_set, path):
-    import yaml
-
-    classes = [{**asdict(c), "color": list(c.color)} for c in label_set.classes]
-    content = {"name": path.stem, "source": label_set.source, "classes": classes}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    os.replace(temporary, path)
-    print(f"{len(classes)} classes: {path}")
-
-
 def _train(arguments, splits, device):
     from yoso_ros.checkpoint import load_weights, save_checkpoint
     from yoso_ros.data import open_dataset
+    from yoso_ros.files import write_json
     from yoso_ros.models import create_model, load_config
+    from yoso_ros.processes import rank
     from yoso_ros.training.augment import Augmentation
     from yoso_ros.training.backbone_weights import load_backbone_weights
     from yoso_ros.training.config import load_recipe
-    from yoso_ros.training.distributed import rank
     from yoso_ros.training.event_log import TensorBoardLog
     from yoso_ros.training.trainer import Trainer, seed_everything
 
@@ -124,7 +88,7 @@ def _train(arguments, splits, device):
     model = create_model(config)
     origin = "fresh"
     if arguments.backbone_weights:
-        load_backbone_weights(model.backbone, arguments.backbone_weights)
+        load_backbone_weights(model.backbone, arguments.backbone_weights, config.pixel_std)
         origin = f"backbone from {Path(arguments.backbone_weights).name}"
     if arguments.weights:
         load_weights(model, arguments.weights)
@@ -159,7 +123,7 @@ def _train(arguments, splits, device):
         trainer.load_state()
     history = trainer.run(progress=not os.environ.get("YOSO_NO_PROGRESS"))
     if rank() == 0:
-        (output / "history.json").write_text(json.dumps(history, indent=1))
+        write_json(output / "history.json", history)
         print(f"best PQ {trainer.best_pq:.2f}; weights in {checkpoint}")
     return 0
 
@@ -185,7 +149,7 @@ def _read_changes(texts):
 def _story(arguments, recipe, device, origin, train_set, val_set):
     import torch
 
-    from yoso_ros.training.distributed import world_size
+    from yoso_ros.processes import world_size
 
     return {
         "command": "yoso-ros " + shlex.join(sys.argv[1:]),

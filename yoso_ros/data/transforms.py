@@ -2,8 +2,9 @@
 """Training transforms of the papers' recipes: sample to sample, with an explicit numpy Generator.
 
 YOSO's recipes: COCO large-scale jitter; Cityscapes, ADE20K and Mapillary shortest-edge choice, crop and SSD colour
-distortion; all with a horizontal flip. Image and ids always move together; `segments` of the sample stays as it was
-read, so its areas and boxes are those of the whole image.
+distortion; all with a horizontal flip. RealTimePan's: a crop that is then scaled, or a shortest-edge choice alone.
+Image and ids always move together; `segments` of the sample stays as it was read, so its areas and boxes are those of
+the whole image.
 """
 
 from dataclasses import dataclass, replace
@@ -78,6 +79,18 @@ class RandomShortestEdge:
 
     def __call__(self, sample, rng):
         return resize_sample(sample, *network_size(*sample.ids.shape, int(rng.choice(self.edges)), self.longest))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomScale:
+    """Scale both sides by a factor that is uniform in [smallest, largest] (RealTimePan, section 5.3)."""
+
+    smallest: float
+    largest: float
+
+    def __call__(self, sample, rng):
+        factor = rng.uniform(self.smallest, self.largest)
+        return resize_sample(sample, *(max(1, round(side * factor)) for side in sample.ids.shape))
 
 
 @dataclass(frozen=True, kw_only=True)

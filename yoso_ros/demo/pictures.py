@@ -4,11 +4,12 @@
 Legend: pictures are uint8 (H, W, 3) RGB.
 """
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from yoso_ros.files import atomic_path, write_file
 
 CODEC = "mp4v"  # the encoder that every build of OpenCV brings along
 MIN_VIDEO_RATE, MAX_VIDEO_RATE = 1.0, 60.0  # frames/s
@@ -21,11 +22,9 @@ TEXT_SCALE, LINE_HEIGHT = 0.5, 24
 
 
 def write_png(path, picture):
-    """Write a picture under a temporary name, then rename it."""
+    """Write a picture, uint8 (H, W, 3) RGB, as PNG."""
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    temporary = Path(f"{path}.part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_file(path, data.tobytes())
 
 
 def fit(picture, width, height):
@@ -48,12 +47,13 @@ class OverlayVideo:
     def __init__(self, folder, rate_hz):
         self._folder, self._rate = Path(folder), float(np.clip(rate_hz, MIN_VIDEO_RATE, MAX_VIDEO_RATE))
         self._writer, self._size, self._last, self._count = None, None, None, 0
-        self._partial = self._folder / "overlay.part.mp4"
+        self._whole, self._partial = atomic_path(self._folder / "overlay.mp4"), None
 
     def add(self, picture, index):
         """Append the picture of source frame `index`; until then the last one stands, so that the time is right."""
         if self._size is None:
             self._size = tuple(max(2, s - s % 2) for s in picture.shape[1::-1])
+            self._partial = self._whole.__enter__()
             self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter_fourcc(*CODEC), self._rate, self._size)
         picture = fit(picture, *self._size)
         if not self._writer.isOpened():
@@ -80,7 +80,7 @@ class OverlayVideo:
         self._writer.release()
         if not encoded:
             return self._folder / "overlay"
-        os.replace(self._partial, self._folder / "overlay.mp4")
+        self._whole.__exit__(None, None, None)
         return self._folder / "overlay.mp4"
 
 

@@ -3,13 +3,13 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from yoso_ros.demo.pictures import OverlayVideo, contact_sheet, write_png
 from yoso_ros.evaluation import PanopticQuality
+from yoso_ros.files import atomic_path, write_file
 from yoso_ros.results import UNLABELLED_ID
 
 RESULTS = ("overlay.mp4", "contact_sheet.png", "segments.csv", "summary.json")
@@ -46,7 +46,8 @@ class Report:
         self._stages, self._latency, self._times = {}, [], []
         self._inconsistent = 0
         self._quality = None
-        self._rows_path = self._folder / "segments.csv.part"
+        self._rows_whole = atomic_path(self._folder / "segments.csv")
+        self._rows_path = self._rows_whole.__enter__()
         self._rows_file = open(self._rows_path, "w", newline="")  # noqa: SIM115 (closed by finish)
         self._rows = csv.writer(self._rows_file)
         self._rows.writerow(("stamp", "frame", *SEGMENT_COLUMNS, *BOX_COLUMNS, *CENTROID_COLUMNS))
@@ -108,7 +109,7 @@ class Report:
             dict, the content of summary.json.
         """
         self._rows_file.close()
-        os.replace(self._rows_path, self._folder / "segments.csv")
+        self._rows_whole.__exit__(None, None, None)
         video = self._video.close()
         files = ["node.log", "segments.csv", "summary.json", *([video.name] if video else [])]
         summary = {**facts, "frames": {**counts, "answered": self.count}}
@@ -124,9 +125,7 @@ class Report:
             write_png(self._folder / "contact_sheet.png", self._sheet(summary))
             files.append("contact_sheet.png")
         summary["files"] = sorted(files)
-        temporary = self._folder / "summary.json.part"
-        temporary.write_text(json.dumps(summary, indent=2, default=float) + "\n")
-        os.replace(temporary, self._folder / "summary.json")
+        write_file(self._folder / "summary.json", json.dumps(summary, indent=2, default=float) + "\n")
         return summary
 
     def _sheet(self, summary):

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.average_precision import AveragePrecision, predicted_instances, true_instances
 from yoso_ros.evaluation.mean_iou import MeanIoU
-from yoso_ros.evaluation.processes import gather, is_first, reduce, share_of
 from yoso_ros.evaluation.scores import Scores
 from yoso_ros.evaluation.segment_maps import coco_prediction, semantic_map
+from yoso_ros.processes import gather, is_first, reduce, share_of
 
 TASKS = ("panoptic", "instance", "semantic")
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An evaluation on disk: report.json for programs, per_class.md for people."""
 
-import json
 import math
-import os
+
+from yoso_ros.files import write_file, write_json
 
 PRECISIONS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 CLASS_NUMBERS = {
@@ -23,21 +23,8 @@ def write_report(report, folder):
         report: dict of `evaluate_segmenter`; further entries are written too.
         folder: pathlib.Path, made if missing. In the JSON a number that does not exist is null.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", report)
-    write_file(folder / "per_class.md", per_class_table(report).encode())
-
-
-def write_json(path, content):
-    """Write plain values as JSON; a number that does not exist (NaN) is null."""
-    write_file(path, json.dumps(_without_nan(content), indent=1).encode())
-
-
-def write_file(path, content):
-    """Write bytes under a temporary name and rename, so that no reader sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_file(folder / "per_class.md", per_class_table(report))
 
 
 def summary_table(report):
@@ -97,11 +84,3 @@ def scales_table(reports):
 
 def _number(value):
     return "-" if math.isnan(value) else f"{value:.1f}"
-
-
-def _without_nan(value):
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

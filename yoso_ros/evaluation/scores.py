@@ -3,8 +3,8 @@
 
 from yoso_ros.evaluation.mean_iou import MeanIoU
 from yoso_ros.evaluation.panoptic_quality import PanopticQuality, summarise
-from yoso_ros.evaluation.processes import reduce
 from yoso_ros.evaluation.segment_maps import semantic_map
+from yoso_ros.processes import reduce
 
 
 class Scores:

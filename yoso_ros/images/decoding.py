@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from yoso_ros.errors import InputError
+from yoso_ros.images.pixels import image_array, image_rows
 
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 SMALLEST_BAYER = 3  # pixels a side; OpenCV paints anything smaller black
@@ -78,28 +79,15 @@ def decode_image(message):
 
 
 def _pixels(message, layout):
-    height, width, step = message.height, message.width, message.step
+    height, width = message.height, message.width
     name = f"{width}x{height} pixels of {message.encoding}"
-    if height == 0 or width == 0:
-        raise InputError(f"expected at least one pixel, found {name}")
     if (layout.even_width and width % 2) or (layout.planes and height % 2):
         raise InputError(f"expected an even {'width and height' if layout.planes else 'width'}, found {name}")
-    if layout.is_bayer and min(height, width) < SMALLEST_BAYER:
+    if layout.is_bayer and 0 < min(height, width) < SMALLEST_BAYER:
         raise InputError(f"expected at least {SMALLEST_BAYER}x{SMALLEST_BAYER} pixels of Bayer pattern, found {name}")
-    pixel_bytes = layout.channels * layout.bits // 8
-    row_bytes = width * pixel_bytes
-    if step < row_bytes:
-        raise InputError(f"expected a step of at least {row_bytes} bytes for {name}, found {step}")
-    rows = height * 3 // 2 if layout.planes else height
-    data = np.frombuffer(message.data, np.uint8)
-    if data.size != rows * step:
-        raise InputError(f"expected {rows * step} bytes ({rows} rows of step {step}) for {name}, found {data.size}")
-    data = data.reshape(rows, step)[:, :row_bytes]
-    if layout.bits == 16:
-        # A padded row may end at an odd byte, which numpy cannot view as 16-bit values; then the rows are copied.
-        dtype = np.dtype(">u2" if message.is_bigendian else "<u2")
-        data = np.ascontiguousarray(data).view(dtype)
-    return data if layout.channels == 1 else data.reshape(rows, width, layout.channels)
+    if layout.planes:
+        return image_rows(message, width, height * 3 // 2)
+    return image_array(message, f"u{layout.bits // 8}", layout.channels)
 
 
 def decode_picture(message):

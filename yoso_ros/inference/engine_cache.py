@@ -13,6 +13,7 @@ import logging
 import os
 from pathlib import Path
 
+from yoso_ros.files import WriteError, write_file
 from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare, take_uint8
 from yoso_ros.inference.long_steps import told
 from yoso_ros.resources import PACKAGE
@@ -138,11 +139,8 @@ def _read(path):
 
 
 def write_kept(path, content):
-    """Write bytes that may be had again, under a temporary name and renamed; a failure is a warning only."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write bytes that may be had again; a failure is a warning only."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        _LOG.warning("%s cannot be kept, the next start makes it again: %s", path, error)
+        write_file(path, content)
+    except WriteError as error:
+        _LOG.warning("%s; the next start makes it again", error)

@@ -11,13 +11,13 @@ import json
 from pathlib import Path
 
 from yoso_ros.errors import InputError
-from yoso_ros.evaluation.processes import gather, is_first, share_of
 from yoso_ros.files import write_file
+from yoso_ros.processes import gather, is_first, share_of
 
 FOLDER = "parts"
 
 
-def parts_of(names, work, folder, settings):
+def parts_of(names, work, folder, settings, keys=None):
     """Do the work on each recording, or take it from an earlier run that was interrupted.
 
     Args:
@@ -25,6 +25,7 @@ def parts_of(names, work, folder, settings):
         work: callable (number in the list, name) -> bytes, the content of the part.
         folder: the parts go into its folder `parts`.
         settings: plain values that the content depends on.
+        keys: of recordings that are done in pieces, under one name each: what tells the pieces apart, plain values.
 
     Returns:
         (paths of the parts in the order of `names`, None for a recording with a fault; list of str, the faults). In
@@ -33,7 +34,8 @@ def parts_of(names, work, folder, settings):
     Raises:
         InputError: none of the recordings could be used.
     """
-    paths = [part_path(folder, name, settings) for name in names]
+    keys = keys or [None] * len(names)
+    paths = [part_path(folder, name, [settings, key]) for name, key in zip(names, keys, strict=True)]
     own, faults = share_of(range(len(names))), {}
     for number in own:
         if not paths[number].is_file():

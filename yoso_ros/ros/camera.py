@@ -10,6 +10,7 @@ from yoso_ros.ros.inputs import CameraInput
 from yoso_ros.ros.messages import stats_message
 from yoso_ros.ros.outputs import CameraOutputs
 from yoso_ros.ros.stamps import StampCheck
+from yoso_ros.stamps import message_stamp_ns, stamp_ns
 from yoso_ros.tracking import SegmentTracker
 
 STATS_QOS = QoSProfile(depth=10)
@@ -70,7 +71,7 @@ class Camera:
     def _on_image(self, message):
         self.health.frame_arrived()
         self._deliver(message, self.name)
-        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        stamp = message_stamp_ns(message)
         now = self._clock.now().nanoseconds
         for kind, text in self._stamps.faults(stamp, now, self._clock.ros_time_is_active).items():
             self._warn(text, kind)
@@ -86,7 +87,7 @@ class Camera:
     def publish(self, frame, result, header, settings):
         """Publish one frame's results, with track ids if wanted; see `CameraOutputs.publish`."""
         if settings.tracking:
-            result = self._tracker.update(result, header.stamp.sec * 10**9 + header.stamp.nanosec)
+            result = self._tracker.update(result, stamp_ns(header.stamp))
         self.outputs.publish(frame, result, header, self.input.camera_info(header), settings)
 
     def report(self, header, times, counts, backend):

@@ -3,6 +3,8 @@
 
 from collections import OrderedDict
 
+from yoso_ros.stamps import message_stamp_ns
+
 
 class StampSync:
     """Collects messages and hands over sets of one per topic.
@@ -26,7 +28,7 @@ class StampSync:
     def add(self, name, message):
         """Add a message of a topic; delivers every set that it completes."""
         kept = self._kept[name]
-        stamp = stamp_ns(message)
+        stamp = message_stamp_ns(message)
         kept.pop(stamp, None)
         kept[stamp] = message
         while len(kept) > self._depth:
@@ -65,9 +67,3 @@ class StampSync:
                 kept.popitem(last=False)
         leader = self._names[0]
         del self._kept[leader][partners[leader]]
-
-
-def stamp_ns(message):
-    """Stamp of a message in nanoseconds."""
-    stamp = message.header.stamp
-    return stamp.sec * 10**9 + stamp.nanosec

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stamps of one camera against each other and against the clock: what consumers of TF and of bags stumble over."""
 
+from yoso_ros.stamps import NANOSECONDS
+
 # What diagnostic_updater's TimeStampStatus accepts where nothing else is said.
 OLDEST_S, NEWEST_S = 5.0, 1.0
-NANOSECONDS = 10**9
 
 
 class StampCheck:

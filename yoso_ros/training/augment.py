@@ -7,6 +7,7 @@ from yoso_ros.data.transforms import (
     LargeScaleJitter,
     RandomCrop,
     RandomFlip,
+    RandomScale,
     RandomShortestEdge,
     apply_transforms,
     pad_sample,
@@ -32,6 +33,10 @@ class Augmentation:
                 height=height, width=width, min_scale=config.scale_min, max_scale=config.scale_max
             )
             self.transforms = [jitter]
+        elif config.resize == "after_crop":
+            crop = RandomCrop(height=height, width=width, max_category_ratio=config.max_category_ratio)
+            self.transforms = [crop, RandomScale(smallest=config.scale_min, largest=config.scale_max)]
+            self.size = 0, 0  # what comes out has a size of its own
         else:
             self.transforms = [RandomShortestEdge(edges=config.shortest_edges, longest=config.longest_edge)]
             if height:

@@ -7,15 +7,20 @@ import torch
 
 from yoso_ros.errors import InputError
 
+# What the ImageNet weights expect their input to be divided by (RGB, 0..255).
+IMAGENET_STD = (58.395, 57.12, 57.375)
 
-def load_backbone_weights(backbone, path):
+
+def load_backbone_weights(backbone, path, pixel_std=IMAGENET_STD):
     """Load a torchvision ResNet or MobileNetV2 state dict into a backbone.
 
     Keys of the classifier and of layers that the trunk does not have are ignored; every key of the trunk must be there.
+    A network that divides its input by other numbers gets a first convolution that makes up for it.
 
     Args:
         backbone: from `yoso_ros.models.backbone.create_backbone`.
         path: `.pth` file, read with weights_only (no code of the file is executed).
+        pixel_std: what the network divides RGB by.
 
     Raises:
         InputError: the file cannot be read, or names the keys that are missing or of another shape.
@@ -35,3 +40,6 @@ def load_backbone_weights(backbone, path):
             f"{path} does not fit the backbone: {', '.join(faults[:5])} and {max(0, len(faults) - 5)} more"
         )
     backbone.load_state_dict({key: state_dict.get(key, value) for key, value in own.items()})
+    first = next(module for module in backbone.modules() if isinstance(module, torch.nn.Conv2d))
+    with torch.no_grad():
+        first.weight *= (torch.tensor(pixel_std) / torch.tensor(IMAGENET_STD)).view(1, 3, 1, 1)

@@ -22,11 +22,12 @@ class AugmentationConfig:
     edge one of `shortest_edges` (the longest at most `longest_edge`), and draws a crop again in which one category has
     more than `max_category_ratio` of the labelled pixels. Either way what is missing of the crop is padded. Without a
     crop size (0, for shortest_edge only) whole pictures are taken, and a batch is padded to its largest.
+    `resize: after_crop` takes a crop of the picture as it is and then scales it by `scale_min` to `scale_max`.
     """
 
     crop_height: int = 0
     crop_width: int = 0
-    resize: Literal["jitter", "shortest_edge"] = "jitter"
+    resize: Literal["jitter", "shortest_edge", "after_crop"] = "jitter"
     scale_min: float = 0.1
     scale_max: float = 2.0
     shortest_edges: tuple[int, ...] = ()

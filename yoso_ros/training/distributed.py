@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce
 
 from yoso_ros.errors import InputError
+from yoso_ros.processes import is_distributed
 
 # A process may have more of a validation to do than the others, or write files while they wait.
 LONGEST_WAIT = datetime.timedelta(hours=3)
@@ -48,21 +49,6 @@ def leave_processes():
     """End what `join_processes` began."""
     if is_distributed():
         dist.destroy_process_group()
-
-
-def is_distributed():
-    """Whether this process trains together with others."""
-    return dist.is_available() and dist.is_initialized()
-
-
-def rank():
-    """Number of this process, 0 for the one that writes files and shows progress."""
-    return dist.get_rank() if is_distributed() else 0
-
-
-def world_size():
-    """Number of processes that train together."""
-    return dist.get_world_size() if is_distributed() else 1
 
 
 def mean_over_processes(values):

@@ -2,7 +2,6 @@
 """The training loop: batches of targets through the criterion, with resume, averaging and validation."""
 
 import contextlib
-import os
 import random
 import time
 from pathlib import Path
@@ -13,15 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from yoso_ros.errors import InputError
+from yoso_ros.files import atomic_path
+from yoso_ros.processes import is_distributed, rank, world_size
 from yoso_ros.training.batches import ShareOfBatches, TrainingSet, load_batches, pad_batch
 from yoso_ros.training.criteria import find_criterion
-from yoso_ros.training.distributed import (
-    is_distributed,
-    mean_over_processes,
-    rank,
-    synchronize_batch_norms,
-    world_size,
-)
+from yoso_ros.training.distributed import mean_over_processes, synchronize_batch_norms
 from yoso_ros.training.optim import WeightAverage, create_optimizer, freeze_stages, learning_rate_factor
 from yoso_ros.training.targets import Target
 
@@ -207,7 +202,6 @@ class Trainer:
         """Write everything that `load_state` needs to go on, atomically; in process 0 only."""
         if rank() > 0:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -218,9 +212,8 @@ class Trainer:
         }
         if self.average is not None:
             state["average"], state["average_updates"] = self.average.model.state_dict(), self.average.updates
-        temporary = self.folder / f"state.{os.getpid()}.tmp"
-        torch.save(state, temporary)
-        os.replace(temporary, self.folder / "state.pt")
+        with atomic_path(self.folder / "state.pt") as temporary:
+            torch.save(state, temporary)
 
     def load_state(self):
         """Go on from `state.pt`, in every process.

@@ -2,7 +2,6 @@
 """Write rendered scenes as a data set in COCO panoptic format, with object ids kept over the frames of a scene."""
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from yoso_ros.data.synthetic.renderer import DEFAULT_FIELD_OF_VIEW, Renderer
 from yoso_ros.data.synthetic.scene import LABEL_SET, random_scene
 from yoso_ros.errors import InputError
+from yoso_ros.files import write_file
 from yoso_ros.label_sets import load_label_set
 
 JPEG_QUALITY = 95
@@ -127,9 +127,7 @@ def write_dataset(folder, synthesis, progress=iter):
         "annotations": annotations,
         "categories": label_set.coco_categories(),
     }
-    temporary = annotations_path.with_suffix(".json.part")
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, annotations_path)
+    write_file(annotations_path, json.dumps(content))
     seconds = time.perf_counter() - begin
     return {"frames": len(images), "scenes": number + 1, "render_seconds": render_seconds, "total_seconds": seconds}
 
@@ -141,9 +139,7 @@ def depth_millimetres(depth):
 
 
 def _write_image(path, pixels):
-    """Encode and write under a temporary name, then rename: a file that has its name is whole."""
+    """Encode and write: a file that has its name is whole."""
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
     _, data = cv2.imencode(path.suffix, pixels, options)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_file(path, data.tobytes())

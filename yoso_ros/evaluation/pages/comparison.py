@@ -7,6 +7,7 @@ from html import escape
 from yoso_ros.evaluation.pages.difference_plot import difference_bars, is_clear, signed
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import picture_row
+from yoso_ros.stamps import stamp_text
 
 FRAMES = 20  # in the table of frames that differ most
 SIZE = ("shortest_edge", "longest_edge")
@@ -118,7 +119,7 @@ def _runs(comparison):
 
 def frame_name(name):
     """What a frame is called for people: a stamp in nanoseconds becomes seconds, a file keeps its name."""
-    return f"{int(name) // 10**9}.{int(name) % 10**9:09d} s" if name.isdecimal() else name
+    return f"{stamp_text(int(name))} s" if name.isdecimal() else name
 
 
 def _rows(head, rows):

@@ -12,7 +12,7 @@ import numpy as np
 
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.mean_iou import hits_and_union
-from yoso_ros.evaluation.report import write_file
+from yoso_ros.files import write_file
 
 FILE_NAME = "frames.npz"
 

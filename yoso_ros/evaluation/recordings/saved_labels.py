@@ -6,7 +6,7 @@ import numpy as np
 
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.evaluate import match_classes
-from yoso_ros.evaluation.report import write_file
+from yoso_ros.files import write_file
 from yoso_ros.results import UNLABELLED_CLASS
 
 FOLDER = "labels"

@@ -2,7 +2,9 @@
 """Every segment of a run as a line of CSV."""
 
 import csv
-import os
+
+from yoso_ros.files import atomic_path
+from yoso_ros.stamps import stamp_text
 
 SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "track_id", "score", "area")
 
@@ -15,10 +17,10 @@ class SegmentFile:
     """
 
     def __init__(self, path):
-        self._path, self._part = path, path.with_name(f".{path.name}.{os.getpid()}")
+        self._whole = atomic_path(path)
 
     def __enter__(self):
-        self._file = self._part.open("w", newline="")
+        self._file = self._whole.__enter__().open("w", newline="")
         self._rows = csv.writer(self._file)
         box, centroid = ("x", "y", "width", "height"), ("centroid_x", "centroid_y")
         self._rows.writerow(("stamp", "frame", *SEGMENT_COLUMNS, *box, *centroid))
@@ -26,7 +28,7 @@ class SegmentFile:
 
     def add(self, frame):
         """Write the segments of a `ReplayedFrame`."""
-        stamp = f"{frame.stamp_ns // 10**9}.{frame.stamp_ns % 10**9:09d}"
+        stamp = stamp_text(frame.stamp_ns)
         for s in frame.result.segments:
             plain = (
                 s.id,
@@ -41,9 +43,6 @@ class SegmentFile:
             centroid = (f"{value:.1f}" for value in s.centroid_xy)
             self._rows.writerow((stamp, frame.index, *plain, *s.box_xywh, *centroid))
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, *error):
         self._file.close()
-        if kind is None:
-            os.replace(self._part, self._path)
-        else:
-            self._part.unlink()
+        return self._whole.__exit__(*error)

@@ -15,6 +15,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
 from yoso_ros.msg import InferenceStats, PanopticSegmentArray
+from yoso_ros.stamps import NANOSECONDS
 
 LABEL_TOPICS = {"panoptic/image_raw": Image, "semantic/image_raw": Image, "panoptic/segments": PanopticSegmentArray}
 TYPE_NAMES = {"panoptic/image_raw": "sensor_msgs/msg/Image", "panoptic/segments": "yoso_ros/msg/PanopticSegmentArray"}
@@ -154,7 +155,7 @@ def serialized_stamp(data):
     """Stamp in nanoseconds of a serialized message that begins with its header (CDR, OMG DDSI-RTPS 10.2)."""
     order = "<" if data[1] & 1 else ">"
     seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
-    return seconds * 10**9 + nanoseconds
+    return seconds * NANOSECONDS + nanoseconds
 
 
 def _read_commands(lines, commands):

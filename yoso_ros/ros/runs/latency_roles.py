@@ -19,6 +19,7 @@ from sensor_msgs.msg import Image
 from yoso_ros.bags import open_source
 from yoso_ros.benchmark.constant_segmenter import ConstantSegmenter
 from yoso_ros.images.decoding import decode_compressed, decode_image
+from yoso_ros.stamps import seconds_and_nanoseconds
 
 IMAGE_TOPIC = "/benchmark/image_raw"
 DISTINCT_FRAMES = 3  # played in turn, so that nothing that remembers the last frame looks fast
@@ -44,7 +45,7 @@ def camera(height, width, source):
         for number in range(count):
             time.sleep(max(0.0, start + number / rate - time.monotonic()))
             message, stamp = messages[number % len(messages)], time.time_ns()
-            message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+            message.header.stamp.sec, message.header.stamp.nanosec = seconds_and_nanoseconds(stamp)
             sent.append((stamp, time.monotonic_ns()))
             publisher.publish(message)
         _answer(sent)

@@ -9,12 +9,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from yoso_ros.stamps import seconds_and_nanoseconds
+
 PUBLISHER_DEPTH = 5
 
 
 def frame_header(frame, stamp_ns=None):
     """std_msgs/Header of a frame; `stamp_ns` replaces the recorded stamp."""
-    seconds, nanoseconds = divmod(frame.stamp_ns if stamp_ns is None else stamp_ns, 10**9)
+    seconds, nanoseconds = seconds_and_nanoseconds(frame.stamp_ns if stamp_ns is None else stamp_ns)
     return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame.frame_id)
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from yoso_ros.images.pixels import image_array
 from yoso_ros.msg import InferenceStats, PanopticSegmentArray
+from yoso_ros.stamps import message_stamp_ns
 
 TOPICS = {
     "panoptic": (Image, "panoptic/image_raw"),
@@ -57,7 +59,7 @@ class Recorder:
     def _callback(self, part):
         def receive(message):
             now = time.monotonic()
-            stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            stamp = message_stamp_ns(message)
             with self._changed:
                 if part == "stats":
                     self._stats = message
@@ -112,6 +114,4 @@ class Recorder:
 
 def pixels(message):
     """A view of the pixels of a mono16, mono8 or rgb8 sensor_msgs/Image without padding: (H, W) or (H, W, 3)."""
-    dtype, channels = PIXELS[message.encoding]
-    shape = (message.height, message.width) if channels == 1 else (message.height, message.width, channels)
-    return np.frombuffer(message.data, dtype).reshape(shape)
+    return image_array(message, *PIXELS[message.encoding])

@@ -1,17 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation that is shared out among the processes of `torch.distributed`; in a single process all is its own."""
+"""Work that is shared out among the processes of `torch.distributed`; in a single process all is its own."""
 
 import torch.distributed as dist
 
 
-def share_of(indices):
-    """This process's share of a sequence: every n-th with n processes."""
-    return indices[dist.get_rank() :: dist.get_world_size()] if _is_distributed() else indices
+def is_distributed():
+    """Whether this process works together with others."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank():
+    """Number of this process, 0 for the one that writes files and shows progress."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size():
+    """Number of processes that work together."""
+    return dist.get_world_size() if is_distributed() else 1
 
 
 def is_first():
     """Whether this process shows progress and writes files."""
-    return not _is_distributed() or dist.get_rank() == 0
+    return rank() == 0
+
+
+def share_of(indices):
+    """This process's share of a sequence: every n-th with n processes."""
+    return indices[rank() :: world_size()]
 
 
 def gather(value):
@@ -20,9 +35,9 @@ def gather(value):
     Args:
         value: anything that can be pickled.
     """
-    if not _is_distributed():
+    if not is_distributed():
         return [value]
-    values = [None] * dist.get_world_size()
+    values = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
 
@@ -37,7 +52,3 @@ def reduce(metric):
     for other in others:
         whole.merge(other)
     return whole
-
-
-def _is_distributed():
-    return dist.is_available() and dist.is_initialized()

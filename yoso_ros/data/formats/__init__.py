@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formats that annotation tools read and write: each can be exported from any data set and imported as one.
+
+What each can hold: docs/own_data.md. The libraries of pycocotools do polygons and run lengths.
+"""
+
+from typing import NamedTuple
+
+from yoso_ros.data.formats import cityscapes_layout, coco_instances, coco_layout, index_masks, voc_masks
+
+
+class DataFormat(NamedTuple):
+    """One format.
+
+    `export(dataset, folder, split, options, watch)` writes a split and returns lines on what the format cannot hold.
+    `read(folder, split, options)` returns (`LabelSet`, iterator of `ForeignImage`) with `len()` of the first known.
+    """
+
+    summary: str
+    export: callable
+    read: callable
+
+
+FORMATS = {
+    "coco-panoptic": DataFormat(coco_layout.SUMMARY, coco_layout.export, coco_layout.read),
+    "coco-instances": DataFormat(coco_instances.SUMMARY, coco_instances.export, coco_instances.read),
+    "voc-masks": DataFormat(voc_masks.SUMMARY, voc_masks.export, voc_masks.read),
+    "index-masks": DataFormat(index_masks.SUMMARY, index_masks.export, index_masks.read),
+    "cityscapes": DataFormat(cityscapes_layout.SUMMARY, cityscapes_layout.export, cityscapes_layout.read),
+}

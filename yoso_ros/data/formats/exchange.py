@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all formats share: the image that a reader gives, options, classes by name, and images on disk.
+
+Legend: `H W` size of an image in pixels.
+"""
+
+import colorsys
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from yoso_ros.data.samples import read_image
+from yoso_ros.errors import InputError
+from yoso_ros.files import write_file
+from yoso_ros.label_sets import LabelClass, LabelSet, load_label_set
+
+LABEL_SET_FILE = "label_set.yaml"  # beside what is exported: annotation tools forget what is a thing
+GOLDEN_TURN = 0.61803  # neighbouring hues far apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeOptions:
+    """How to export and import.
+
+    Attributes:
+        label_set: `LabelSet` of what is imported; None for the export's own, or one made from the names in it.
+        stuff: names of the classes that are stuff where the label set is made from names.
+        order: of overlapping annotations: see `yoso_ros.data.formats.painting`.
+        polygons: whether instances are exported as polygons and not as run lengths.
+        one_file: whether stuff goes into the file of the instances.
+        crowds: whether `iscrowd` is believed; some tools set it for every mask.
+        components: whether parts of a thing class without instances that do not touch become single things.
+        images: folder of the images, None to look for it.
+    """
+
+    label_set: LabelSet | None = None
+    stuff: tuple[str, ...] = ()
+    order: str = "small-on-top"
+    polygons: bool = False
+    one_file: bool = False
+    crowds: bool = True
+    components: bool = False
+    images: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignImage:
+    """One image of another format: its file, int32 (H, W) segment ids (0 = void) and dicts with id, category_id (of the
+    label set) and iscrowd."""
+
+    path: Path
+    ids: np.ndarray
+    segments: list[dict]
+
+
+def write_label_set(label_set, path, name=None):
+    """Write a label set as YAML that `load_label_set` reads, under another name where one is given."""
+    classes = [{**dataclasses.asdict(c), "color": list(c.color)} for c in label_set.classes]
+    content = {"name": name or label_set.name, "source": label_set.source, "classes": classes}
+    write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def known_label_set(folder, options):
+    """The label set of the options, or the one that an export left in the folder, or None."""
+    path = folder / LABEL_SET_FILE
+    return options.label_set or (load_label_set(str(path)) if path.is_file() else None)
+
+
+def label_set_for(names, ids, folder, options, where, colors=None):
+    """The label set for classes by name.
+
+    Args:
+        names: list of str. ids: their category ids, used where there is no label set yet.
+        folder: pathlib.Path of the import. where: for errors. colors: RGB of each, None for made ones.
+
+    Returns:
+        (`LabelSet`, dict of name to its category id in it).
+
+    Raises:
+        InputError: the label set lacks a name, `options.stuff` names a class that is not there, or a name is twice.
+    """
+    if len(set(names)) < len(names):
+        raise InputError(f"{where}: expected classes with different names, found {', '.join(sorted(names))}")
+    known = known_label_set(folder, options)
+    if known is not None:
+        by_name = {plain(c.name): c.dataset_id for c in known.classes}
+        if strangers := [name for name in names if plain(name) not in by_name]:
+            raise InputError(
+                f"{where}: has {', '.join(strangers)}, which label set {known.name} lacks; it has "
+                f"{', '.join(c.name for c in known.classes)}"
+            )
+        return known, {name: by_name[plain(name)] for name in names}
+    if strangers := sorted(set(options.stuff) - set(names)):
+        raise InputError(f"--stuff: {', '.join(strangers)} not among the classes of {where}: {', '.join(names)}")
+    colors = colors or distinct_colors(len(names))
+    classes = [
+        LabelClass(name=name, is_thing=name not in options.stuff, dataset_id=number, color=tuple(color))
+        for name, number, color in zip(names, ids, colors, strict=True)
+    ]
+    return LabelSet(name=folder.name, source=str(where), classes=tuple(classes)), dict(zip(names, ids, strict=True))
+
+
+def plain(name):
+    """A class name as far as tools keep it: some cannot have spaces."""
+    return name.strip().replace(" ", "_").lower()
+
+
+def distinct_colors(count):
+    """Colours that differ from each other and from black: list of RGB 0..255."""
+    hsv = [((i * GOLDEN_TURN) % 1.0, 0.85 - 0.3 * (i % 3 == 2), 1.0 - 0.12 * (i % 4)) for i in range(count)]
+    colors = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*h)) for h in hsv]
+    taken = {(0, 0, 0)}
+    for place, (red, green, blue) in enumerate(colors):
+        while (red, green, blue) in taken:
+            blue = (blue + 1) % 256
+        taken.add((red, green, blue))
+        colors[place] = (red, green, blue)
+    return colors
+
+
+def export_colors(label_set):
+    """The label set's colours where they tell all classes apart, else made ones: list of RGB."""
+    colors = [tuple(c.color) for c in label_set.classes]
+    return colors if len({*colors, (0, 0, 0)}) == len(colors) + 1 else distinct_colors(len(colors))
+
+
+def image_bytes(sample, suffixes):
+    """An image as a file of one of the suffixes: (suffix, bytes); its own bytes where the file has one."""
+    path = Path(sample.file_name)
+    if path.suffix.lower() in suffixes and path.is_file():
+        return path.suffix, path.read_bytes()
+    return ".png", cv2.imencode(".png", cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def find_image(name, folders):
+    """The image file of a name in one of some folders; its folders may have been left out on the way.
+
+    Raises:
+        InputError: it is in none.
+    """
+    for folder in folders:
+        for candidate in (folder / name, folder / Path(name).name):
+            if candidate.is_file():
+                return candidate
+    raise InputError(f"no image {name} in any of: {', '.join(map(str, folders))}; give the folder with --images")
+
+
+def image_size(path):
+    """(H, W) of an image file."""
+    return read_image(path).shape[:2]
+
+
+def read_mask(path, shape=None):
+    """A mask file as it is, uint8 or uint16, (H, W) or RGB (H, W, 3).
+
+    Raises:
+        InputError: no image, or of another size than `shape`.
+    """
+    # A palette image decodes to its colours, which is what a colour table names.
+    mask = read_image(path, cv2.IMREAD_UNCHANGED)
+    if mask.ndim == 3:
+        mask = cv2.cvtColor(mask[..., :3], cv2.COLOR_BGR2RGB)
+    if shape is not None and mask.shape[:2] != tuple(shape):
+        raise InputError(f"{path}: expected the size of its image, {tuple(shape)}, found {mask.shape[:2]}")
+    return mask

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be labelled: a selection, a folder of images, a recording; each as numbered frames with names."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from yoso_ros.bags import open_source
+from yoso_ros.bags.frames import CompressedImage, rgb_image
+from yoso_ros.bags.pictures import IMAGE_SUFFIXES, natural_order
+from yoso_ros.data.samples import read_image
+from yoso_ros.errors import InputError
+from yoso_ros.labelling.chosen_frames import STORED, frame_names, frames_at
+
+
+class ImageFolder:
+    """The images of a folder, or of what `bag select` wrote: `len()`, and `read(indices)` as below."""
+
+    def __init__(self, folder):
+        self.folder, self.facts = Path(folder), {}
+        selection = self.folder / "selection.json"
+        if selection.is_file():
+            keys = ("recording", "index", "stamp_ns")
+            chosen = json.loads(selection.read_bytes())["chosen"]
+            self.facts = {c["file_name"]: {key: c[key] for key in keys} for c in chosen}
+            self.paths = [self.folder / "images" / c["file_name"] for c in chosen]
+        else:
+            names = [p.name for p in self.folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+            self.paths = [self.folder / name for name in sorted(names, key=natural_order)]
+        if not self.paths:
+            raise InputError(f"{folder}: expected images or the selection.json of `bag select` in it, found none")
+
+    def __len__(self):
+        return len(self.paths)
+
+    def read(self, indices):
+        """Yield (name, dict for the image's entry, frame's image) of some frames; numbers rise."""
+        for index in indices:
+            path = self.paths[index]
+            data = np.frombuffer(path.read_bytes(), np.uint8) if path.is_file() else np.empty(0, np.uint8)
+            known = any(data[: len(start)].tobytes() == start for start in STORED)
+            image = CompressedImage(path.suffix, data) if known else rgb_image(read_image(path))
+            yield path.stem, self.facts.get(path.name, {}), image
+
+
+class RecordedFrames:
+    """Every n-th frame of a source of `open_source`; see `ImageFolder`. `stem` begins the names."""
+
+    def __init__(self, path, stem, topic=None, every=1):
+        self.path, self.stem = path, stem
+        self._source = open_source(path, topic)
+        self._indices = range(0, len(self._source), every)
+
+    def __len__(self):
+        return len(self._indices)
+
+    def read(self, indices):
+        """See `ImageFolder.read`."""
+        for index, frame in frames_at(self._source, [self._indices[i] for i in indices]):
+            more = {"recording": str(self.path), "index": index, "stamp_ns": frame.stamp_ns}
+            yield f"{self.stem}_{index:06d}", more, frame.image
+
+
+def open_label_sources(paths, topic=None, every=1):
+    """One object per path with `len()` and `read(indices)`.
+
+    Args:
+        paths: list of str. topic: of recordings with several cameras. every: of recordings and videos every n-th frame.
+    """
+    stems = [
+        name.rpartition("_")[0] for name in frame_names([Path(p) for p in paths], [(i, 0) for i in range(len(paths))])
+    ]
+    return [
+        ImageFolder(path) if _is_image_folder(Path(path)) else RecordedFrames(path, stem, topic, every)
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+
+
+def _is_image_folder(path):
+    if not path.is_dir():
+        return False
+    return (path / "selection.json").is_file() or any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir())
