@@ -227,7 +227,7 @@ def test_broken_or_unwritable_cache_is_no_obstacle(tiny_graph, tiny_cache, monke
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("YOSO_CACHE", str(tmp_path / "file"))
     assert engine_cache.engine_graph(model) == graph
-    assert "cannot be kept" in caplog.text
+    assert "cannot be written" in caplog.text
 
 
 def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph):

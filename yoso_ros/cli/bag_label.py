@@ -49,7 +49,6 @@ def _label(arguments):
     from tqdm import tqdm
 
     from yoso_ros.data.coco_panoptic_writer import CocoPanopticWriter
-    from yoso_ros.processes import is_first
     from yoso_ros.images.decoding import decode_picture
     from yoso_ros.labelling.chosen_frames import image_file
     from yoso_ros.labelling.class_mapping import keep_classes, load_class_mapping
@@ -57,6 +56,7 @@ def _label(arguments):
     from yoso_ros.labelling.recordings import FOLDER, parts_of
     from yoso_ros.labelling.sources import open_label_sources
     from yoso_ros.labelling.views import segment_with_flip
+    from yoso_ros.processes import is_first
 
     segmenter, output = _at_size(load_from_arguments(arguments), arguments.shortest_edge), Path(arguments.output)
     labels = segmenter.label_set
