@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "quantize": "yoso_ros.cli.quantize",
     "convert": "yoso_ros.cli.convert",
     "benchmark": "yoso_ros.cli.benchmark",
+    "gpu-check": "yoso_ros.cli.gpu_check",
     "synthesize": "yoso_ros.cli.synthesize",
     "demo": "yoso_ros.cli.demo",
 }

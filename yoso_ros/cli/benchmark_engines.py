@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros benchmark engines`: one forward pass in each engine."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
@@ -24,6 +27,7 @@ def add_arguments(parser):
         "--sizes", nargs="+", default=["360x480", "512x800"], metavar="HxW", help="(default: %(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=10, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
 
 
 def run(arguments):
@@ -32,6 +36,7 @@ def run(arguments):
     from tqdm import tqdm
 
     from yoso_ros.benchmark.engines import create_engines, measure_engines
+    from yoso_ros.files import write_json
     from yoso_ros.inference.preprocess import padded_size
     from yoso_ros.inference.segmenter import load_network
 
@@ -53,4 +58,9 @@ def run(arguments):
         for t in times:
             wall, processor = times[0].wall_ms / t.wall_ms, times[0].processor_ms / t.processor_ms
             print(f"{size:>10} {t.name:<24} {t.wall_ms:10.1f} {wall:6.2f} {t.processor_ms:13.1f} {processor:6.2f}")
+    if arguments.output:
+        write_json(
+            arguments.output,
+            {"model": arguments.model, "left_out": reasons, "ms": {s: [asdict(t) for t in times] for s, times in rows}},
+        )
     return 0
