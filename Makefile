@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 
-.PHONY: setup demo test bench lint clean
+.PHONY: setup demo test bench gpu-check lint clean
 
 setup: $(STAMPS)/messages
 	@:
@@ -26,6 +26,9 @@ test: setup ## ARGS="-k words" or other pytest options
 
 bench: setup
 	@$(VENV)/bin/yoso-ros benchmark $(or $(ARGS),merge)
+
+gpu-check: ## on a machine with a GPU, without a network: no setup; .venv where there is one, else python3
+	@$(or $(wildcard $(PYTHON)),python3) -m yoso_ros gpu-check $(ARGS)
 
 lint: setup
 	@$(VENV)/bin/ruff format --check .

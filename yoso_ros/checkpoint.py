@@ -171,7 +171,7 @@ def read_torch_file(path, device="cpu"):
         reason = "it holds objects, or it is none" if "weights_only" in str(error) else str(error).splitlines()[0:1]
         reason = reason if isinstance(reason, str) else "".join(reason) or type(error).__name__
         raise InputError(
-            f"{path}: expected a PyTorch file of plain tensors, cannot read it ({path.stat().st_size} bytes; {reason})"
+            f"{path}: expected a PyTorch weights file of plain tensors, cannot read it ({path.stat().st_size} bytes; {reason})"
         ) from error
 
 

@@ -52,6 +52,21 @@ def test_nothing_waits_for_the_host(precision):
         path.stream.synchronize()
 
 
+def test_every_stage_is_captured_and_waits_for_what_the_caller_has_begun(caplog):
+    config, model = small_model()
+    segmenter = Segmenter(config, create_engine("torch", model, "cuda", "fp32"))
+    (frame,) = random_frames(1)
+    for _ in range(2):
+        segmenter(frame)
+    work = segmenter._path._work[(frame.shape,)]
+    assert all(stage._graph is not None for stage in (work.preprocess, work.network, work.merge)), caplog.text
+    torch.cuda._sleep(200_000_000)  # cycles: a tenth of a second
+    begun = torch.cuda.Event()
+    begun.record()
+    segmenter(frame)
+    assert begun.query()
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_replays_equal_the_eager_run_and_follow_frames_and_thresholds(precision):
     config, model = small_model()

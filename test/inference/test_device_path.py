@@ -4,6 +4,7 @@
 Random weights compare two ways to compute the same, nothing else.
 """
 
+import contextlib
 import dataclasses
 from types import SimpleNamespace
 
@@ -171,3 +172,37 @@ def test_what_is_not_captured_runs_every_time():
     counts = iter(range(9))
     captured = Captured(lambda: next(counts), stream=None)
     assert [captured(), captured(), captured.outputs] == [0, 1, 1]
+
+
+def test_stages_after_one_that_cannot_be_captured_are_not_captured_either(monkeypatch, caplog):
+    """A graph would read the place where the outputs of the stage before it were when it was captured."""
+    tried = []
+
+    class Graph:
+        def replay(self):
+            tried.append("replayed")
+
+    @contextlib.contextmanager
+    def graph(_, stream, capture_error_mode):
+        tried.append("captured")
+        yield
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    calls = iter(range(10))
+
+    def forbidden():
+        number = next(calls)
+        if number == 1:  # that of the capture
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return number
+
+    first = Captured(forbidden, stream="stream")
+    second = Captured(lambda: first.outputs + 100, stream="stream", after=first)
+    assert [(first(), second()) for _ in range(3)] == [(0, 100), (2, 102), (3, 103)]
+    assert tried == ["captured"] and caplog.text.count("no CUDA graph") == 1
+    alone = Captured(lambda: 1, stream="stream")
+    follower = Captured(lambda: alone.outputs, stream="stream", after=alone)
+    for _ in range(3):
+        alone(), follower()
+    assert tried[1:] == ["captured", "replayed"] * 2 + ["replayed"] * 2

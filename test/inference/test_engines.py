@@ -227,7 +227,23 @@ def test_broken_or_unwritable_cache_is_no_obstacle(tiny_graph, tiny_cache, monke
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("YOSO_CACHE", str(tmp_path / "file"))
     assert engine_cache.engine_graph(model) == graph
-    assert "cannot be kept" in caplog.text
+    assert "cannot be written" in caplog.text
+
+
+def test_benchmark_suggests_what_is_fast_and_no_lower_precision_for_nothing():
+    from yoso_ros.benchmark.engines import EngineTime, suggest
+
+    def suggestion(device="cpu", **times):
+        rows = [EngineTime(name.replace("_", "-"), ms, ms) for name, ms in times.items()]
+        return suggest([EngineTime("torch, not folded", 1.0, 1.0), *rows], device)
+
+    exact = "engine:=openvino precision:=fp32"
+    slow = suggestion(torch_cpu_fp32=70.0, openvino_cpu_fp32=40.0, openvino_cpu_bf16=39.0, openvino_cpu_int8=41.0)
+    assert slow == (exact, exact, 1.0)  # as on a CPU without bfloat16 and VNNI
+    fast = suggestion(openvino_cpu_fp32=40.0, openvino_cpu_bf16=30.0, openvino_cpu_int8=20.0)
+    assert fast == ("engine:=openvino precision:=int8", exact, 2.0)
+    assert suggestion("cuda:1", torch_cuda_fp16=2.0)[0] == "engine:=torch precision:=fp16 device:=cuda:1"
+    assert suggestion() is None
 
 
 def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph):

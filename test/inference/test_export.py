@@ -26,13 +26,15 @@ from PIL import Image
 
 import yoso_ros
 from yoso_ros.checkpoint import save_checkpoint
+from yoso_ros.inference.engine_cache import export_onnx
 from yoso_ros.inference.subpixel import SubpixelUpsample
 from yoso_ros.models import create_model, load_config, model_names
 from yoso_ros.models.fold import fold_batch_norms
 
 
 @pytest.fixture
-def exporter():
+def exporter(tmp_path, monkeypatch):
+    monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"export needs {package}")
     from yoso_ros.inference import export
@@ -102,7 +104,7 @@ def test_graph_of_every_configuration_on_a_picture(exporter, request, monkeypatc
     if not pictures:
         pytest.skip("needs the pictures of the small COCO sample")
     frames = np.asarray(Image.open(pictures[0]).convert("RGB").resize((118, 96)))[None]
-    proto = exporter.export_onnx(model, frames.shape[:3], variant)
+    proto = export_onnx(model, frames.shape[:3], variant)
     kinds = operators(proto)
     deformable = 3 if model.config.architecture == "yoso" else 0
     expected = {"portable": (deformable, 0), "tensorrt": (0, deformable)}[variant]
@@ -113,7 +115,7 @@ def test_graph_of_every_configuration_on_a_picture(exporter, request, monkeypatc
 def test_tensorrt_variant_keeps_deformable_convolutions_with_a_bias(exporter):
     model = network(load_config(SMALL))
     frames = frames_of((1, 64, 90))
-    proto = exporter.export_onnx(model, frames.shape[:3], "tensorrt")
+    proto = export_onnx(model, frames.shape[:3], "tensorrt")
     nodes = [node for node in proto.graph.node if node.op_type == "DeformConv"]
     assert len(nodes) == 3 and "GridSample" not in operators(proto)
     initializers = {i.name for i in proto.graph.initializer}

@@ -13,6 +13,8 @@ from yoso_ros.inference.engines import create_engine
 
 BASELINE = "torch, not folded"
 WARM_UP = 2  # rounds that are not counted
+MOST_PRECISE = ("fp32", "fp16", "bf16", "int8")
+SAME = 1.05  # ratio of times that is no reason for a lower precision
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,31 @@ def create_engines(model, device, names):
         except InputError as error:
             reasons.append(f"{name}: {error}")
     return engines, reasons
+
+
+def suggest(times, device):
+    """The engine for this machine among those that were timed: of those about as fast as the fastest the most precise.
+
+    Args:
+        times: list of `EngineTime` at one size, the baseline first.
+        device: as of `create_engines`.
+
+    Returns:
+        (arguments of a launch file for the fastest, the same for the fastest in fp32, ratio of their times); None where
+        no engine was timed.
+    """
+    ways = {t: t.name.rpartition("-")[2] for t in times[1:]}
+    if not ways:
+        return None
+    enough = SAME * min(t.wall_ms for t in ways)
+    best = min((t for t in ways if t.wall_ms <= enough), key=lambda t: (MOST_PRECISE.index(ways[t]), t.wall_ms))
+    exact = min((t for t in ways if ways[t] == "fp32"), key=lambda t: t.wall_ms, default=best)
+    return *(_launch_arguments(t.name, device) for t in (best, exact)), exact.wall_ms / best.wall_ms
+
+
+def _launch_arguments(backend, device):
+    engine, _, precision = backend.split("-")
+    return f"engine:={engine} precision:={precision}" + (f" device:={device}" if device != "cpu" else "")
 
 
 def measure_engines(engines, images, rounds):

@@ -25,13 +25,17 @@ SUBCOMMANDS = {
     "quantize": "yoso_ros.cli.quantize",
     "convert": "yoso_ros.cli.convert",
     "benchmark": "yoso_ros.cli.benchmark",
+    "gpu-check": "yoso_ros.cli.gpu_check",
     "synthesize": "yoso_ros.cli.synthesize",
     "demo": "yoso_ros.cli.demo",
 }
 
 
 def build_parser(only=None):
-    """The argument parser; with `only`, the modules of the other subcommands are not imported."""
+    """The argument parser; with `only`, the first argument, of that subcommand alone.
+
+    Where that is none, such as `--help`, of all of them without their arguments, which some import libraries for.
+    """
     parser = argparse.ArgumentParser(prog="yoso-ros", description="Real-time panoptic segmentation for robots.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module_name in SUBCOMMANDS.items():
@@ -45,7 +49,8 @@ def build_parser(only=None):
             epilog=f"example: {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(command)
+        if name == only or only is None:
+            module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
 
@@ -53,7 +58,7 @@ def build_parser(only=None):
 def main(argv=None):
     """Run one subcommand; returns the exit code (2 on bad input)."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments = build_parser(argv[0] if argv else None).parse_args(argv)
+    arguments = build_parser(argv[0] if argv else "").parse_args(argv)
     _show_log()
     try:
         return arguments.run(arguments) or 0

@@ -20,6 +20,7 @@ BENCHMARKS = {
     "points": "yoso_ros.cli.benchmark_points",
     "throughput": "yoso_ros.cli.benchmark_throughput",
     "tracking": "yoso_ros.cli.benchmark_tracking",
+    "training": "yoso_ros.cli.benchmark_training",
 }
 
 

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros benchmark engines`: one forward pass in each engine."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "Time one forward pass in each engine beside eager torch, interleaved in one run."
+ENGINES = {
+    "cpu": ("torch", "onnxruntime", "openvino", "openvino:bf16", "openvino:int8"),
+    "cuda": ("torch", "torch:bf16", "torch:fp16", "tensorrt", "tensorrt:fp16"),
+}
 EXAMPLE = "yoso-ros benchmark engines --sizes 360x480 512x800 --rounds 15"
 
 
@@ -16,14 +23,14 @@ def add_arguments(parser):
     parser.add_argument(
         "--engines",
         nargs="+",
-        default=["torch", "onnxruntime", "openvino", "openvino:bf16"],
         metavar="NAME[:PRECISION]",
-        help="engines to time (default: %(default)s)",
+        help="engines to time (default: those of the device that run in every precision it may have)",
     )
     parser.add_argument(
         "--sizes", nargs="+", default=["360x480", "512x800"], metavar="HxW", help="(default: %(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=10, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
 
 
 def run(arguments):
@@ -31,7 +38,8 @@ def run(arguments):
     import torch
     from tqdm import tqdm
 
-    from yoso_ros.benchmark.engines import create_engines, measure_engines
+    from yoso_ros.benchmark.engines import create_engines, measure_engines, suggest
+    from yoso_ros.files import write_json
     from yoso_ros.inference.preprocess import padded_size
     from yoso_ros.inference.segmenter import load_network
 
@@ -39,7 +47,8 @@ def run(arguments):
         raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
     sizes = [height_and_width("--sizes", text) for text in arguments.sizes]
     network = load_network(arguments.model, arguments.weights)
-    engines, reasons = create_engines(network, arguments.device, arguments.engines)
+    names = arguments.engines or ENGINES["cpu" if arguments.device == "cpu" else "cuda"]
+    engines, reasons = create_engines(network, arguments.device, names)
     for reason in reasons:
         print(f"left out {reason}")
     generator = torch.Generator().manual_seed(0)
@@ -53,4 +62,18 @@ def run(arguments):
         for t in times:
             wall, processor = times[0].wall_ms / t.wall_ms, times[0].processor_ms / t.processor_ms
             print(f"{size:>10} {t.name:<24} {t.wall_ms:10.1f} {wall:6.2f} {t.processor_ms:13.1f} {processor:6.2f}")
+    for size, times in rows:
+        found = suggest(times, arguments.device)
+        if found is not None:
+            best, exact, ratio = found
+            print(f"for this machine at {size}: ros2 launch yoso_ros camera.launch.py {best}")
+            if best != exact:
+                print(
+                    f"  {ratio:.2f} times as fast as {exact}; look at its PQ on your pictures first (yoso-ros evaluate)"
+                )
+    if arguments.output:
+        write_json(
+            arguments.output,
+            {"model": arguments.model, "left_out": reasons, "ms": {s: [asdict(t) for t in times] for s, times in rows}},
+        )
     return 0

@@ -40,6 +40,7 @@ def add_arguments(parser):
     parser.add_argument("--busy-core", action="store_true", help="again with another process on one core")
     parser.add_argument("--bounds", action="store_true", help="also the least time that the FLOPs take on this CPU")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in a process of its own")
+    parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
     parser.add_argument(
         "--figures", type=Path, metavar="DIR", help="draw how the cost grows into this folder (extra plots)"
     )
@@ -49,6 +50,7 @@ def run(arguments):
     """Measure every size, then print the tables."""
     from yoso_ros.benchmark.merge import PROPOSALS
     from yoso_ros.benchmark.throughput import RANDOM, create_ways, load_benchmark_network, resized_config
+    from yoso_ros.files import write_json
 
     if arguments.rounds < 1:
         raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
@@ -61,7 +63,7 @@ def run(arguments):
         check_matplotlib()
     network = load_benchmark_network(arguments.model, arguments.weights)
     kept = arguments.kept if arguments.weights == RANDOM else None
-    pictures = _read_frames(arguments.source)
+    pictures, report = _read_frames(arguments.source), {}
     for size in sizes:
         frames = pictures if size is None else _resized(pictures, size)
         config = resized_config(network.config, size)
@@ -70,13 +72,16 @@ def run(arguments):
             print(f"left out {reason}")
         if not ways:
             raise InputError("none of the engines can run here")
-        _measure(arguments, ways, config, frames, size, kept)
+        report |= _measure(arguments, ways, config, frames, size, kept)
+    if arguments.output:
+        write_json(arguments.output, {"model": arguments.model, "left_out": reasons, "ms": report})
     if arguments.figures:
         _draw_growth(arguments.figures, ways, config, size or frames[0].shape[:2])
     return 0
 
 
 def _measure(arguments, ways, config, frames, size, kept):
+    """Print the tables of one size; returns the percentiles of each way and stage in ms, by that size."""
     from tqdm import tqdm
 
     from yoso_ros.benchmark.processes import busy_core, peak_memory_mb
@@ -106,6 +111,11 @@ def _measure(arguments, ways, config, frames, size, kept):
                 print(error)
                 continue
             print(f"peak memory of a process of its own, {name}: {peak:.0f} MB")
+    return {title: {row.name: _percentiles(row) for row in quiet}}
+
+
+def _percentiles(row):
+    return {stage: {f"p{p}": row.percentile(stage, p) for p in (0, 50, 95, 99)} for stage in row.stages}
 
 
 def _table(rows, quiet=None):

@@ -36,7 +36,8 @@ def run(arguments):
     from yoso_ros.cli.quantize import read_frames
     from yoso_ros.errors import InputError
     from yoso_ros.files import write_file
-    from yoso_ros.inference.export import compare_with_network, export_onnx
+    from yoso_ros.inference.engine_cache import export_onnx
+    from yoso_ros.inference.export import compare_with_network
     from yoso_ros.inference.segmenter import load_network
 
     output = Path(arguments.output)
@@ -45,7 +46,6 @@ def run(arguments):
     shape = _read_shape(arguments.size, arguments.batch)
     network = load_network(arguments.model, arguments.weights)
     pictures = read_frames(arguments.compare, None, arguments.batch) if arguments.compare else None
-    print("exporting, which takes seconds for one size and a quarter of a minute for a ranged graph", flush=True)
     graph = export_onnx(network, shape, arguments.variant)
     write_file(output, graph.SerializeToString())
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, passed the ONNX checker")

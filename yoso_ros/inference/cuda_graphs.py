@@ -5,10 +5,12 @@ A shape is run as it is the first time, which warms it up, and captured the seco
 differ in size pay nothing for graphs that would run once.
 """
 
+import logging
 from collections import OrderedDict
 
 import torch
 
+_LOG = logging.getLogger(__name__)
 KEPT_SHAPES = 8  # graphs that one owner keeps; each holds its memory
 
 
@@ -16,31 +18,42 @@ class Captured:
     """A function of no arguments that works on tensors which stay where they are, and returns such tensors.
 
     Args:
-        function: called once as it is, then captured; its host code does not run again.
+        function: called once as it is, then captured; its host code does not run again. Where it cannot be captured it
+            is called as it is every time, which a warning tells.
         stream: the CUDA stream to capture on, the current one in every call; None (a CPU) never captures.
+        after: the `Captured` whose outputs the function reads, or None; only a graph's outputs stay where they are.
 
     Attributes:
         outputs: what the last call returned; the next one writes over it.
     """
 
-    def __init__(self, function, stream):
-        self._function, self._stream = function, stream
-        self._graph, self._warm = None, False
+    def __init__(self, function, stream, after=None):
+        self._function, self._stream, self._after = function, stream, after
+        self._graph, self._warm, self._capturable = None, False, True
         self.outputs = None
 
     def __call__(self):
         """Run or replay. Returns `outputs`, which are ready when the stream has come so far."""
-        if self._stream is None or not self._warm:
-            self.outputs, self._warm = self._function(), True
-            return self.outputs
+        fixed = self._after is None or self._after._graph is not None
+        if self._stream is not None and self._warm and self._graph is None and self._capturable and fixed:
+            self._capture()
         if self._graph is None:
-            graph = torch.cuda.CUDAGraph()
+            self.outputs, self._warm = self._function(), True
+        else:
+            self._graph.replay()
+        return self.outputs
+
+    def _capture(self):
+        graph = torch.cuda.CUDAGraph()
+        try:
             # Other threads of a process, such as a second model, may use the device meanwhile.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-                self.outputs = self._function()
-            self._graph = graph
-        self._graph.replay()
-        return self.outputs
+                outputs = self._function()
+        except RuntimeError as error:  # a robot is better served by a slower network than by none
+            self._capturable = False
+            _LOG.warning("no CUDA graph, each frame launches its operations anew: %s", " ".join(str(error).split()))
+        else:
+            self._graph, self.outputs = graph, outputs
 
 
 class ByShape:

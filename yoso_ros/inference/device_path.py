@@ -50,7 +50,12 @@ class DevicePath:
     def __call__(self, frames, config, merge=True):
         """Run frames in one pass; arguments and result as `HostPath`. The merge is a part of it either way."""
         started = time.perf_counter()
+        caller = torch.cuda.current_stream(self.device) if self.stream else None
         with torch.cuda.stream(self.stream) if self.stream else contextlib.nullcontext():
+            if self.stream:
+                # Weights and thresholds were put on the device by the caller's stream, and what it does with the
+                # outputs of the pass before, which this one writes over, may not be done either.
+                self.stream.wait_stream(caller)
             work, marks = self.enqueue(frames, config)
             if self.stream:
                 self.stream.synchronize()
@@ -112,8 +117,10 @@ class _Work:
         self.preprocess = Captured(
             lambda: batch_on_device(frames, sizes, path.pixel_mean, path.engine.size_divisor), path.stream
         )
-        self.network = Captured(lambda: path.engine.forward(self.preprocess.outputs), path.stream)
-        self.merge = Captured(merge, path.stream)
+        self.network = Captured(
+            lambda: path.engine.forward(self.preprocess.outputs), path.stream, after=self.preprocess
+        )
+        self.merge = Captured(merge, path.stream, after=self.network)
 
     @property
     def outputs(self):

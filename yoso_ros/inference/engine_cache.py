@@ -11,11 +11,11 @@ import inspect
 import json
 import logging
 import os
-import time
 from pathlib import Path
 
-from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare
+from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare, take_uint8
 from yoso_ros.inference.kept_files import read_kept, write_kept
+from yoso_ros.inference.long_steps import told
 from yoso_ros.resources import PACKAGE
 
 _LOG = logging.getLogger(__name__)
@@ -44,20 +44,59 @@ def engine_graph(model, shape=None, variant="portable"):
         InputError: the graph is not in the cache and the packages for an export are missing.
     """
     network = prepare(model, variant)
-    form = f"-{variant}-{'x'.join(map(str, shape))}" if shape else ""
+    return kept_graph(model, network, shape, variant).SerializeToString()
+
+
+def kept_graph(model, network, shape=None, variant="portable"):
+    """The graph of a network with its weights, exported unless it is in the cache folder already.
+
+    Args:
+        model: a `PanopticNetwork`, which names the graph.
+        network: what `prepare` made of it.
+        shape, variant: as of `engine_graph`.
+
+    Returns:
+        onnx.ModelProto with float32 frames.
+
+    Raises:
+        InputError: as `engine_graph`.
+    """
+    form = f"-{variant}-{'x'.join(map(str, shape or ('any',)))}" if shape or variant != "portable" else ""
     path = cache_folder() / f"{model.config.name}-{structure_key(model)[:16]}{form}.onnx"
     proto = _read(path)
     if proto is not None:
         try:
-            return fill_weights(proto, network).SerializeToString()
+            return fill_weights(proto, network)
         except (KeyError, ValueError) as error:
             _LOG.warning("%s does not fit the network (%s): exporting it again", path, error)
-    _LOG.info("exporting the graph of %s (once; it is kept in %s)", model.config.name, path.parent)
-    started = time.perf_counter()
-    proto = graph_without_weights(network, shape, variant)
-    write_kept(path, proto.SerializeToString())
-    _LOG.info("exported in %.0f s", time.perf_counter() - started)
-    return fill_weights(proto, network).SerializeToString()
+    length = "seconds" if shape else "15 to 45 s"
+    with told(f"exporting the graph of {model.config.name} ({length}, once; it is kept in {path.parent})", "exported"):
+        proto = graph_without_weights(network, shape, variant)
+        write_kept(path, proto.SerializeToString())
+    return fill_weights(proto, network)
+
+
+def export_onnx(model, shape=None, variant="portable"):
+    """Export a network as one ONNX graph with its weights: uint8 frames in, the network's outputs out.
+
+    The export is that of the engines: what one of them has exported comes from the cache folder, and the other way.
+
+    Args:
+        model: a `PanopticNetwork`; it stays as it is.
+        shape: (B, h, w), or None for ranged shapes.
+        variant: "portable" (GridSample) or "tensorrt" (DeformConv with an explicit bias).
+
+    Returns:
+        onnx.ModelProto that has passed the ONNX checker.
+
+    Raises:
+        InputError: unknown variant, or the packages of the extra "onnx" are missing.
+    """
+    proto = take_uint8(kept_graph(model, prepare(model, variant), shape, variant))
+    import onnx
+
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
 
 
 def structure_key(model):

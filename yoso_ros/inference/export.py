@@ -186,28 +186,6 @@ def take_uint8(proto):
     return proto
 
 
-def export_onnx(model, shape=None, variant="portable"):
-    """Export a network as one ONNX graph with its weights: uint8 frames in, the network's outputs out.
-
-    Args:
-        model: a `PanopticNetwork`; it stays as it is.
-        shape: (B, h, w), or None for ranged shapes.
-        variant: "portable" (GridSample) or "tensorrt" (DeformConv with an explicit bias).
-
-    Returns:
-        onnx.ModelProto that has passed the ONNX checker.
-
-    Raises:
-        InputError: unknown variant, or the packages of the extra "onnx" are missing.
-    """
-    network = prepare(model, variant)
-    proto = take_uint8(fill_weights(graph_without_weights(network, shape, variant), network))
-    import onnx
-
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
-
-
 def compare_with_network(proto, model, shape, pictures=None):
     """Run a graph with onnxruntime and its network with torch on the same frames.
 

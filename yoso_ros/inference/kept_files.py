@@ -11,7 +11,7 @@ from yoso_ros.files import WriteError, write_file
 
 _LOG = logging.getLogger(__name__)
 DIGEST_SUFFIX = ".sha256"  # of the file beside each kept one
-DIGESTS_FILE = "SHA256SUMS"  # in each kept folder, as `sha256sum -c` reads it
+DIGESTS_FILE = "SHA256SUMS"  # of a kept folder, as `sha256sum -c` reads it
 _BLOCK = 1 << 20  # bytes read at a time
 
 
@@ -36,25 +36,32 @@ def read_kept(path):
     return content
 
 
-def write_digests(folder):
-    """Write the digests of all files of a folder into it."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != DIGESTS_FILE)
-    write_file(folder / DIGESTS_FILE, "".join(f"{_file_digest(folder / name)}  {name}\n" for name in names))
+def write_digests(folder, listing=None):
+    """Write the digests of the files that lie in a folder.
+
+    Args:
+        folder: pathlib.Path; what lies in folders below it is left out.
+        listing: file to write, `DIGESTS_FILE` in the folder by default.
+    """
+    listing = listing or folder / DIGESTS_FILE
+    write_file(listing, "".join(f"{_file_digest(path)}  {path.name}\n" for path in _files(folder)))
 
 
-def is_whole(folder):
-    """Whether every file of a kept folder has its digest; a difference is said."""
+def is_whole(folder, listing=None):
+    """Whether the files that lie in a folder are those of its digests; a difference is said. Arguments as before."""
+    listing = listing or folder / DIGESTS_FILE
     try:
-        lines = [line.split("  ", 1) for line in (folder / DIGESTS_FILE).read_text().splitlines()]
-        names = sorted(path.name for path in folder.iterdir() if path.name != DIGESTS_FILE)
-        whole = [line[1] for line in lines] == names and all(
-            _file_digest(folder / name) == digest for digest, name in lines
-        )
-    except (OSError, ValueError, IndexError):
+        found = "".join(f"{_file_digest(path)}  {path.name}\n" for path in _files(folder))
+        whole = listing.read_text(errors="replace") == found
+    except OSError:
         whole = False
     if not whole:
         _LOG.warning("%s is damaged (a digest differs): making it again", folder)
     return whole
+
+
+def _files(folder):
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.endswith(DIGESTS_FILE))
 
 
 def _digest_path(path):

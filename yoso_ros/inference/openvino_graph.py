@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,14 +19,17 @@ import torch
 
 from yoso_ros.checkpoint import weights_hash
 from yoso_ros.errors import InputError
+from yoso_ros.files import WriteError
 from yoso_ros.inference.engine_cache import cache_folder, structure_key
 from yoso_ros.inference.export import TRACED_SHAPE, prepare
-from yoso_ros.inference.kept_files import is_whole, write_digests
+from yoso_ros.inference.kept_files import DIGESTS_FILE, is_whole, write_digests
+from yoso_ros.inference.long_steps import told
 from yoso_ros.inference.subpixel import replace_transposed_convolutions
 
 _LOG = logging.getLogger(__name__)
 FULL, BFLOAT16, QUANTIZED = "openvino", "openvino-bf16", "openvino-int8"  # kinds of kept graphs
 GRAPH_FILE = "graph.xml"  # its weights lie beside it in graph.bin
+COMPILED_FOLDER = "compiled"  # beside them: what OpenVINO made of the graph for this kind of CPU and these options
 # Operations through which an offset or a modulation mask comes from the convolution that makes it.
 _PASSED = {"VariadicSplit", "Split", "Sigmoid", "Slice", "StridedSlice", "Convert", "Add"}
 _OFFSET, _MASK = 1, 3  # inputs of a DeformableConvolution
@@ -85,6 +87,48 @@ def _depth_to_space(context):
     return opset8.depth_to_space(context.get_input(0), "blocks_first", 2).outputs()
 
 
+def compile_graph(core, model, kind, options):
+    """A network compiled for the CPU, made of a kept graph; converted or compiled and kept there if it is new.
+
+    Args:
+        core: an `openvino.Core`.
+        model: a `PanopticNetwork`.
+        kind: as of `convert`, or `QUANTIZED`.
+        options: dict of OpenVINO's properties.
+
+    Returns:
+        openvino.CompiledModel.
+
+    Raises:
+        InputError: `QUANTIZED`, and there is no quantised graph.
+    """
+    folder = graph_folder(model, kind)
+    compiled = _compile_kept(core, folder, options)
+    if compiled is None:
+        graph = read_quantized_graph(core, model) if kind == QUANTIZED else read_graph(core, model, kind)
+        compiled = _compile_kept(core, folder, options) or core.compile_model(graph, "CPU", options)
+    return compiled
+
+
+def _compile_kept(core, folder, options):
+    """The compiled model of a folder, which keeps it; None where there is no graph, or nothing can be kept."""
+    path, kept = folder / GRAPH_FILE, folder / COMPILED_FOLDER
+    if not path.is_file() or not is_whole(folder):
+        return None
+    listing = folder / f"{COMPILED_FOLDER}.{DIGESTS_FILE}"
+    if kept.is_dir() and not is_whole(kept, listing):
+        shutil.rmtree(kept, ignore_errors=True)
+    before = set(kept.iterdir()) if kept.is_dir() else set()
+    try:
+        compiled = core.compile_model(path, "CPU", {**options, "CACHE_DIR": str(kept)})
+        if kept.is_dir() and set(kept.iterdir()) != before:
+            write_digests(kept, listing)
+    except (RuntimeError, WriteError):  # whatever it is, the way without a kept form meets it again and tells
+        return None
+    _note_use(folder)
+    return compiled
+
+
 def read_graph(core, model, kind=FULL):
     """The OpenVINO model of a network, from the cache folder; converted and kept there if it is new.
 
@@ -97,12 +141,11 @@ def read_graph(core, model, kind=FULL):
     graph = _read(core, folder)
     if graph is not None:
         return graph
-    started = time.perf_counter()
-    graph = convert(model, kind)
+    with told(f"converting {model.config.name} for OpenVINO (seconds, once; it is kept in {folder})", "converted"):
+        graph = convert(model, kind)
     try:
         keep_graph(graph, folder)
         graph = _read(core, folder) or graph
-        _LOG.info("converted in %.0f s, kept in %s", time.perf_counter() - started, folder)
     except OSError as error:
         _LOG.warning("the converted graph cannot be kept, the next start converts it again: %s", error)
     return graph
@@ -204,9 +247,13 @@ def _read(core, folder):
     except RuntimeError as error:
         _LOG.warning("%s cannot be read (%s): making it again", path, " ".join(str(error).split())[:200])
         return None
+    _note_use(folder)
+    return graph
+
+
+def _note_use(folder):
     with contextlib.suppress(OSError):
         os.utime(folder)  # the one that is used last is forgotten last
-    return graph
 
 
 def _own_hash():

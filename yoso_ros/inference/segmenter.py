@@ -137,7 +137,7 @@ def load_network(model, weights=None):
         InputError: an argument or a file does not fit.
     """
     config = load_config(model)
-    network = create_model(config)
+    network = create_model(config, weights_follow=True)
     load_weights(network, weights or shipped_weights(config))
     return network.eval()
 

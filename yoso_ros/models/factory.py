@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model configurations by name, and the network that each describes."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch.overrides import TorchFunctionMode
 
 from yoso_ros.configuration import dataclass_from_mapping, read_yaml
 from yoso_ros.errors import InputError
@@ -99,8 +102,27 @@ def config_from_mapping(mapping: dict[str, Any], source: str) -> ModelConfig:
     return dataclass_from_mapping(architecture.config, mapping, source)
 
 
-def create_model(config: ModelConfig) -> PanopticNetwork:
-    """Build the network of a configuration, with fresh weights, in training mode."""
+def create_model(config: ModelConfig, *, weights_follow: bool = False) -> PanopticNetwork:
+    """Build the network of a configuration, in training mode.
+
+    Args:
+        config: of the network.
+        weights_follow: the caller loads weights before anything else, so that parameters which would be random are
+            zero; saves half a second of a start with ResNet-50.
+    """
     if not isinstance(config, ModelConfig):
         raise TypeError(f"expected a model configuration, found {type(config).__name__}")
-    return find_architecture(config.architecture).network(config)
+    with _WithoutRandomNumbers() if weights_follow else contextlib.nullcontext():
+        return find_architecture(config.architecture).network(config)
+
+
+class _WithoutRandomNumbers(TorchFunctionMode):
+    """Functions that fill a tensor with random numbers fill it with zeros, which are fast.
+
+    Not with what lies in the memory: `torch.nn.init.trunc_normal_` repeats until all numbers are within its limits.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "").endswith(("normal_", "uniform_")):
+            return (args[0] if args else kwargs["tensor"]).detach().zero_()
+        return func(*args, **(kwargs or {}))

@@ -5,12 +5,13 @@ import torch
 
 from yoso_ros.errors import InputError
 from yoso_ros.inference.engines.devices import require_cpu
-from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, read_graph, read_quantized_graph
+from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, QUANTIZED, compile_graph
 
 # Always said: OpenVINO's own choice is bfloat16 on a CPU that has it. int8 is in the graph itself;
 # what was left in float there is bfloat16 on such a CPU, which costs no PQ that can be seen (docs/engines.md). In every
 # precision the offsets of the deformable convolutions are made and used in float32 (`keep_graph`).
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_GRAPHS = {"fp32": FULL, "bf16": BFLOAT16, "int8": QUANTIZED}
 
 
 class OpenVinoEngine:
@@ -44,11 +45,7 @@ class OpenVinoEngine:
             # A thread that is bound to a core waits there for another busy process.
             "ENABLE_CPU_PINNING": False,
         }
-        if precision == "int8":
-            graph = read_quantized_graph(core, model)
-        else:
-            graph = read_graph(core, model, BFLOAT16 if precision == "bf16" else FULL)
-        self._request = core.compile_model(graph, "CPU", options).create_infer_request()
+        self._request = compile_graph(core, model, _GRAPHS[precision], options).create_infer_request()
 
     def __call__(self, images):
         """images float32 (B, 3, H, W) -> `Outputs` of the network, float32 on the CPU."""

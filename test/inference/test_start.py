@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a start does not do twice, and what it tells while it takes long."""
+
+import logging
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from engine_cases import frames_of, tiny
+
+from yoso_ros.inference import engine_cache, long_steps
+from yoso_ros.inference.engines import create_engine
+from yoso_ros.inference.preprocess import batch_frames
+from yoso_ros.inference.segmenter import load_network
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_second_start_of_openvino_reads_what_the_first_compiled(precision, tmp_path, monkeypatch):
+    pytest.importorskip("openvino", reason="needs openvino")
+    from yoso_ros.inference import openvino_graph
+
+    model = tiny()
+    monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
+    images = batch_frames(list(frames_of((2, 64, 90))), model.config.pixel_mean, 32)
+    expected = [t.numpy() for t in create_engine("openvino", model, "cpu", precision)(images)]
+    (folder,) = tmp_path.glob("*-openvino*")
+    (compiled,) = (folder / openvino_graph.COMPILED_FOLDER).iterdir()
+    for name in ("convert", "read_graph"):
+        monkeypatch.setattr(openvino_graph, name, lambda *a: pytest.fail("converted or read again"))
+    written = compiled.stat().st_mtime_ns
+    outputs = create_engine("openvino", model, "cpu", precision)(images)
+    assert all(np.array_equal(a.numpy(), e) for a, e in zip(outputs, expected, strict=True))
+    assert list(compiled.parent.iterdir()) == [compiled] and compiled.stat().st_mtime_ns == written
+    # A damaged one is no obstacle.
+    content = compiled.read_bytes()
+    compiled.unlink()
+    compiled.write_bytes(content[: len(content) // 2])
+    outputs = create_engine("openvino", model, "cpu", precision)(images)
+    assert all(np.array_equal(a.numpy(), e) for a, e in zip(outputs, expected, strict=True))
+
+
+def test_weights_that_are_loaded_are_not_made_up_before():
+    before = torch.get_rng_state()
+    network = load_network("yoso_mobilenetv2_synthetic")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+
+
+def test_engines_and_command_share_an_export(tmp_path, monkeypatch, caplog):
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package, reason=f"export needs {package}")
+    monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
+    model = tiny()
+    caplog.set_level(logging.INFO, "yoso_ros")
+    graph = engine_cache.engine_graph(model, (1, 32, 64))
+    assert "exporting the graph of" in caplog.text and "exported in" in caplog.text
+    monkeypatch.setattr(engine_cache, "graph_without_weights", lambda *a: pytest.fail("exported again"))
+    proto = engine_cache.export_onnx(model, (1, 32, 64))
+    assert engine_cache.engine_graph(model, (1, 32, 64)) == graph
+    assert proto.graph.input[0].type.tensor_type.elem_type == 2  # uint8
+
+
+def test_long_step_tells_that_it_goes_on(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "yoso_ros")
+    monkeypatch.setattr(long_steps, "PERIOD_S", 0.01)
+    said = threading.Event()
+    monkeypatch.setattr(long_steps._LOG, "handle", lambda record: said.set() if "so far" in record.msg else None)
+    with long_steps.told("building", "built"):
+        assert said.wait(10)
+    with pytest.raises(OSError), long_steps.told("building", "built"):
+        raise OSError
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["benchmark", "--help"], ["segment", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys; from yoso_ros.cli import main\n"
+        f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'PIL', 'yaml', 'tqdm', 'openvino', 'rclpy'} & set(sys.modules)\n"
+        "sys.exit(' '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
