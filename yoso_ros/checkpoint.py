@@ -168,10 +168,13 @@ def read_torch_file(path, device="cpu"):
         raise
     except Exception as error:
         # Its advice to allow code must not reach anybody.
-        reason = "it holds objects, or it is none" if "weights_only" in str(error) else str(error).splitlines()[0:1]
-        reason = reason if isinstance(reason, str) else "".join(reason) or type(error).__name__
+        lines = str(error).splitlines()
+        reason = (
+            "it holds objects, or is none" if "weights_only" in str(error) else (lines or [type(error).__name__])[0]
+        )
         raise InputError(
-            f"{path}: expected a PyTorch weights file of plain tensors, cannot read it ({path.stat().st_size} bytes; {reason})"
+            f"{path}: expected a PyTorch weights file without code, cannot read it "
+            f"({path.stat().st_size} bytes; {reason})"
         ) from error
 
 

@@ -84,9 +84,7 @@ def test_a_damaged_or_empty_pth_is_one_line(tmp_path):
         read_torch_file(path)
     for broken in (b"", b"nothing of the kind", bytes(content[:500])):
         path.write_bytes(broken)
-        with pytest.raises(
-            InputError, match="expected a PyTorch weights file of plain tensors, cannot read it"
-        ) as error:
+        with pytest.raises(InputError, match="expected a PyTorch weights file without code") as error:
             read_torch_file(path)
         assert "weights_only" not in str(error.value) and "\n" not in str(error.value)
 
