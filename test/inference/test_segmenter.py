@@ -116,7 +116,10 @@ RANDOM = object()  # stands for the module's weights file
     ("arguments", "message"),
     [
         ({"model": "nothing"}, "unknown model 'nothing'"),
-        ({"model": "yoso_r50_coco"}, "no weights come with the model yoso_r50_coco"),
+        (
+            {"model": "yoso_r50_coco", "download": False},
+            "the weights of yoso_r50_coco are not here: run `yoso-ros download",
+        ),
         ({"weights": "missing.safetensors"}, "expected a weights file at missing.safetensors"),
         ({"weights": RANDOM, "engine": "magic"}, "engine: expected one of auto, torch"),
         ({"weights": RANDOM, "precision": "int3"}, "precision: expected one of"),
