@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import torch
@@ -82,6 +83,7 @@ def load_weights(model, path):
     """
     path = Path(path)
     state_dict = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
+    _check_values(state_dict, path)
     architecture = find_architecture(model.config.architecture)
     if architecture.is_official is not None and architecture.is_official(state_dict):
         architecture.load_official(model, state_dict)
@@ -131,14 +133,53 @@ def _read_safetensors(path):
     return {key: tensor.float() for key, tensor in state_dict.items()}
 
 
-def _read_pth(path):
+def _check_values(state_dict, path):
+    """A network with such a number answers as if all were well, in some engines, and finds nothing."""
+    faults = [key for key, value in state_dict.items() if not torch.as_tensor(value).double().isfinite().all()]
+    faults += [key for key, value in state_dict.items() if key.endswith("running_var") and (value < 0).any()]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise InputError(
+            f"{path}: expected finite weights and variances of 0 or more, found others in {', '.join(faults[:3])}{more}"
+        )
+
+
+def read_torch_file(path, device="cpu"):
+    """What `torch.save` wrote, read without running code of the file.
+
+    Args:
+        path: pathlib.Path.
+        device: of the tensors.
+
+    Raises:
+        InputError: there is none, it is damaged (its checksums are verified), or it holds more than plain values.
+    """
     if not path.is_file():
         raise InputError(f"expected a weights file at {path}, found none")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            # torch itself does not look at the checksums.
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise InputError(f"{path} is damaged: the checksum of {damaged} differs; get it again")
+        return torch.load(path, map_location=device, weights_only=True)
+    except InputError:
+        raise
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: expected a PyTorch weights file without code, cannot read it ({reason})") from error
+        # Its advice to allow code must not reach anybody.
+        lines = str(error).splitlines()
+        reason = (
+            "it holds objects, or is none" if "weights_only" in str(error) else (lines or [type(error).__name__])[0]
+        )
+        raise InputError(
+            f"{path}: expected a PyTorch weights file without code, cannot read it "
+            f"({path.stat().st_size} bytes; {reason})"
+        ) from error
+
+
+def _read_pth(path):
+    content = read_torch_file(path)
     content = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
         raise InputError(f"{path}: expected a state dict of tensors (or one under the key 'model')")

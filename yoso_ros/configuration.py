@@ -2,6 +2,8 @@
 """YAML files to frozen dataclasses: a field of the class is a key of the file, and an unknown key is an error."""
 
 import dataclasses
+import math
+import reprlib
 import typing
 from pathlib import Path
 
@@ -9,22 +11,33 @@ import yaml
 
 from yoso_ros.errors import InputError
 
+LARGEST_YAML = 4 << 20  # bytes
+
 
 def read_yaml(path):
-    """Read a YAML mapping.
+    """Read a YAML mapping with text keys.
 
     Raises:
-        InputError: the file is missing, is not YAML, or does not hold a mapping.
+        InputError: the file is missing, too large, not YAML in UTF-8, nested too deeply, or holds no such mapping.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"expected a YAML file at {path}, found none")
+    if path.stat().st_size > LARGEST_YAML:
+        raise InputError(f"{path}: expected a YAML file of at most {LARGEST_YAML} bytes, found {path.stat().st_size}")
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        content = yaml.safe_load(path.read_bytes().decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected text in UTF-8, found byte {error.object[error.start]:#04x}") from error
+    except (yaml.YAMLError, ValueError) as error:  # a date that does not exist is a ValueError
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deeply") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
+    strangers = [key for key in content if not isinstance(key, str)]
+    if strangers:
+        raise InputError(f"{path}: expected keys that are text, found {reprlib.repr(strangers[0])}")
     return content
 
 
@@ -40,7 +53,7 @@ def dataclass_from_mapping(cls, mapping, source):
         InputError: unknown or missing key, or a value of the wrong type; names key, file and what is allowed.
     """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    unknown = sorted(set(mapping) - set(fields))
+    unknown = sorted(map(str, set(mapping) - set(fields)))
     if unknown:
         raise InputError(f"{source}: unknown key {', '.join(unknown)}; allowed: {', '.join(fields)}")
     required = [
@@ -50,7 +63,27 @@ def dataclass_from_mapping(cls, mapping, source):
     if missing:
         raise InputError(f"{source}: missing key {', '.join(missing)}")
     types = typing.get_type_hints(cls)
-    return cls(**{name: _value(types[name], value, f"{source}: {name}") for name, value in mapping.items()})
+    values = {name: _value(types[name], value, f"{source}: {name}") for name, value in mapping.items()}
+    try:
+        return cls(**values)
+    except InputError as error:  # of the class's own checks, which know no file
+        raise error if str(error).startswith(str(source)) else InputError(f"{source}: {error}") from error
+
+
+def check_ranges(config, ranges):
+    """Raise `InputError` unless the named numbers of a configuration lie in their ranges; NaN lies in none.
+
+    Args:
+        config: a dataclass instance; tuples of numbers are checked one by one.
+        ranges: dict of field name to (least, greatest), both included; None for no limit.
+    """
+    for name, (least, greatest) in ranges.items():
+        value = getattr(config, name)
+        for number in value if isinstance(value, tuple) else () if value is None else (value,):
+            low, high = least is None or number >= least, greatest is None or number <= greatest
+            if math.isnan(number) or not (low and high):
+                text = f"{least} to {greatest}" if None not in (least, greatest) else f"at least {least}"
+                raise InputError(f"{name}: expected {text}, found {number}")
 
 
 def _value(kind, value, where):
@@ -64,7 +97,7 @@ def _value(kind, value, where):
     if origin is typing.Literal:
         allowed = typing.get_args(kind)
         if value not in allowed:
-            raise InputError(f"{where}: expected one of {', '.join(map(str, allowed))}, found {value!r}")
+            raise InputError(f"{where}: expected one of {', '.join(map(str, allowed))}, found {reprlib.repr(value)}")
         return value
     if origin is tuple:
         inner = (typing.get_args(kind) or (object,))[0]
@@ -83,5 +116,5 @@ def _is_union(kind):
 def _expect(kinds, value, where):
     names = "/".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
     if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-        raise InputError(f"{where}: expected {names}, found {value!r}")
+        raise InputError(f"{where}: expected {names}, found {reprlib.repr(value)}")
     return value

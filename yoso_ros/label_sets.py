@@ -33,6 +33,14 @@ class LabelSet:
     def __post_init__(self):
         if not 1 <= len(self.classes) <= MAX_CLASSES:
             raise InputError(f"label set {self.name}: expected 1 to {MAX_CLASSES} classes, found {len(self.classes)}")
+        for field in ("name", "dataset_id"):
+            values = [getattr(label, field) for label in self.classes]
+            twice = [value for value in dict.fromkeys(values) if values.count(value) > 1]
+            if twice:
+                raise InputError(f"label set {self.name}: expected every {field} once, found {twice[0]!r} again")
+        for label in self.classes:
+            if len(label.color) != 3 or not all(0 <= value <= 255 for value in label.color):
+                raise InputError(f"label set {self.name}: {label.name}: expected a color of 3 numbers 0 to 255")
 
     def __len__(self):
         return len(self.classes)

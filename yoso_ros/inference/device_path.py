@@ -12,6 +12,7 @@ import torch
 from yoso_ros.fusion import find_fusion
 from yoso_ros.fusion.on_device import COLUMNS, NotOnDeviceError, host_result
 from yoso_ros.inference.cuda_graphs import ByShape, Captured
+from yoso_ros.inference.finite import are_finite, not_finite_error
 from yoso_ros.inference.host_path import STAGES, Pass
 from yoso_ros.inference.preprocess import batch_on_device
 
@@ -100,7 +101,7 @@ class _Work:
         sizes = [config.network_size(*shape[:2]) for shape in shapes]
         self._sizes, self._output_sizes = sizes, [tuple(shape[:2]) for shape in shapes]
         self._frames, self._pinned, self._fetched = frames, pinned, None
-        self._rows = 0
+        self._rows, self._backend = 0, path.engine.backend
 
         def merge():
             merged = [
@@ -110,6 +111,7 @@ class _Work:
             self._rows = len(merged[0].table)
             # One buffer for one copy; what needs the widest alignment first.
             parts = [m.table for m in merged] + [m.panoptic for m in merged] + [m.confidence for m in merged]
+            parts.append(are_finite(self.network.outputs))
             return torch.cat([part.flatten().view(torch.uint8) for part in parts])
 
         self.preprocess = Captured(
@@ -141,6 +143,8 @@ class _Work:
     def results(self, label_set):
         """`PanopticResult` of each frame, of what was fetched."""
         content, position, arrays = self._fetched.numpy(), 0, []
+        if not content[-1]:
+            raise not_finite_error(self._backend)
         table = (self._rows, len(COLUMNS))
         for dtype, itemsize, shapes in (
             ("float64", 8, [table] * len(self._output_sizes)),

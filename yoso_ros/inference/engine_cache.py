@@ -13,8 +13,8 @@ import logging
 import os
 from pathlib import Path
 
-from yoso_ros.files import WriteError, write_file
 from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare, take_uint8
+from yoso_ros.inference.kept_files import read_kept, write_kept
 from yoso_ros.inference.long_steps import told
 from yoso_ros.resources import PACKAGE
 
@@ -126,21 +126,14 @@ def _version(package):
 
 def _read(path):
     """The graph in a file, or None where there is none that can be read."""
-    if not path.is_file():
+    content = read_kept(path)
+    if content is None:
         return None
     import onnx
 
     try:
-        proto = onnx.load_model_from_string(path.read_bytes())
+        proto = onnx.load_model_from_string(content)
     except Exception as error:  # the parser's own class is of a package that this one does not name
         _LOG.warning("%s cannot be read (%s): exporting it again", path, error)
         return None
     return proto if proto.graph.node else None
-
-
-def write_kept(path, content):
-    """Write bytes that may be had again; a failure is a warning only."""
-    try:
-        write_file(path, content)
-    except WriteError as error:
-        _LOG.warning("%s; the next start makes it again", error)

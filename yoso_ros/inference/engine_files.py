@@ -5,7 +5,7 @@ import hashlib
 import json
 
 from yoso_ros.errors import InputError
-from yoso_ros.inference.engine_cache import write_kept
+from yoso_ros.inference.kept_files import write_kept
 
 _MAGIC = b"yoso_ros engine 1\n"
 

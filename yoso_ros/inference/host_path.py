@@ -8,6 +8,7 @@ import time
 from typing import Any, NamedTuple
 
 from yoso_ros.fusion import find_fusion
+from yoso_ros.inference.finite import are_finite, not_finite_error
 from yoso_ros.inference.preprocess import network_input
 from yoso_ros.results import PanopticResult, panoptic_result
 
@@ -50,6 +51,9 @@ class HostPath:
 
         Returns:
             `Pass`.
+
+        Raises:
+            InputError: outputs of the network are not finite.
         """
         clock = [time.perf_counter()]
         images, sizes = network_input(frames, config, self._engine.size_divisor)
@@ -57,6 +61,8 @@ class HostPath:
         batch = self._engine(images)
         self._engine.synchronize()
         clock.append(time.perf_counter())
+        if not are_finite(batch):
+            raise not_finite_error(self._engine.backend)
         outputs = [(type(batch)(*tensors), size) for *tensors, size in zip(*batch, sizes, strict=True)]
         results = None
         if merge:

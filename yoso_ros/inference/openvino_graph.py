@@ -19,8 +19,10 @@ import torch
 
 from yoso_ros.checkpoint import weights_hash
 from yoso_ros.errors import InputError
+from yoso_ros.files import WriteError
 from yoso_ros.inference.engine_cache import cache_folder, structure_key
 from yoso_ros.inference.export import TRACED_SHAPE, prepare
+from yoso_ros.inference.kept_files import DIGESTS_FILE, is_whole, write_digests
 from yoso_ros.inference.long_steps import told
 from yoso_ros.inference.subpixel import replace_transposed_convolutions
 
@@ -110,12 +112,18 @@ def compile_graph(core, model, kind, options):
 
 def _compile_kept(core, folder, options):
     """The compiled model of a folder, which keeps it; None where there is no graph, or nothing can be kept."""
-    path = folder / GRAPH_FILE
-    if not path.is_file():
+    path, kept = folder / GRAPH_FILE, folder / COMPILED_FOLDER
+    if not path.is_file() or not is_whole(folder):
         return None
+    listing = folder / f"{COMPILED_FOLDER}.{DIGESTS_FILE}"
+    if kept.is_dir() and not is_whole(kept, listing):
+        shutil.rmtree(kept, ignore_errors=True)
+    before = set(kept.iterdir()) if kept.is_dir() else set()
     try:
-        compiled = core.compile_model(path, "CPU", {**options, "CACHE_DIR": str(folder / COMPILED_FOLDER)})
-    except RuntimeError:  # whatever it is, the way without a kept form meets it again and tells
+        compiled = core.compile_model(path, "CPU", {**options, "CACHE_DIR": str(kept)})
+        if kept.is_dir() and set(kept.iterdir()) != before:
+            write_digests(kept, listing)
+    except (RuntimeError, WriteError):  # whatever it is, the way without a kept form meets it again and tells
         return None
     _note_use(folder)
     return compiled
@@ -181,6 +189,7 @@ def keep_graph(graph, folder):
         try:
             openvino.save_model(graph, new / GRAPH_FILE, compress_to_fp16=False)
             _keep_float32(new / GRAPH_FILE, offset_nodes(graph))
+            write_digests(new)
         except RuntimeError as error:  # OpenVINO's word for a full disk
             raise OSError(str(error)) from error
         if folder.exists():  # a broken one, or that of another process at the same time
@@ -231,7 +240,7 @@ def _keep_float32(path, names):
 def _read(core, folder):
     """The graph in a folder, or None where there is none that can be read."""
     path = folder / GRAPH_FILE
-    if not path.is_file():
+    if not path.is_file() or not is_whole(folder):
         return None
     try:
         graph = core.read_model(path)

@@ -11,7 +11,7 @@ import time
 from tqdm import tqdm
 
 from yoso_ros.errors import InputError
-from yoso_ros.inference.engine_cache import write_kept
+from yoso_ros.inference.kept_files import read_kept, write_kept
 
 _LOG = logging.getLogger(__name__)
 OPTIMIZATION_LEVEL = 3  # TensorRT's default
@@ -76,7 +76,7 @@ def build_engine(trt, logger, graph, options, timing_cache):
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace_bytes"])
     if not options["tf32"]:
         config.clear_flag(trt.BuilderFlag.TF32)
-    cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache.is_file() else b"")
+    cache = config.create_timing_cache(read_kept(timing_cache) or b"")
     config.set_timing_cache(cache, False)
     with _Progress(trt, config):
         plan = builder.build_serialized_network(network, config)

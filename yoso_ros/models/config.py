@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every model configuration has, whichever network it describes."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from yoso_ros.configuration import check_ranges
+from yoso_ros.errors import InputError
 from yoso_ros.label_sets import LabelSet
 
 # Metadata of a field that acts before or after the network: changing it needs no new export of the graph.
 NOT_IN_GRAPH = {"in_graph": False}
+LARGEST_EDGE = 16384  # pixels
 
 
 def network_size(height: int, width: int, shortest_edge: int, longest_edge: int) -> tuple[int, int]:
@@ -40,6 +44,25 @@ class ModelConfig:
     longest_edge: int = field(default=1333, metadata=NOT_IN_GRAPH)
     pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, ...] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self):
+        # The name becomes a part of file names in the cache and the output folders.
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", self.name):
+            raise InputError(f"name: expected letters, digits and _ . + -, at most 100, found {self.name[:200]!r}")
+        check_ranges(
+            self,
+            {
+                "score_threshold": (0.0, 1.0),
+                "overlap_threshold": (0.0, 1.0),
+                "shortest_edge": (1, LARGEST_EDGE),
+                "longest_edge": (1, LARGEST_EDGE),
+                "pixel_mean": (0.0, 255.0),
+                "pixel_std": (1e-3, 1e3),
+            },
+        )
+        for name in ("pixel_mean", "pixel_std"):
+            if len(getattr(self, name)) != 3:
+                raise InputError(f"{name}: expected 3 numbers, found {len(getattr(self, name))}")
 
     @property
     def num_classes(self) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from yoso_ros.checkpoint import read_torch_file
 from yoso_ros.errors import InputError
 
 # What the ImageNet weights expect their input to be divided by (RGB, 0..255).
@@ -26,9 +27,7 @@ def load_backbone_weights(backbone, path, pixel_std=IMAGENET_STD):
         InputError: the file cannot be read, or names the keys that are missing or of another shape.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"expected a weights file at {path}, found none")
-    state_dict = torch.load(path, map_location="cpu", weights_only=True)
+    state_dict = read_torch_file(path)
     own = backbone.state_dict()
     faults = [
         f"{key} (expected {tuple(value.shape)}, found {tuple(state_dict[key].shape) if key in state_dict else 'none'})"

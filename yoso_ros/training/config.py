@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from yoso_ros.configuration import dataclass_from_mapping, read_yaml
+from yoso_ros.configuration import check_ranges, dataclass_from_mapping, read_yaml
 from yoso_ros.errors import InputError
 from yoso_ros.models import load_config
 from yoso_ros.resources import share_path
@@ -86,6 +86,21 @@ class TrainingConfig:
         for name in ("iterations", "batch_size", "accumulation", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        check_ranges(
+            self,
+            {
+                "learning_rate": (0.0, 100.0),
+                "backbone_multiplier": (0.0, 100.0),
+                "weight_decay": (0.0, 10.0),
+                "momentum": (0.0, 1.0),
+                "clip_norm": (0.0, None),
+                "step_factor": (0.0, 1.0),
+                "warmup_iterations": (0, None),
+                "warmup_factor": (0.0, 1.0),
+                "ema_decay": (0.0, 1.0),
+                "seed": (0, None),
+            },
+        )
         if not 0 <= self.frozen_stages <= FROZEN_AT_MOST:
             raise InputError(f"frozen_stages: expected 0 to {FROZEN_AT_MOST}, found {self.frozen_stages}")
 

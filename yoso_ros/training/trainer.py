@@ -11,6 +11,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from yoso_ros.checkpoint import read_torch_file
 from yoso_ros.errors import InputError
 from yoso_ros.files import atomic_path
 from yoso_ros.processes import is_distributed, rank, world_size
@@ -224,7 +225,9 @@ class Trainer:
         path = self.folder / "state.pt"
         if not path.is_file():
             raise InputError(f"nothing to resume: expected {path}")
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = read_torch_file(path, self.device)
+        if not isinstance(state, dict) or {"model", "optimizer", "iteration"} - state.keys():
+            raise InputError(f"{path}: expected the state of a training run, found another file")
         if state["model"].keys() != self.model.state_dict().keys():
             raise InputError(f"{path}: expected the state of a {self.model.config.name}, found that of another model")
         self.model.load_state_dict(state["model"])

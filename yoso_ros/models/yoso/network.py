@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
+from yoso_ros.configuration import check_ranges
 from yoso_ros.models.backbone import create_backbone
 from yoso_ros.models.config import ModelConfig
 from yoso_ros.models.network import PanopticNetwork
@@ -41,6 +42,12 @@ class YosoConfig(ModelConfig):
     num_class_layers: int = 1
     num_mask_layers: int = 1
     temperature: float = 0.05
+
+    def __post_init__(self):
+        super().__post_init__()
+        counts = ("aggregator_channels", "hidden_dim", "ffn_dim", "num_proposals", "num_attention_blocks", "num_stages")
+        check_ranges(self, {"temperature": (1e-6, 1e6), **dict.fromkeys((*counts, "kernel_size"), (1, None))})
+        check_ranges(self, dict.fromkeys(("num_class_layers", "num_mask_layers"), (0, None)))
 
 
 class YosoOutputs(NamedTuple):
