@@ -21,8 +21,8 @@ $(STAMPS)/messages: $(STAMPS)/packages CMakeLists.txt package.xml $(wildcard msg
 demo: setup ## SOURCE=path of a bag, a video or a folder of images; without it the project's own rendered scene
 	@$(VENV)/bin/yoso-ros demo $(if $(SOURCE),--source "$(SOURCE)") --output out/demo
 
-test: setup ## ARGS="-k words" or other pytest options
-	@$(PYTHON) -m pytest test $(ARGS)
+test: setup ## ARGS="-k words" or other pytest options; "-n 0" for one process
+	@$(PYTHON) -m pytest test -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench: setup
 	@$(VENV)/bin/yoso-ros benchmark $(or $(ARGS),merge)

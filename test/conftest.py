@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests share: two threads per process at most, and the way to the data that is kept outside the project."""
+"""What all tests share: few threads per process, and the way to the data that is kept outside the project."""
 
 import os
 import shutil
@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_THREADS = 2
+MAX_THREADS = 2 if os.environ.get("PYTEST_XDIST_WORKER") is None else 1  # tests side by side share the cores
 
 # Before any test imports torch, and inherited by the processes that tests start.
 os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -39,7 +40,7 @@ def screenshot(tmp_path):
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         command += [f"--window-size=1140,{height}", f"--screenshot={picture}"]
         command += [f"--user-data-dir={tmp_path}/profile", "--host-resolver-rules=MAP * ~NOTFOUND", page.as_uri()]
-        subprocess.run(command, check=True, capture_output=True, timeout=50)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
         shown = cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB).astype(int)
         assert shown.shape == (height, 1140, 3)
         return shown

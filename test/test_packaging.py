@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from patience import PATIENCE_S
 
 tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11 or newer (tomllib)")
 
@@ -235,7 +236,7 @@ def test_wheel_carries_modules_and_data_files(tmp_path):
         tmp_path,
         source,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("yoso_ros-*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())

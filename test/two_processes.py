@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 50
 
 
 def run_two(command):
@@ -31,7 +32,7 @@ def run_two(command):
     printed = []
     try:
         for process in processes:
-            output, errors = process.communicate(timeout=SECONDS)
+            output, errors = process.communicate(timeout=PATIENCE_S)
             assert process.returncode == 0, errors[-2000:]
             printed.append(output)
     finally:

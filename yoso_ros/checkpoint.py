@@ -16,7 +16,6 @@ from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.models.factory import ARCHITECTURES, config_from_mapping, find_architecture
 from yoso_ros.models.network import check_state_dict
-from yoso_ros.resources import checkpoint_path
 
 
 def save_checkpoint(path, state_dict, config, story):
@@ -94,21 +93,6 @@ def load_weights(model, path):
     except InputError as error:
         raise InputError(f"{path} does not fit the model {model.config.name}: {error}") from error
     model.load_state_dict(state_dict)
-
-
-def shipped_weights(config):
-    """The checkpoint that comes with the package for a model configuration.
-
-    Raises:
-        InputError: there is none; says what to do.
-    """
-    path = checkpoint_path(config.name)
-    if not path.is_file():
-        raise InputError(
-            f"no weights come with the model {config.name}: give weights=FILE (.safetensors, or the authors' .pth; "
-            f"README, 'Bring the released checkpoints')"
-        )
-    return path
 
 
 def _open(path):

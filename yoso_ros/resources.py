@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the package's data files (config/, checkpoints) are, in a checkout, in a pip install and in a ROS install."""
+"""Where the package's data files (config/, checkpoints) are, in a checkout, a pip and a ROS install; the cache."""
 
 import os
 import sys
@@ -28,3 +28,9 @@ def share_path(relative):
 def checkpoint_path(name):
     """Path of a shipped checkpoint, `yoso_ros/checkpoints/<name>.safetensors`; it need not exist."""
     return PACKAGE / "checkpoints" / f"{name}.safetensors"
+
+
+def cache_folder():
+    """Folder of what can be had again: $YOSO_CACHE, or yoso_ros in $XDG_CACHE_HOME (default ~/.cache)."""
+    own = os.environ.get("YOSO_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yoso_ros"

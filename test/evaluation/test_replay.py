@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from yoso_ros.bags import open_source
 from yoso_ros.bags.frames import CompressedImage, Frame, rgb_image
@@ -333,7 +334,7 @@ def test_memory_does_not_grow_over_a_thousand_frames(tmp_path, storage):
     Noise.label_set = label_set
     write_dataset_bag(Noise(), tmp_path / "bag", storage, transport="raw")
     done = subprocess.run(
-        [sys.executable, "-c", LONG_RUN, str(tmp_path / "bag")], capture_output=True, text=True, timeout=50
+        [sys.executable, "-c", LONG_RUN, str(tmp_path / "bag")], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     with_labels, pictures, early, late = done.stdout.split()

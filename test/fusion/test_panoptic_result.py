@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from panoptic_scenes import merge_config, random_scene
+from patience import PATIENCE_S
 
 from yoso_ros.fusion import MergedSegment, MergedSegments, merge_mask_classification
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, panoptic_result
@@ -117,4 +118,4 @@ def test_of_a_real_merge():
 
 def test_results_need_no_torch():
     code = "import sys; import yoso_ros.results; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S).returncode == 0

@@ -3,10 +3,11 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from call_count import count_calls
+from patience import PATIENCE_S
 
 from yoso_ros.images.overlay import border_mask, build_palette, color_image, overlay_image
 from yoso_ros.label_sets import load_label_set
@@ -94,16 +95,13 @@ def test_one_pixel_frames_and_padded_views():
     assert overlay_image(padded, np.full((10, 31), UNLABELLED_ID, np.uint16), PALETTE).shape == (10, 31, 3)
 
 
-def test_a_720p_overlay_takes_a_few_milliseconds():
-    frame = np.zeros((720, 1280, 3), np.uint8)
-    ids = np.repeat(np.repeat(random_ids((18, 32)), 40, 0), 40, 1)
-    times = []
-    for _ in range(15):
-        start = time.perf_counter()
-        overlay_image(frame, ids, PALETTE)
-        times.append(time.perf_counter() - start)
-    # The best of several, for the machine may be busy; twice the goal of 10 ms, for it may be slow as well.
-    assert min(times) < 0.020
+def test_an_overlay_loops_over_no_pixels():
+    def calls(scale):
+        ids = np.repeat(np.repeat(random_ids((18, 32)), scale, 0), scale, 1)
+        frame = np.zeros((*ids.shape, 3), np.uint8)
+        return count_calls(lambda: overlay_image(frame, ids, PALETTE))
+
+    assert calls(40) == calls(5)
 
 
 def test_the_modules_without_ros_load_neither_ros_nor_torch():
@@ -112,5 +110,5 @@ def test_the_modules_without_ros_load_neither_ros_nor_torch():
         "found = {name.split('.')[0] for name in sys.modules} & {'rclpy', 'sensor_msgs', 'std_msgs', 'torch'}\n"
         "assert not found, found"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr

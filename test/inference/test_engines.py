@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import logging
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -246,7 +245,7 @@ def test_benchmark_suggests_what_is_fast_and_no_lower_precision_for_nothing():
     assert suggestion() is None
 
 
-def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph):
+def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph, monkeypatch):
     from yoso_ros.benchmark.engines import BASELINE, create_engines, measure_engines
 
     model = tiny_graph[0]
@@ -255,6 +254,9 @@ def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph):
     assert "torch:fp16: precision fp16 needs a CUDA device" in reasons[0] and "magic" in reasons[1]
     frames = frames_of((1, 64, 96))
     assert_equal_outputs(outputs_of(engines[BASELINE], model, frames), expected_outputs(model, frames))
-    slept = {"short": lambda images: time.sleep(0.01), "long": lambda images: time.sleep(0.05)}
-    short, long = measure_engines(slept, None, rounds=3)
-    assert 10 <= short.wall_ms < 50 <= long.wall_ms and long.processor_ms < 25
+    now = [0.0]
+    monkeypatch.setattr("yoso_ros.benchmark.engines.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("yoso_ros.benchmark.engines.time.process_time", lambda: now[0] / 5)
+    calls = {"short": lambda images: now.append(now.pop() + 0.01), "long": lambda images: now.append(now.pop() + 0.05)}
+    short, long = measure_engines(calls, None, rounds=3)
+    assert (short.wall_ms, long.wall_ms) == pytest.approx((10, 50)) and long.processor_ms == pytest.approx(10)

@@ -2,21 +2,18 @@
 """For tests on real DDS: a domain that no other test on this machine uses, and processes that end with their test."""
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
-# Higher domains reach into the ports that Linux hands out to clients; 0 is where a real robot would be.
-DOMAINS = range(1, 102)
-STOP_S = 5.0  # between asking a process to stop and killing it
+STOP_S = 30.0  # between asking a process to stop and killing it
 
 
 @pytest.fixture
@@ -26,18 +23,9 @@ def ros_domain(monkeypatch):
     Discovery stays on this machine, and DDS uses the profile for large images, as the node does.
     """
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    folder = Path(tempfile.gettempdir()) / "yoso_ros_test_domains"
-    folder.mkdir(exist_ok=True)
-    for domain in DOMAINS:
-        lock = open(folder / f"{domain}.lock", "w")  # noqa: SIM115 (held for the whole test)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            lock.close()
-    else:
-        pytest.fail(f"every one of {len(DOMAINS)} ROS domains is in use by another test on this machine")
-    with lock:
+    from yoso_ros.ros.runs.node_process import reserved_domain
+
+    with reserved_domain() as domain:
         monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
         monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
@@ -83,7 +71,7 @@ class StartedProcess:
         assert not self.timed_out, f"ended at its limit of {self.limit_s} s:\n{self.output()}"
         return status
 
-    def wait_for_output(self, text, timeout_s):
+    def wait_for_output(self, text, timeout_s=PATIENCE_S):
         """Wait until it has printed `text`. Raises AssertionError with its output when it ends or time is up first."""
         deadline = time.monotonic() + timeout_s
         while text not in self.output():
@@ -112,10 +100,10 @@ class StartedProcess:
 
 @pytest.fixture
 def start_process(tmp_path):
-    """`start_process(arguments, limit_s=30, environment={}) -> StartedProcess`; all of them end with the test."""
+    """`start_process(arguments, limit_s, environment={}) -> StartedProcess`; all of them end with the test."""
     started = []
 
-    def start(arguments, limit_s=30.0, environment=None):
+    def start(arguments, limit_s=PATIENCE_S, environment=None):
         process = StartedProcess(arguments, tmp_path / f"process_{len(started)}.log", limit_s, environment or {})
         started.append(process)
         return process

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from patience import PATIENCE_S
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -14,7 +15,6 @@ from yoso_ros.msg import InferenceStats, PanopticSegmentArray
 
 FRAME_ID = "odd_frame/optical"
 QOS = QoSProfile(depth=20)
-DISCOVERY_S = 15.0
 
 
 class Probe:
@@ -49,7 +49,7 @@ class Probe:
         self.node.destroy_node()
         rclpy.shutdown()
 
-    def until(self, condition, what, timeout_s=8.0):
+    def until(self, condition, what, timeout_s=PATIENCE_S):
         """Spin until the condition holds."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -75,7 +75,7 @@ class Probe:
                 and len(self.diagnostics) > 0
             )
 
-        self.until(matched, "the node reads images and offers its topics", DISCOVERY_S)
+        self.until(matched, "the node reads images and offers its topics", PATIENCE_S)
         self.spin(0.3)  # the node learns of these subscriptions a little later than this process
 
     def message(self, pixels, second, encoding="rgb8", **changes):
@@ -102,7 +102,7 @@ class Probe:
     def call(self, service_type, name, request):
         """Response of a service of the node."""
         client = self.node.create_client(service_type, f"/yoso/{name}")
-        assert client.wait_for_service(DISCOVERY_S), name
+        assert client.wait_for_service(PATIENCE_S), name
         future = client.call_async(request)
         self.until(future.done, f"a response of {name}")
         self.node.destroy_client(client)

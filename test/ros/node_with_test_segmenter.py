@@ -26,7 +26,7 @@ def expected_panoptic(frame):
 class ColourSegmenter:
     """A stand-in for the network: same interface, no weights, takes YOSO_TEST_DELAY_S for a frame."""
 
-    def __init__(self, model, weights=None, device="auto", engine="auto", precision="auto"):
+    def __init__(self, model, weights=None, device="auto", engine="auto", precision="auto", download=False):
         if model == "missing":
             raise InputError("expected a model in config/models, found 'missing'")
         if model == "endless":

@@ -119,7 +119,7 @@ def test_node_publishes_what_the_segmenter_finds(here, ros_domain, start_process
     parameters = {"model": "center.yaml", "weights": "out/center.safetensors", "engine": "torch", "device": "cpu"}
     arguments = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     node = [sys.executable, "-m", "yoso_ros.ros.node", "--ros-args", *arguments, "-r", "image_raw:=/cam/image_raw"]
-    process = start_process(node, limit_s=50)
+    process = start_process(node)
     probe = Probe()
     try:
         probe.connect()

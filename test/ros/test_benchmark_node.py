@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from yoso_ros.benchmark.constant_segmenter import ConstantSegmenter
 from yoso_ros.benchmark.node_latency import STAGES, cpu_seconds, highest_rate, memory_mb, split_latency
@@ -108,7 +109,7 @@ def test_a_short_run_over_dds(tmp_path):
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "yoso_ros", "benchmark", "node", "--segmenters", "constant", "--size", "48x64"]
     command += ["--rates", "20", "--seconds", "1.5", "--output", report]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(report.read_text())["constant"]["runs"]
     assert run["sent"] == 30 and run["reached_hz"] == pytest.approx(20, rel=0.2)

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
@@ -29,12 +30,12 @@ from yoso_ros.demo.report import Report, table
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.resources import checkpoint_path
+from yoso_ros.ros.runs import node_process
 from yoso_ros.ros.runs.demo import Run, play_and_record
-from yoso_ros.ros.runs.node_process import DOMAINS, _is_free, free_domain
+from yoso_ros.ros.runs.node_process import DOMAINS, _is_free, reserved_domain
 from yoso_ros.ros.runs.playback import Pacer
 from yoso_ros.ros.source_node import PARAMETERS
 
-pytestmark = pytest.mark.timeout(60)
 TEST_NODE = (sys.executable, str(Path(__file__).with_name("node_with_test_segmenter.py")))
 
 
@@ -178,7 +179,7 @@ def test_shipped_checkpoint_end_to_end(ros_domain, tmp_path):
     if not checkpoint_path(model).is_file():
         pytest.skip(f"needs the shipped checkpoint of {model}")
     command = [sys.executable, "-m", "yoso_ros", "demo", "--frames", "3", "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=55)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["frames"]["answered"] == 3 and summary["label_images_that_disagree"] == 0
@@ -194,14 +195,14 @@ def test_interrupted_demo_takes_the_node_with_it(ros_domain, start_process, tmp_
     nodes = []
     with open(tmp_path / "output", "wb") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as process:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + PATIENCE_S
             # A child has no command line for a moment, between its fork and its exec.
             while not nodes or b"yoso_ros.ros.node" not in Path(f"/proc/{nodes[0]}/cmdline").read_bytes():
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.1)
                 nodes = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             process.send_signal(number)
-            assert process.wait(15) == 130
+            assert process.wait(PATIENCE_S) == 130
         except BaseException:
             process.kill()
             for node in nodes:  # it has a session of its own, and nobody else would end it
@@ -232,9 +233,14 @@ def test_quality_against_the_truth_of_the_scene(tmp_path):
     assert results[1]["Things"]["PQ"] < 70
 
 
-def test_free_domain_has_its_ports_free():
-    domain = free_domain()
-    assert domain in DOMAINS
+def test_a_reserved_domain_has_its_ports_free_and_is_nobody_elses(monkeypatch):
+    monkeypatch.setattr(node_process, "DOMAINS", DOMAINS[40:42])
+    with reserved_domain() as one, reserved_domain() as other:
+        assert {one, other} == set(DOMAINS[40:42])
+        with pytest.raises(InputError, match="every ROS domain from 41 to 42 is in use"), reserved_domain():
+            pass
+    with reserved_domain() as domain:
+        pass
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         holder.bind(("", 7400 + 250 * domain))
         assert not _is_free(7400 + 250 * domain)
@@ -325,6 +331,6 @@ def test_source_node_loops_with_rising_stamps(ros_domain, shared_data, start_pro
 @pytest.mark.parametrize(("name", "value"), [("source", "/no/such"), ("rate_hz", "-1.0"), ("reliability", "maybe")])
 def test_source_node_refuses(ros_domain, start_process, name, value):
     process = source_node(start_process, **{name: value})
-    assert process.wait(20) == 2
+    assert process.wait(PATIENCE_S) == 2
     assert value.strip("-") in process.output() and "Traceback" not in process.output()
     assert name in PARAMETERS

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE_S
 
 from yoso_ros.resources import checkpoint_path
 
@@ -33,7 +34,7 @@ def test_all_threads_share_one_arena_unless_the_environment_asks_for_more(tmp_pa
     def arenas(**environment):
         path = tmp_path / "malloc.xml"
         clean = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
-        subprocess.run([sys.executable, "-c", ARENAS, path], env=clean | environment, check=True, timeout=30)
+        subprocess.run([sys.executable, "-c", ARENAS, path], env=clean | environment, check=True, timeout=PATIENCE_S)
         return len(re.findall("<heap nr", path.read_text()))
 
     assert arenas() == 1
@@ -47,7 +48,7 @@ def test_benchmark_of_the_states(tmp_path):
     if not checkpoint_path("yoso_mobilenetv2_camvid").is_file():
         pytest.skip("needs the shipped checkpoint of yoso_mobilenetv2_camvid")
     command = [sys.executable, "-m", "yoso_ros", "benchmark", "memory", "--engines", "torch", "--rounds", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=55)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     rows = [
         [float(n) for n in line.split()[1:]] for line in done.stdout.splitlines() if line.strip().startswith("torch")

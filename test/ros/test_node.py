@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from yoso_ros.results import UNLABELLED_ID
 
@@ -29,7 +30,7 @@ REMAP = ["-r", "image_raw:=/cam/image_raw"]
 def start_node(ros_domain, start_process):
     def start(*ros_arguments, **environment):
         command = [sys.executable, NODE, "--ros-args", *REMAP, *ros_arguments]
-        return start_process(command, limit_s=40, environment=environment)
+        return start_process(command, environment=environment)
 
     return start
 
@@ -252,7 +253,7 @@ def test_signals_end_it_cleanly_and_soon(start_node, make_probe, number):
     probe.spin(0.1)  # so that a frame is in work
     started = time.monotonic()
     node._process.send_signal(number)
-    assert node.wait(5) == 0
+    assert node.wait(PATIENCE_S) == 0
     assert time.monotonic() - started < 2.0
     assert "Traceback" not in node.output() and "rror" not in node.output()
 
@@ -274,19 +275,19 @@ def test_signals_end_it_cleanly_and_soon(start_node, make_probe, number):
 )
 def test_a_start_that_cannot_work_ends_with_one_line_and_code_2(start_node, arguments, said):
     node = start_node(*(word for argument in arguments for word in ("-p", argument)))
-    assert node.wait(20) == 2
+    assert node.wait(PATIENCE_S) == 2
     assert len(node.output().strip().splitlines()) == 1 and said in node.output()
 
 
 @pytest.mark.parametrize("arguments", [["--params-file", "/no/such/file.yaml"], ["--no-such-option"], ["-p", "model"]])
 def test_arguments_that_ros_cannot_read_are_one_line_and_code_2(start_node, arguments):
     node = start_node(*arguments)
-    assert node.wait(20) == 2
+    assert node.wait(PATIENCE_S) == 2
     # A line of ROS' own may come before ours.
     assert "Traceback" not in node.output() and arguments[-1] in node.output().strip().splitlines()[-1]
 
 
 def test_help_names_every_parameter(start_process):
     node = start_process([sys.executable, NODE, "--help"])
-    assert node.wait(20) == 0
+    assert node.wait(PATIENCE_S) == 0
     assert all(f" {parameter.name} [" in node.output() for parameter in PARAMETERS)

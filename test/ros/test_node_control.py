@@ -30,7 +30,7 @@ RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
 def node_and_probe(ros_domain, start_process):
     parameters = share_path("config/node.yaml")
     arguments = ["--ros-args", "-r", "image_raw:=/cam/image_raw", "--params-file", parameters]
-    node = start_process([sys.executable, NODE, *arguments], limit_s=45)
+    node = start_process([sys.executable, NODE, *arguments])
     probe = Probe({"mask/image_raw": Image})
     probe.connect()
     yield node, probe

@@ -19,6 +19,7 @@ PROMISED = {
     "namespace",
     "model",
     "weights",
+    "download",
     "device",
     "engine",
     "params_file",

@@ -21,7 +21,7 @@ NODE = Path(__file__).with_name("node_with_test_segmenter.py")
 
 @pytest.fixture
 def probe(ros_domain, start_process):
-    start_process([sys.executable, NODE, "--ros-args", "-r", "image_raw:=/cam/image_raw"], limit_s=40)
+    start_process([sys.executable, NODE, "--ros-args", "-r", "image_raw:=/cam/image_raw"])
     probe = Probe()
     probe.connect()
     yield probe

@@ -45,9 +45,9 @@ def test_rgbd_recording_through_both_nodes(shared_data, ros_domain, start_proces
     bag = shared_data / "data/bags/rgbd_office_mcap"
     frames = [frame for frame, _ in zip(open_source(bag), range(FRAMES), strict=False)]
     depths = messages(bag, DEPTH_TOPIC, FRAMES)
-    start_process([sys.executable, NODE, "--ros-args", "-p", "image_transport:=compressed"], limit_s=50)
+    start_process([sys.executable, NODE, "--ros-args", "-p", "image_transport:=compressed"])
     remap = ["-r", "depth/image_raw:=/depth", "-p", "use_color:=false", "-p", "organized:=true"]
-    start_process([sys.executable, "-m", "yoso_ros.ros.point_cloud_node", "--ros-args", *remap], limit_s=50)
+    start_process([sys.executable, "-m", "yoso_ros.ros.point_cloud_node", "--ros-args", *remap])
     rclpy.init()
     node, clouds = rclpy.create_node("camera"), {}
     try:

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from yoso_ros.results import UNLABELLED_ID
 
@@ -55,8 +56,8 @@ class Robot:
         return header
 
     def connect(self, *names):
-        self.until(lambda: all(self.publishers[name].get_subscription_count() for name in names), 15.0)
-        self.until(lambda: self.node.count_publishers("/yoso/points"), 15.0)
+        self.until(lambda: all(self.publishers[name].get_subscription_count() for name in names))
+        self.until(lambda: self.node.count_publishers("/yoso/points"))
         self.spin(0.3)
         info = CameraInfo(header=self.header(1), height=H, width=W, k=K, distortion_model="plumb_bob")
         self.send("yoso/panoptic/camera_info", info)
@@ -75,7 +76,7 @@ class Robot:
         message.data = array.array("B", pixels.tobytes())
         self.send("depth", message)
 
-    def until(self, condition, seconds=8.0):
+    def until(self, condition, seconds=PATIENCE_S):
         end = self.node.get_clock().now().nanoseconds + seconds * 1e9
         while not condition():
             assert self.node.get_clock().now().nanoseconds < end, f"not within {seconds} s"
@@ -91,7 +92,7 @@ class Robot:
 def start_node(ros_domain, start_process):
     def start(*words):
         arguments = ["--ros-args", "-r", "depth/image_raw:=/depth", "-r", "lidar/points:=/lidar", *words]
-        return start_process([sys.executable, "-m", "yoso_ros.ros.point_cloud_node", *arguments], limit_s=40)
+        return start_process([sys.executable, "-m", "yoso_ros.ros.point_cloud_node", *arguments])
 
     return start
 
@@ -197,7 +198,7 @@ def test_lidar_with_stamps_that_differ(start_node, robot, pose_from):
 )
 def test_a_start_that_cannot_work_ends_with_one_line_and_code_2(start_node, parameter, said):
     node = start_node("-p", parameter)
-    assert node.wait(20) == 2
+    assert node.wait(PATIENCE_S) == 2
     assert len(node.output().strip().splitlines()) == 1 and said in node.output()
 
 

@@ -30,7 +30,7 @@ PICTURE[4:] = (0, 255, 0)
 
 @pytest.fixture
 def probe(ros_domain, start_process):
-    start_process([sys.executable, NODE, "--ros-args", "-r", "image_raw:=/cam/image_raw"], limit_s=45)
+    start_process([sys.executable, NODE, "--ros-args", "-r", "image_raw:=/cam/image_raw"])
     probe = Probe()
     probe.connect()
     yield probe

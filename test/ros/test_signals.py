@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("yoso_ros.msg", reason="needs the compiled messages")
@@ -26,14 +27,14 @@ LIMIT_S = 2.0
 @pytest.mark.parametrize("name", NODES)
 def test_two_signals(ros_domain, start_process, name, between_s):
     arguments, started_with = NODES[name]
-    node = start_process([sys.executable, *arguments], limit_s=40)
-    node.wait_for_output(started_with, 25)
+    node = start_process([sys.executable, *arguments])
+    node.wait_for_output(started_with)
     time.sleep(0.3)
     sent = time.monotonic()
     node._process.send_signal(signal.SIGINT)
     time.sleep(between_s)
     node._process.send_signal(signal.SIGTERM)
-    assert node.wait(8) == 0
+    assert node.wait(PATIENCE_S) == 0
     assert time.monotonic() - sent < LIMIT_S
     assert "Traceback" not in node.output() and "KeyboardInterrupt" not in node.output()
 
@@ -46,20 +47,20 @@ def test_a_signal_during_a_transition_that_takes_long(ros_domain, start_process,
 
     node_file = Path(__file__).with_name("node_with_test_segmenter.py")
     arguments = ["--ros-args", "-p", "autostart:=false", "-p", "model:=endless"]
-    node = start_process([sys.executable, node_file, *arguments], limit_s=40)
+    node = start_process([sys.executable, node_file, *arguments])
     rclpy.init()
     caller = rclpy.create_node("manager")
     try:
         client = caller.create_client(ChangeState, "/yoso/change_state")
-        assert client.wait_for_service(20)
+        assert client.wait_for_service(PATIENCE_S)
         time.sleep(0.5)  # the node learns of this client a little later, and a request before that is lost
         client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
-        node.wait_for_output("loading", 10)
+        node.wait_for_output("loading")
     finally:
         caller.destroy_node()
         rclpy.shutdown()
     sent = time.monotonic()
     node._process.send_signal(number)
-    assert node.wait(8) == 0
+    assert node.wait(PATIENCE_S) == 0
     assert time.monotonic() - sent < LIMIT_S
     assert "Traceback" not in node.output() and "xception" not in node.output()

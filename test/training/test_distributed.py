@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from patience import PATIENCE_S
 from small_training import RECIPE, compare_exactly, small_trainer, train_jointly
 
 from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
@@ -20,7 +21,6 @@ from yoso_ros.training.batches import ShareOfBatches
 
 PROGRAM = Path(__file__).with_name("small_training.py")
 CONFIG = Path(__file__).parents[2] / "config"
-SECONDS = 50
 
 
 def run_processes(arguments, world_size):
@@ -47,7 +47,7 @@ def run_processes(arguments, world_size):
     ]
     try:
         for process in processes:
-            _, errors = process.communicate(timeout=SECONDS)
+            _, errors = process.communicate(timeout=PATIENCE_S)
             assert process.returncode == 0, errors[-2000:]
     finally:
         for process in processes:

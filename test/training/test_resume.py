@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from patience import PATIENCE_S
 from safetensors.torch import load_file
 
 from yoso_ros.cli import main
@@ -22,7 +23,6 @@ from yoso_ros.label_sets import load_label_set
 
 ROOT = Path(__file__).resolve().parents[2]
 ITERATIONS = 14
-SECONDS = 50
 MODEL = {
     "architecture": "yoso", "label_set": "camvid", "backbone": "mobilenet_v2", "pyramid_channels": [8, 8, 8, 8],
     "aggregator_channels": 8, "hidden_dim": 16, "ffn_dim": 16, "num_proposals": 6, "score_threshold": 0.0,
@@ -80,7 +80,7 @@ def start(arguments):
 
 
 def finish(process):
-    _, errors = process.communicate(timeout=SECONDS)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors[-2000:]
 
 
@@ -88,7 +88,7 @@ def test_killed_and_resumed_equals_uninterrupted(work):
     processes = [start(command(work, "whole")), start(command(work, "killed"))]
     try:
         whole, killed = processes
-        state, deadline = work / "killed/state.pt", time.monotonic() + SECONDS
+        state, deadline = work / "killed/state.pt", time.monotonic() + PATIENCE_S
         while not state.is_file() and killed.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         os.kill(killed.pid, signal.SIGKILL)

@@ -14,6 +14,8 @@ from yoso_ros.errors import InputError
 
 # Subcommand to the module that holds it; `--help` of the main command imports them all.
 SUBCOMMANDS = {
+    "models": "yoso_ros.cli.models",
+    "download": "yoso_ros.cli.download",
     "segment": "yoso_ros.cli.segment",
     "train": "yoso_ros.cli.train",
     "evaluate": "yoso_ros.cli.evaluate",

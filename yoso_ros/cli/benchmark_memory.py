@@ -75,11 +75,11 @@ def _measure(engine, arguments, bar):
 def _processes(parameters):
     """The node, a camera and the caller of its transitions, in a ROS domain of their own."""
     from yoso_ros.benchmark.node_bench import Role
-    from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, free_domain
+    from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, reserved_domain
 
     roles = [sys.executable, "-m", "yoso_ros.ros.runs.latency_roles"]
-    domain = free_domain()
     with contextlib.ExitStack() as started:
+        domain = started.enter_context(reserved_domain())
         log = Path(started.enter_context(tempfile.TemporaryDirectory())) / "node.log"
         node = NodeProcess(parameters, {"image_raw": "/benchmark/image_raw"}, domain, log)
         started.callback(node.stop)

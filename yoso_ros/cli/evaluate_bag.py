@@ -203,10 +203,10 @@ def _truth(arguments, bag, model_labels):
 
 
 def _weights(arguments):
-    from yoso_ros.checkpoint import shipped_weights
     from yoso_ros.models import load_config
+    from yoso_ros.weights.find import find_weights
 
-    return Path(arguments.weights or shipped_weights(load_config(arguments.model)))
+    return Path(arguments.weights or find_weights(load_config(arguments.model)))
 
 
 def _command(arguments):

@@ -6,10 +6,13 @@ import platform
 import shlex
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 SUMMARY = "Train a model on a data set, or list the faults of a data set (--check)."
-EXAMPLE = "yoso-ros train camvid_mobilenetv2 --data ../camvid --output out/camvid --backbone-weights mobilenet_v2.pth"
+EXAMPLE = "yoso-ros train camvid_mobilenetv2 --data ../camvid --output out/camvid --backbone-weights imagenet"
+
+IMAGENET = "imagenet"  # stands for the published ImageNet weights of the model's backbone
 
 
 def add_arguments(parser):
@@ -23,8 +26,11 @@ def add_arguments(parser):
     parser.add_argument("--train-split", default="train", help="split to train on (default: %(default)s)")
     parser.add_argument("--val-split", default="val", help="split to validate on (default: %(default)s)")
     parser.add_argument("--output", help="folder for the checkpoint and the training state")
-    parser.add_argument("--backbone-weights", help="ImageNet weights of the backbone with torchvision's keys")
-    parser.add_argument("--weights", help="start from this checkpoint")
+    parser.add_argument(
+        "--backbone-weights",
+        help="ImageNet weights of the backbone: a .pth with torchvision's keys, or imagenet: fetched",
+    )
+    parser.add_argument("--weights", help="start from this checkpoint, or from that of a model by its name")
     parser.add_argument("--resume", action="store_true", help="go on from the state in --output")
     parser.add_argument("--iterations", type=int, help="instead of the recipe's")
     parser.add_argument("--accumulation", type=int, help="forward passes per step, instead of the recipe's")
@@ -69,7 +75,7 @@ def run(arguments):
 
 
 def _train(arguments, splits, device):
-    from yoso_ros.checkpoint import load_weights, save_checkpoint
+    from yoso_ros.checkpoint import save_checkpoint
     from yoso_ros.data import open_dataset
     from yoso_ros.files import write_json
     from yoso_ros.models import create_model, load_config
@@ -88,11 +94,11 @@ def _train(arguments, splits, device):
     model = create_model(config)
     origin = "fresh"
     if arguments.backbone_weights:
-        load_backbone_weights(model.backbone, arguments.backbone_weights, config.pixel_std)
-        origin = f"backbone from {Path(arguments.backbone_weights).name}"
+        path = _backbone_weights(arguments.backbone_weights, config)
+        load_backbone_weights(model.backbone, path, config.pixel_std)
+        origin = f"backbone from {path.name}"
     if arguments.weights:
-        load_weights(model, arguments.weights)
-        origin = Path(arguments.weights).name
+        origin = _start_from(arguments.weights, model)
     output = Path(arguments.output)
     checkpoint = output / f"{config.name}.safetensors"
     story = _story(arguments, recipe, device, origin, train_set, val_set)
@@ -144,6 +150,36 @@ def _read_changes(texts):
         except yaml.YAMLError as error:
             raise InputError(f"--set {key}: the value is not valid YAML: {value!r}") from error
     return changes
+
+
+def _backbone_weights(name, config):
+    from yoso_ros.training.backbone_weights import check_backbone_weights
+    from yoso_ros.training.distributed import one_of_machine_first
+    from yoso_ros.weights.find import find_backbone_weights
+
+    if name != IMAGENET:
+        return Path(name)
+    with one_of_machine_first():
+        return find_backbone_weights(config.backbone, partial(check_backbone_weights, config.backbone))
+
+
+def _start_from(weights, model):
+    """Load a checkpoint, by its file or by the name of its model; returns what the story says of it."""
+    from yoso_ros.models import load_config, model_names
+    from yoso_ros.processes import rank
+    from yoso_ros.training.distributed import one_of_machine_first
+    from yoso_ros.training.initial_weights import load_initial_weights
+    from yoso_ros.weights.find import find_weights
+
+    path, source = Path(weights), None
+    if weights in model_names():
+        source = load_config(weights)
+        with one_of_machine_first():
+            path = find_weights(source)
+    told = load_initial_weights(model, path, source)
+    if told and rank() == 0:
+        print(told)
+    return f"{path.name}{f': {told}' if told else ''}"
 
 
 def _story(arguments, recipe, device, origin, train_set, val_set):

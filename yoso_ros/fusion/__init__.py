@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from yoso_ros.extensions import find
+from yoso_ros.fusion.dr1mask import find_unified_instances, find_unified_semantic_map, merge_unified
 from yoso_ros.fusion.instances import Instances, find_instances
 from yoso_ros.fusion.mask_classification import merge_full_size_masks, merge_mask_classification
 from yoso_ros.fusion.merged import MergedSegment, MergedSegments
@@ -58,6 +59,7 @@ FUSIONS = {
     "realtimepan": Fusion(
         merge=merge_dense_boxes, instances=find_dense_box_instances, semantic=find_dense_semantic_map
     ),
+    "dr1mask": Fusion(merge=merge_unified, instances=find_unified_instances, semantic=find_unified_semantic_map),
 }
 
 

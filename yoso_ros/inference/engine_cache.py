@@ -10,24 +10,17 @@ import importlib.metadata
 import inspect
 import json
 import logging
-import os
 from pathlib import Path
 
 from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare, take_uint8
 from yoso_ros.inference.kept_files import read_kept, write_kept
 from yoso_ros.inference.long_steps import told
-from yoso_ros.resources import PACKAGE
+from yoso_ros.resources import PACKAGE, cache_folder
 
 _LOG = logging.getLogger(__name__)
 # Whose code makes the graph: files of this package, and packages.
 _SOURCES = ("models/**/*.py", "inference/export.py", "inference/subpixel.py", "inference/engine_cache.py")
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")
-
-
-def cache_folder():
-    """Folder of kept graphs: $YOSO_CACHE, or yoso_ros in $XDG_CACHE_HOME (default ~/.cache)."""
-    own = os.environ.get("YOSO_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yoso_ros"
 
 
 def engine_graph(model, shape=None, variant="portable"):

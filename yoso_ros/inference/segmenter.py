@@ -4,7 +4,7 @@
 import dataclasses
 import time
 
-from yoso_ros.checkpoint import load_weights, shipped_weights
+from yoso_ros.checkpoint import load_weights
 from yoso_ros.fusion import find_fusion
 from yoso_ros.inference.device_path import create_device_path
 from yoso_ros.inference.engines import create_engine
@@ -12,6 +12,7 @@ from yoso_ros.inference.frame_outputs import FrameOutputs
 from yoso_ros.inference.host_path import HostPath
 from yoso_ros.inference.preprocess import check_frame
 from yoso_ros.models import create_model, load_config
+from yoso_ros.weights.find import find_weights
 
 
 class Segmenter:
@@ -123,12 +124,13 @@ class Segmenter:
         return FrameOutputs(panoptic, instances, semantic, timings)
 
 
-def load_network(model, weights=None):
+def load_network(model, weights=None, download=True):
     """Build the network of a model configuration with its weights.
 
     Args:
         model: name in config/models, or the path of a YAML file.
-        weights: `.safetensors` of this package, or an authors' `.pth`; None takes the shipped checkpoint.
+        weights: `.safetensors` of this package, or an authors' `.pth`; None: those that come with the model.
+        download: fetch the model's weights where they are not on this machine; False: an error says how to.
 
     Returns:
         module in evaluation mode; its attribute `config` is the configuration.
@@ -138,7 +140,7 @@ def load_network(model, weights=None):
     """
     config = load_config(model)
     network = create_model(config, weights_follow=True)
-    load_weights(network, weights or shipped_weights(config))
+    load_weights(network, weights or find_weights(config, download))
     return network.eval()
 
 
@@ -152,12 +154,13 @@ def load_segmenter(
     overlap_threshold=None,
     engine_path=None,
     force_rebuild=False,
+    download=True,
 ):
     """Build a `Segmenter` from a model configuration and weights.
 
     Args:
         model: name in config/models, or the path of a YAML file.
-        weights: `.safetensors` of this package, or an authors' `.pth`; None takes the shipped checkpoint.
+        weights: `.safetensors` of this package, or an authors' `.pth`; None: those that come with the model.
         device: "auto", "cpu", "cuda", "cuda:N".
         engine: "auto" (the fastest that is present) or a name in `yoso_ros.inference.engines.ENGINES`.
         precision: "auto", "fp32", "bf16", "fp16", "int8"; which engine runs which: docs/engines.md.
@@ -166,11 +169,12 @@ def load_segmenter(
         engine_path: of engine "tensorrt": file of the built engine for the first size of frames, None for one in the
             cache folder.
         force_rebuild: of engine "tensorrt": build engines anew.
+        download: fetch the model's weights where they are not on this machine; False: an error says how to.
 
     Raises:
         InputError: an argument or a file does not fit; the message says what was expected and what was found.
     """
-    network = load_network(model, weights)
+    network = load_network(model, weights, download)
     config = network.config
     segmenter = Segmenter(config, create_engine(engine, network, device, precision, engine_path, force_rebuild))
     if score_threshold is not None:

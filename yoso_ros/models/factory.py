@@ -13,6 +13,7 @@ from yoso_ros.errors import InputError
 from yoso_ros.extensions import find
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.models.config import ModelConfig
+from yoso_ros.models.dr1mask.network import Dr1Mask, Dr1MaskConfig
 from yoso_ros.models.network import PanopticNetwork
 from yoso_ros.models.realtimepan import official_checkpoint as realtimepan_checkpoint
 from yoso_ros.models.realtimepan.network import RealTimePan, RealTimePanConfig
@@ -47,6 +48,7 @@ ARCHITECTURES = {
         realtimepan_checkpoint.is_official_state_dict,
         realtimepan_checkpoint.load_official_state_dict,
     ),
+    "dr1mask": Architecture(Dr1MaskConfig, Dr1Mask),  # the authors released no weights
 }
 
 

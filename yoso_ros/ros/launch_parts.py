@@ -20,6 +20,11 @@ NODE_ARGUMENTS = {
     "params_file": (PathJoinSubstitution([SHARE, "config", "node.yaml"]), "Parameter file of the node."),
     "model": ("", "Model configuration, name or YAML file; empty for that of params_file."),
     "weights": ("", "Weights file; empty for that of params_file."),
+    "download": (
+        "",
+        "true: fetch the model's weights where they are not on this machine; empty for that of params_file.",
+        ["", "true", "false"],
+    ),
     "device": ("", "auto, cpu, cuda or cuda:N; empty for that of params_file."),
     "engine": ("", "auto, torch, openvino, onnxruntime or tensorrt; empty for that of params_file."),
     "precision": ("", "auto, fp32, bf16, fp16 or int8; empty for that of params_file."),
@@ -29,7 +34,7 @@ NODE_ARGUMENTS = {
     ),
     "log_level": ("info", "Least severe messages that are logged.", ["debug", "info", "warn", "error", "fatal"]),
 }
-OVERRIDES = ("model", "weights", "device", "engine", "precision")
+OVERRIDES = ("model", "weights", "download", "device", "engine", "precision")
 # Arguments of those that can start a source of images.
 SOURCE_ARGUMENTS = {
     "source_path": ("", "With source:=video: the video file, image folder or recording."),
@@ -68,6 +73,8 @@ def panoptic_node(context, remappings, parameters=None):
         remappings: list of (topic of the node, topic). parameters: dict of further ones.
     """
     given = {name: value(context, name) for name in OVERRIDES if value(context, name)}
+    if "download" in given:
+        given["download"] = given["download"] == "true"
     return Node(
         package="yoso_ros",
         executable="panoptic_node",

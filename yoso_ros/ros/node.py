@@ -89,6 +89,7 @@ class PanopticNode(LifecycleNode):
         self._segmenter = self._load_segmenter(
             settings.model,
             weights=settings.weights or None,
+            download=settings.download,
             device=settings.device,
             engine=settings.engine,
             precision=settings.precision,

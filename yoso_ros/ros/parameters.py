@@ -77,7 +77,12 @@ def _type_name(default):
 
 PARAMETERS = (
     Parameter(name="model", default="yoso_mobilenetv2_camvid", text="Model configuration: a name or a YAML file."),
-    Parameter(name="weights", default="", text="Weights file (safetensors); empty for the model's shipped checkpoint."),
+    Parameter(name="weights", default="", text="Weights file (safetensors); empty for those that come with the model."),
+    Parameter(
+        name="download",
+        default=False,
+        text="Fetch the model's weights where they are not on this machine; false: an error says how to.",
+    ),
     Parameter(name="device", default="auto", text="Where the network runs: auto, cpu, cuda, cuda:1, ..."),
     Parameter(
         name="engine",
@@ -181,6 +186,7 @@ class Settings:
 
     model: str
     weights: str
+    download: bool
     device: str
     engine: str
     precision: str

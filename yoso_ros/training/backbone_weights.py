@@ -7,6 +7,7 @@ import torch
 
 from yoso_ros.checkpoint import read_torch_file
 from yoso_ros.errors import InputError
+from yoso_ros.models.backbone import create_backbone
 
 # What the ImageNet weights expect their input to be divided by (RGB, 0..255).
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -42,3 +43,8 @@ def load_backbone_weights(backbone, path, pixel_std=IMAGENET_STD):
     first = next(module for module in backbone.modules() if isinstance(module, torch.nn.Conv2d))
     with torch.no_grad():
         first.weight *= (torch.tensor(pixel_std) / torch.tensor(IMAGENET_STD)).view(1, 3, 1, 1)
+
+
+def check_backbone_weights(name, path):
+    """Raise InputError where a file does not hold the weights of the backbone `name`."""
+    load_backbone_weights(create_backbone(name, "batch_norm"), path)

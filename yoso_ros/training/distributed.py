@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data-parallel training under torchrun: joining the processes, sums over them, and batch norm of the joint batch."""
 
+import contextlib
 import datetime
 import os
 import re
@@ -49,6 +50,17 @@ def leave_processes():
     """End what `join_processes` began."""
     if is_distributed():
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def one_of_machine_first():
+    """The first process of each machine runs the block, the others after it: for files that it fetches once for all."""
+    later = is_distributed() and int(os.environ.get("LOCAL_RANK", 0)) > 0
+    if later:
+        dist.barrier()
+    yield
+    if is_distributed() and not later:
+        dist.barrier()
 
 
 def mean_over_processes(values):

@@ -8,7 +8,7 @@ import sys
 from tqdm import tqdm
 
 from yoso_ros.benchmark.node_bench import Bench, Role
-from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, free_domain
+from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, reserved_domain
 
 NODE_NAME = "/yoso"
 
@@ -38,12 +38,15 @@ def open_bench(camera, log_path, parameters=None, remappings=None, command=None,
         InputError: the node has ended, does not connect, or does not answer.
     """
     roles = [sys.executable, "-m", "yoso_ros.ros.runs.latency_roles"]
-    domain = free_domain() if attach_to is None else int(os.environ.get("ROS_DOMAIN_ID", "0"))
-    environment = dds_environment(domain)
-    if attach_to is not None:
-        # Somebody else's node may be on another machine.
-        del environment["ROS_AUTOMATIC_DISCOVERY_RANGE"]
     with contextlib.ExitStack() as started:
+        if attach_to is None:
+            domain = started.enter_context(reserved_domain())
+        else:
+            domain = int(os.environ.get("ROS_DOMAIN_ID", "0"))
+        environment = dds_environment(domain)
+        if attach_to is not None:
+            # Somebody else's node may be on another machine.
+            del environment["ROS_AUTOMATIC_DISCOVERY_RANGE"]
         node = AttachedNode()
         if attach_to is None:
             node = NodeProcess(parameters or {}, remappings or {}, domain, log_path, command)

@@ -18,7 +18,7 @@ from yoso_ros.demo.answers import Answer
 from yoso_ros.demo.report import Report
 from yoso_ros.errors import InputError
 from yoso_ros.images.decoding import decode_compressed, decode_image
-from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, free_domain
+from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, reserved_domain
 from yoso_ros.ros.runs.playback import FramePublisher, Pacer
 from yoso_ros.ros.runs.recorder import Recorder, pixels
 
@@ -68,9 +68,13 @@ def play_and_record(options):
     first = next(frames, None)
     if first is None:
         raise InputError(f"{options.source.name}: expected frames, found none")
-    domain = free_domain()
-    # rmw reads these when the first node of the process is made.
-    os.environ.update(dds_environment(domain))
+    with reserved_domain() as domain:
+        # rmw reads these when the first node of the process is made.
+        os.environ.update(dds_environment(domain))
+        return _play_in(domain, options, output, first, frames)
+
+
+def _play_in(domain, options, output, first, frames):
     parameters = {"model": options.model, "image_transport": first.kind, "input_reliability": "reliable"}
     if options.weights:
         parameters["weights"] = str(options.weights)

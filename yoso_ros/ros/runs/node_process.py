@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """panoptic_node as a process of its own: started in a ROS domain that nobody uses, watched, and ended."""
 
+import contextlib
 import os
 import random
 import signal
@@ -19,25 +20,35 @@ STOP_S = 5.0  # between asking the node to stop and killing it
 LAST_LINES = 8
 
 
-def free_domain():
-    """A ROS domain id whose DDS ports nobody holds on this machine; drawn, so that two callers seldom meet.
+@contextlib.contextmanager
+def reserved_domain():
+    """A ROS domain that nobody else on this machine uses during a with block: its id, int.
+
+    DDS talks UDP. The TCP port with the number of the domain's first UDP port marks it as taken, from before the first
+    node opens its ports until the block ends, so that no two callers ever get the same domain.
 
     Raises:
         InputError: all are in use.
     """
     for domain in random.sample(DOMAINS, len(DOMAINS)):
         first = PORT_BASE + DOMAIN_GAIN * domain
-        if all(_is_free(port) for port in (first, first + UNICAST_OFFSET)):
-            return domain
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as mark:
+            if _bound(mark, "127.0.0.1", first) and all(map(_is_free, (first, first + UNICAST_OFFSET))):
+                yield domain
+                return
     raise InputError(f"every ROS domain from {DOMAINS[0]} to {DOMAINS[-1]} is in use on this machine")
 
 
 def _is_free(port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
+        return _bound(probe, "", port)
+
+
+def _bound(taker, address, port):
+    try:
+        taker.bind((address, port))
+    except OSError:
+        return False
     return True
 
 

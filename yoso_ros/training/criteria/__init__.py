@@ -8,6 +8,7 @@ import torch
 from yoso_ros.extensions import find
 from yoso_ros.training.criteria.dense_detection import DenseDetectionCriterion, DenseDetectionCriterionConfig
 from yoso_ros.training.criteria.mask_classification import MaskCriterionConfig, SetCriterion
+from yoso_ros.training.criteria.unified import UnifiedCriterion, UnifiedCriterionConfig
 from yoso_ros.training.targets import Target
 
 
@@ -39,6 +40,7 @@ class Criterion(Protocol):
 CRITERIA = {
     "yoso": (MaskCriterionConfig, SetCriterion),
     "realtimepan": (DenseDetectionCriterionConfig, DenseDetectionCriterion),
+    "dr1mask": (UnifiedCriterionConfig, UnifiedCriterion),
 }
 
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`yoso-ros download`: weights into the cache, for a robot or an image that is to run without a network."""
+
+import functools
+
+SUMMARY = "Fetch weights of models, or ImageNet weights of backbones, into the cache."
+EXAMPLE = "yoso-ros download yoso_r50_coco"
+
+
+def add_arguments(parser):
+    """Add this subcommand's arguments."""
+    parser.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="model (yoso-ros models), or backbone: resnet18, resnet34, resnet50, mobilenet_v2",
+    )
+
+
+def run(arguments):
+    """Fetch what is not here, and look at what is: every file must fit its model and be the one that came first."""
+    from yoso_ros.weights.cards import check_known
+    from yoso_ros.weights.store import read_record
+
+    for name in arguments.names:
+        check_known(name)
+    for name in arguments.names:
+        path = _fetch(name)
+        digest = read_record(path).get("sha256")
+        print(f"{name}: {path}, {path.stat().st_size / 1e6:.1f} MB" + (f", SHA-256 {digest}" if digest else ""))
+    return 0
+
+
+def _fetch(name):
+    from yoso_ros.models import load_config
+    from yoso_ros.training.backbone_weights import check_backbone_weights
+    from yoso_ros.weights.find import find_backbone_weights, find_weights
+    from yoso_ros.weights.sources import load_sources
+
+    if name in load_sources().backbones:
+        return find_backbone_weights(name, functools.partial(check_backbone_weights, name))
+    return find_weights(load_config(name))

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DR1Mask's outputs of one image to a panoptic segment map, to instances and to a semantic map.
+
+One softmax over the stuff classes and the kept instances decides each pixel (Eq. 9); an instance takes part inside its
+box only. Legend: `N` instances, best first; `S` stuff classes; `h w` map at stride 4; `H W` output.
+"""
+
+import torch
+from torch.nn import functional
+
+from yoso_ros.fusion.detections import Detections, best_of, clip_boxes, find_candidates, level_map_sizes
+from yoso_ros.fusion.detections import non_maximum_suppression as suppress
+from yoso_ros.fusion.instances import Instances
+from yoso_ros.fusion.merged import MergedSegment, MergedSegments
+from yoso_ros.fusion.semantic_logits import semantic_confidence, semantic_map_of_logits
+
+STRIDE = 4  # of the basis
+MARGIN = 10.0  # logit of an instance outside its box, below the best stuff: a probability of 5e-5
+MOST_CHANNELS = 255  # of the uint8 map of winners
+
+
+@torch.no_grad()
+def merge_unified(outputs, input_size, output_size, config):
+    """The panoptic map.
+
+    Args:
+        outputs: `Dr1MaskOutputs` of one image, without the batch axis.
+        input_size: (height, width) of the network input before padding at the right and bottom.
+        output_size: (H, W) of the wanted map.
+        config: a `Dr1MaskConfig`.
+
+    Returns:
+        `MergedSegments`: instances in the order of their score, then stuff by class. The score of stuff is its mean
+        probability. An instance that wins less than `overlap_threshold` of the pixels where it beats stuff is dropped
+        before the final competition; stuff smaller than `stuff_area_limit` pixels becomes void.
+
+    Raises:
+        ValueError: sizes that do not fit.
+    """
+    _check(outputs, input_size, output_size)
+    found = find_boxes(outputs, input_size, config)
+    found = found.select(found.scores >= config.score_threshold)
+    stuff, things = _logits(outputs, found)
+    kept = _enough_of_its_mask(stuff, things, config.overlap_threshold)
+    found, logits = found.select(kept), torch.cat([stuff, things[kept]])
+    winners = semantic_map_of_logits(logits, STRIDE, input_size, output_size).long()
+    probability = semantic_confidence(logits, STRIDE, input_size, output_size)
+    thing_ids, stuff_ids = _class_ids(config, winners.device)
+    number, channels = len(stuff), len(logits)
+    area = winners.flatten().bincount(minlength=channels)
+    total = winners.flatten().bincount(probability.flatten().double(), minlength=channels)
+    present = area > 0
+    present[:number] &= area[:number] >= config.stuff_area_limit
+    order = torch.cat([torch.arange(number, channels), torch.arange(number)]).to(area.device)
+    order = order[present[order]]
+    ids = torch.zeros(channels, dtype=torch.int32, device=area.device)
+    ids[order] = torch.arange(1, len(order) + 1, dtype=torch.int32, device=area.device)
+    classes = torch.cat([stuff_ids, thing_ids[found.classes]])
+    scores = torch.cat([(total / area.clamp(min=1))[:number].float(), found.scores])
+    columns = [order, ids[order], classes[order], scores[order], area[order]]
+    numbers = torch.stack([column.double() for column in columns], 1).cpu().tolist()
+    segments = [MergedSegment(int(i), int(c), channel >= number, score, int(n)) for channel, i, c, score, n in numbers]
+    segment_map = ids[winners]
+    weight = torch.cat([torch.ones_like(scores[:number]), found.scores])[winners]
+    confidence = (255.0 * weight * probability).round().clamp(1.0, 255.0).to(torch.uint8)
+    return MergedSegments(segment_map, segments, torch.where(segment_map > 0, confidence, 0))
+
+
+@torch.no_grad()
+def find_unified_instances(outputs, input_size, output_size, config):
+    """All kept boxes with their masks, highest score first: the pixels that are more probably of it than of any stuff.
+
+    Args:
+        as of `merge_unified`.
+
+    Returns:
+        `Instances` with `boxes` in pixels of the network input. Masks may overlap or be empty.
+    """
+    _check(outputs, input_size, output_size)
+    found = find_boxes(outputs, input_size, config)
+    stuff, things = _logits(outputs, found)
+    best = stuff.amax(0)
+    masks = torch.empty((len(things), *output_size), dtype=torch.bool, device=things.device)
+    for index, one in enumerate(things):  # one at a time: full-size maps of 100 instances would be gigabytes
+        masks[index] = _resize(one - best, input_size, output_size) > 0
+    thing_ids, _ = _class_ids(config, masks.device)
+    proposals = torch.arange(len(things), device=masks.device)
+    return Instances(thing_ids[found.classes], found.scores, proposals, masks, found.boxes)
+
+
+@torch.no_grad()
+def find_unified_semantic_map(outputs, input_size, output_size, config):
+    """The class of every pixel: uint8 (H, W), by the competition of stuff and instances. As of `merge_unified`."""
+    _check(outputs, input_size, output_size)
+    found = find_boxes(outputs, input_size, config)
+    found = found.select(found.scores >= config.score_threshold)
+    winners = semantic_map_of_logits(torch.cat(_logits(outputs, found)), STRIDE, input_size, output_size).long()
+    thing_ids, stuff_ids = _class_ids(config, winners.device)
+    return torch.cat([stuff_ids, thing_ids[found.classes]]).to(torch.uint8)[winners]
+
+
+def find_boxes(outputs, input_size, config):
+    """The boxes that are kept: candidates of each level, clipped, class-wise suppression, the best of all.
+
+    Returns:
+        `Detections`, best first, at most `max_boxes` and at most what a uint8 map can hold beside the stuff.
+    """
+    sizes = level_map_sizes(*(STRIDE * side for side in outputs.basis.shape[-2:]))
+    found = find_candidates(
+        outputs.box_scores.float(),
+        outputs.centerness.float(),
+        outputs.boxes.float(),
+        [height * width for height, width in sizes],
+        threshold=config.class_threshold,
+        limit=config.pre_nms_top_n,
+        threshold_on="product",
+        root=True,
+    )
+    found = found._replace(boxes=clip_boxes(found.boxes, input_size))
+    found = found.select((found.boxes[:, 2:] > found.boxes[:, :2]).all(1))  # one outside the image is clipped to none
+    found = found.select(suppress(found.boxes, found.scores, config.nms_threshold, found.classes))
+    return found.select(best_of(found.scores, min(config.max_boxes, MOST_CHANNELS - len(outputs.stuff_logits))))
+
+
+def _logits(outputs, found: Detections):
+    """Stuff (S, h, w) and instances (N, h, w), outside their boxes below stuff; what is not a number loses."""
+    stuff = torch.nan_to_num(outputs.stuff_logits.float(), nan=-MARGIN)
+    height, width = stuff.shape[1:]
+    things = outputs.embeddings.float()[found.locations] @ outputs.basis.float().flatten(1)
+    things = things.view(-1, height, width)
+    floor = stuff.amax(0) - MARGIN
+    things = torch.where(inside_boxes(found.boxes, (height, width)), things, floor)
+    return stuff, torch.where(things.isnan(), floor, things)
+
+
+def inside_boxes(boxes, size, stride=STRIDE):
+    """Whether the centre of a map pixel lies in a box, widened by one map pixel: (N, 4) -> bool (N, h, w)."""
+    y, x = ((torch.arange(side, device=boxes.device) + 0.5) * stride for side in size)
+    x1, y1, x2, y2 = (boxes[:, i, None] for i in range(4))
+    across = (x >= x1 - stride) & (x <= x2 + stride)
+    down = (y >= y1 - stride) & (y <= y2 + stride)
+    return down[:, :, None] & across[:, None]
+
+
+def _enough_of_its_mask(stuff, things, threshold):
+    """Bool (N,): the instance wins at least a share of the map pixels where it beats stuff, and one at all."""
+    winners = torch.cat([stuff, things]).argmax(0).flatten()
+    won = winners.bincount(minlength=len(stuff) + len(things))[len(stuff) :]
+    own = (things > stuff.amax(0)).sum((1, 2))
+    return (won > 0) & (won.double() >= threshold * own.double())
+
+
+def _resize(x, input_size, output_size):
+    """One map (h, w) to (H, W) by way of the network input."""
+    size = [STRIDE * side for side in x.shape]
+    x = functional.interpolate(x[None, None], size=size, mode="bilinear", align_corners=False)
+    x = x[..., : input_size[0], : input_size[1]]
+    return functional.interpolate(x, size=tuple(output_size), mode="bilinear", align_corners=False)[0, 0]
+
+
+def _class_ids(config, device):
+    things = list(config.label_set.thing_ids)
+    stuff = [i for i in range(config.num_classes) if i not in things]
+    return torch.tensor(things, device=device), torch.tensor(stuff, device=device)
+
+
+def _check(outputs, input_size, output_size):
+    height, width = (STRIDE * side for side in outputs.basis.shape[-2:])
+    if not (1 <= input_size[0] <= height and 1 <= input_size[1] <= width):
+        raise ValueError(f"expected an input_size within {(height, width)}, that of the basis, got {input_size}")
+    if min(output_size) < 1:
+        raise ValueError(f"expected an output_size of at least 1 pixel, got {output_size}")

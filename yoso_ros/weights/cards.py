@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user should know of a model before using it: the table of all, and the card of one, as text."""
+
+import textwrap
+
+from yoso_ros.checkpoint import read_metadata
+from yoso_ros.errors import InputError
+from yoso_ros.models import load_config, model_names
+from yoso_ros.resources import checkpoint_path
+from yoso_ros.weights.sources import Source, load_sources
+from yoso_ros.weights.store import file_digest, place_of, read_record
+
+LABEL_WIDTH = 12
+TEXT_WIDTH = 100
+COLUMNS = ("model", "classes", "data", "quality", "MB", "weights", "licence")
+
+
+def models_table():
+    """All model configurations, one line each: str."""
+    rows = [COLUMNS, *(_row(name) for name in model_names())]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def model_card(name):
+    """The card of a model, or of a checkpoint file of this package: str.
+
+    Args:
+        name: name in config/models, or path of a `.safetensors` file.
+
+    Raises:
+        InputError: no such model, no such file, or a file that was not written by this package.
+    """
+    config, story, path = _subject(name)
+    source = load_sources().models.get(str(name), Source(name=config.name))  # a file's weights may be anybody's
+    label_set = config.label_set
+    facts = {
+        "classes": f"{len(label_set)} of {label_set.name}, {len(label_set.thing_ids)} of them things",
+        "network": f"{config.architecture}, backbone {config.backbone}, frames at {config.shortest_edge}/"
+        f"{config.longest_edge}, score threshold {config.score_threshold:g}, overlap {config.overlap_threshold:g}",
+        "origin": source.url or _origin(story),
+        "licence": source.licence,
+        "data": (story or {}).get("data") or source.data,
+        "command": (story or {}).get("command", ""),
+        "quality": _metrics(story) or source.quality,
+        **_file_facts(name, config, source, story, path),
+        "use": source.use,
+        "limits": source.limits,
+    }
+    return "\n".join([config.name, *(_line(label, text) for label, text in facts.items() if text)])
+
+
+def _subject(name):
+    """Configuration, story (None where there is none) and path of a checkpoint of this package (or None)."""
+    if str(name).endswith(".safetensors"):
+        return *read_metadata(name), name
+    config = load_config(name)
+    path = checkpoint_path(config.name)
+    return (config, read_metadata(path)[1], path) if path.is_file() else (config, None, None)
+
+
+def _row(name):
+    config, source = load_config(name), load_sources().models.get(name, Source(name=name))
+    shipped = checkpoint_path(name)
+    size, state = f"{source.megabytes:g}" if source.megabytes else "", "none known"
+    if shipped.is_file():
+        size, state = f"{shipped.stat().st_size / 1e6:.0f}", "shipped"
+    elif source.url:
+        present = place_of(source).is_file()
+        state = "in the cache" if present else f"yoso-ros download {name}"
+        size = f"{place_of(source).stat().st_size / 1e6:.0f}" if present else f"about {size}"
+    return name, str(len(config.label_set)), source.data.split(",")[0], source.quality, size, state, source.licence
+
+
+def _origin(story):
+    return f"trained with this package from: {story['initial_weights']}" if story and "initial_weights" in story else ""
+
+
+def _metrics(story):
+    metrics = (story or {}).get("validation") or {}
+    return ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if isinstance(value, (int, float)))
+
+
+def _file_facts(name, config, source, story, path):
+    if path is not None:
+        return {"file": str(path), "SHA-256": f"{story['weights_sha256']} (of the weights)" if story else ""}
+    if source.url is None:
+        return {"file": f"no weights are known for {config.name}"}
+    place = place_of(source)
+    if not place.is_file():
+        return {"file": f"not here: yoso-ros download {name} (about {source.megabytes:g} MB, into {place})"}
+    record, digest = read_record(place), file_digest(place)
+    when = f" (the same as on {record['date']})" if record.get("sha256") == digest else ""
+    if record and not when:
+        when = f" (NOT that of {record['date']}: {record['sha256']})"
+    return {"file": f"{place}, from {record.get('url', 'somebody by hand')}", "SHA-256": f"{digest}{when}"}
+
+
+def _line(label, text):
+    indent = " " * (LABEL_WIDTH + 2)
+    return textwrap.fill(
+        text,
+        TEXT_WIDTH,
+        initial_indent=f"  {label.ljust(LABEL_WIDTH)}",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def known_names():
+    """Names that `yoso-ros download` takes: list of str."""
+    sources = load_sources()
+    return [*(name for name, source in sources.models.items() if source.url), *sources.backbones]
+
+
+def check_known(name):
+    """Raise InputError where a name is neither of a model nor of a backbone."""
+    if name not in (*model_names(), *load_sources().backbones):
+        raise InputError(f"unknown model {name!r}; known: {', '.join(known_names())}")
