@@ -221,7 +221,7 @@ def test_broken_or_unwritable_cache_is_no_obstacle(tiny_graph, tiny_cache, monke
     monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
     (tmp_path / kept.name).write_bytes(kept.read_bytes()[:1000])
     assert engine_cache.engine_graph(model) == graph
-    assert "exporting it again" in caplog.text
+    assert "making it again" in caplog.text
     assert (tmp_path / kept.name).read_bytes() == kept.read_bytes()
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("YOSO_CACHE", str(tmp_path / "file"))

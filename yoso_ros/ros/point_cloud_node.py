@@ -13,9 +13,10 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from yoso_ros.errors import InputError
 from yoso_ros.geometry.camera_model import CameraModel
-from yoso_ros.geometry.depth import decode_depth, single_channel
+from yoso_ros.geometry.depth import decode_depth
 from yoso_ros.geometry.point_cloud import cloud_from_depth, cloud_from_points, rotation_matrix
 from yoso_ros.images.decoding import decode_image
+from yoso_ros.images.pixels import image_array
 from yoso_ros.ros.context import run_process, spin_until_stopped
 from yoso_ros.ros.parameters import Parameter
 from yoso_ros.ros.point_cloud_messages import cloud_message, read_points
@@ -152,7 +153,7 @@ class PointCloudNode(Node):
             self._rays = self._model.rays() if self._settings["source"] == "depth" else None
         if messages["panoptic"].encoding != "mono16":
             raise InputError(f"expected a panoptic image in mono16, found {messages['panoptic'].encoding!r}")
-        panoptic = single_channel(messages["panoptic"], "u2")
+        panoptic = image_array(messages["panoptic"], "u2")
         rgb = decode_image(messages["color"]) if "color" in messages else None
         organized = self._settings["organized"]
         if self._settings["source"] == "depth":
