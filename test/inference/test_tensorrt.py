@@ -21,6 +21,7 @@ from yoso_ros.inference.engine_files import read_engine, write_engine
 from yoso_ros.inference.engines import create_engine
 from yoso_ros.inference.engines import tensorrt as engine_module
 from yoso_ros.inference.engines.tensorrt import TensorRtEngine
+from yoso_ros.inference.kept_files import write_kept
 from yoso_ros.inference.preprocess import batch_frames
 
 SHAPE = (1, 64, 96)
@@ -97,7 +98,7 @@ def test_each_version_precision_and_weights_have_an_engine_of_their_own(model, t
 
 
 def test_measurements_of_earlier_builds_are_used(model, tmp_path):
-    (tmp_path / "tensorrt-11.4.0.106-none.timing").write_bytes(b"earlier")
+    write_kept(tmp_path / "tensorrt-11.4.0.106-none.timing", b"earlier")
     trt = fake_tensorrt("11.4.0.106")
     run(TensorRtEngine(trt, model, CPU, "fp32"), model, frames_of(SHAPE))
     assert ("create_timing_cache", b"earlier") in trt.calls

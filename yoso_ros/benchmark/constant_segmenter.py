@@ -16,7 +16,7 @@ STRIPES = 20  # segments of the result: a busy street has about as many
 class ConstantSegmenter:
     """The interface of `Segmenter`; takes the arguments of `yoso_ros.load_segmenter`, of which it needs none."""
 
-    def __init__(self, model, weights=None, device="auto", engine="auto", precision="auto"):
+    def __init__(self, model, weights=None, **_settings):
         self.label_set = load_label_set(LABEL_SET)
         self.backend = "constant"
         self.score_threshold, self.overlap_threshold = 0.5, 0.5
