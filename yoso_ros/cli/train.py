@@ -21,6 +21,11 @@ def add_arguments(parser):
         "--label-set-out", metavar="FILE", help="with --check: write the classes of the data set as a label-set YAML"
     )
     parser.add_argument("--data", help="root of the data set: COCO panoptic, Cityscapes, ADE20K or Mapillary Vistas")
+    parser.add_argument(
+        "--more-data", nargs="+", default=[], metavar="DATA[=WEIGHT]",
+        help="further data sets to train on, with how often an epoch has their images (default: once)",
+    )  # fmt: skip
+    parser.add_argument("--model", help="model to train instead of the recipe's: name or YAML file")
     parser.add_argument("--train-split", default="train", help="split to train on (default: %(default)s)")
     parser.add_argument("--val-split", default="val", help="split to validate on (default: %(default)s)")
     parser.add_argument("--output", help="folder for the checkpoint and the training state")
@@ -42,6 +47,8 @@ def add_arguments(parser):
         "--save-every", type=int, default=500, help="iterations between states for --resume (default: %(default)s)"
     )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events to OUTPUT/tensorboard")
+    parser.add_argument("--wandb", action="store_true", help="log to Weights & Biases, if it is installed")
+    parser.add_argument("--mlflow", action="store_true", help="log to MLflow, if it is installed")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="data-loading processes (default: %(default)s)")
 
@@ -72,18 +79,21 @@ def run(arguments):
 def _train(arguments, splits, device):
     from yoso_ros.checkpoint import load_weights, save_checkpoint
     from yoso_ros.data import open_dataset
-    from yoso_ros.models import create_model, load_config
+    from yoso_ros.models import create_model
     from yoso_ros.training.augment import Augmentation
     from yoso_ros.training.backbone_weights import load_backbone_weights
     from yoso_ros.training.config import load_recipe
     from yoso_ros.training.distributed import rank
-    from yoso_ros.training.event_log import TensorBoardLog
+    from yoso_ros.training.other_classes import write_model_file
     from yoso_ros.training.trainer import Trainer, seed_everything
 
     changes = {n: getattr(arguments, n) for n in ("iterations", "accumulation", "precision")}
-    recipe = replace(load_recipe(arguments.recipe), **{n: v for n, v in changes.items() if v is not None})
-    config = load_config(recipe.model, _read_changes(arguments.changes))
+    recipe = load_recipe(arguments.recipe, arguments.model)
+    recipe = replace(recipe, **{n: v for n, v in changes.items() if v is not None})
+    output = Path(arguments.output)
+    config = _model_config(arguments, recipe, splits[0])
     train_set, val_set = (open_dataset(arguments.data, split, config.label_set) for split in splits)
+    train_set = _mixture(arguments, recipe, train_set, splits[0])
     seed_everything(recipe.seed)
     model = create_model(config)
     origin = "fresh"
@@ -91,16 +101,24 @@ def _train(arguments, splits, device):
         load_backbone_weights(model.backbone, arguments.backbone_weights, config.pixel_std)
         origin = f"backbone from {Path(arguments.backbone_weights).name}"
     if arguments.weights:
-        load_weights(model, arguments.weights)
+        if recipe.classes == "data":
+            _take_over(model, arguments.weights)
+        else:
+            load_weights(model, arguments.weights)
         origin = Path(arguments.weights).name
-    output = Path(arguments.output)
+    if recipe.classes == "data" and rank() == 0:
+        write_model_file(config, output / f"{config.name}.yaml")
     checkpoint = output / f"{config.name}.safetensors"
     story = _story(arguments, recipe, device, origin, train_set, val_set)
-    log = TensorBoardLog(output / "tensorboard") if arguments.tensorboard and rank() == 0 else None
+    logs = _logs(arguments, output, config.name, story) if rank() == 0 else []
+
+    def on_step(*values):
+        for log in logs:
+            log.step(*values)
 
     def validate(average):
         metrics = _validate(average, config, val_set, device)
-        if log:
+        for log in logs:
             log.metrics(trainer.iteration, metrics)
         return metrics
 
@@ -115,17 +133,75 @@ def _train(arguments, splits, device):
         on_best=lambda best, metrics, iteration: save_checkpoint(
             checkpoint, best.state_dict(), config, {**story, "validation": metrics}
         ),
-        on_step=log.step if log else None,
+        on_step=on_step if logs else None,
         workers=arguments.workers,
         save_every=arguments.save_every,
     )
     if arguments.resume:
         trainer.load_state()
     history = trainer.run(progress=not os.environ.get("YOSO_NO_PROGRESS"))
+    for log in logs:
+        log.close()
     if rank() == 0:
         (output / "history.json").write_text(json.dumps(history, indent=1))
         print(f"best PQ {trainer.best_pq:.2f}; weights in {checkpoint}")
     return 0
+
+
+def _model_config(arguments, recipe, split):
+    """The configuration to train: the model's own, or with the classes of the data set."""
+    from yoso_ros.data import open_dataset
+    from yoso_ros.models import load_config
+    from yoso_ros.models.factory import change_config
+    from yoso_ros.training.other_classes import read_checkpoint_config, with_classes
+
+    changes = _read_changes(arguments.changes)
+    if recipe.classes == "model":
+        return load_config(recipe.model, changes)
+    config = load_config(recipe.model)
+    if arguments.weights and not arguments.model:
+        config = read_checkpoint_config(arguments.weights)
+    return change_config(with_classes(config, open_dataset(arguments.data, split).label_set), changes)
+
+
+def _mixture(arguments, recipe, own, split):
+    """All that is trained on as one data set."""
+    from tqdm import tqdm
+
+    from yoso_ros.data import open_dataset
+    from yoso_ros.data.mixture import SampleMixture
+    from yoso_ros.errors import InputError
+
+    datasets, weights = [own], [1.0]
+    for text in arguments.more_data:
+        root, _, weight = text.partition("=")
+        try:
+            weights.append(float(weight or 1))
+        except ValueError as error:
+            raise InputError(f"--more-data: expected DATA or DATA=WEIGHT, found {text!r}") from error
+        datasets.append(open_dataset(root, split, own.label_set))
+    if len(datasets) == 1 and not recipe.repeat_threshold:
+        return own
+    return SampleMixture(
+        datasets, weights, recipe.repeat_threshold, recipe.seed, lambda places: tqdm(places, "classes", delay=2)
+    )
+
+
+def _take_over(model, weights):
+    from yoso_ros.training.other_classes import load_with_other_classes
+
+    shared, fresh = load_with_other_classes(model, weights)
+    print(f"from {Path(weights).name}: classes {', '.join(shared) or 'none'}; fresh: {len(fresh)} tensors")
+
+
+def _logs(arguments, output, name, story):
+    from yoso_ros.training.event_log import TensorBoardLog
+    from yoso_ros.training.experiment_logs import MlflowLog, WandbLog
+
+    logs = [TensorBoardLog(output / "tensorboard")] if arguments.tensorboard else []
+    facts = {**story["recipe"], "data": story["data"]}
+    logs += [WandbLog(output / "wandb", name, facts)] if arguments.wandb else []
+    return logs + ([MlflowLog(output, name, facts)] if arguments.mlflow else [])
 
 
 def _read_changes(texts):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model configurations by name, and the network that each describes."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +98,12 @@ def config_from_mapping(mapping: dict[str, Any], source: str) -> ModelConfig:
     if isinstance(label_set, str):
         mapping = {**mapping, "label_set": load_label_set(label_set)}
     return dataclass_from_mapping(architecture.config, mapping, source)
+
+
+def change_config(config: ModelConfig, changes: dict[str, Any]) -> ModelConfig:
+    """A configuration with other values of some fields, checked as those of a file are."""
+    plain = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.init}
+    return config_from_mapping({**plain, **changes}, config.name)
 
 
 def create_model(config: ModelConfig) -> PanopticNetwork:
