@@ -75,6 +75,10 @@ class CocoPanoptic:
             raise InputError(faults[0])
         return sample
 
+    def segments_of(self, index):
+        """The `segments_info` of an image, without reading any file."""
+        return self._annotations[index].get("segments_info", [])
+
     def find_faults(self, watch=iter):
         """Read everything and yield each fault as one line that names the file and the reason.
 

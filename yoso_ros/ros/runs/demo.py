@@ -18,7 +18,7 @@ from yoso_ros.demo.answers import Answer
 from yoso_ros.demo.report import Report
 from yoso_ros.errors import InputError
 from yoso_ros.images.decoding import decode_compressed, decode_image
-from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, reserved_domain
+from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
 from yoso_ros.ros.runs.playback import FramePublisher, Pacer
 from yoso_ros.ros.runs.recorder import Recorder, pixels
 
