@@ -66,6 +66,7 @@ def test_every_frame_comes_out_as_it_must(ros_domain, pictures, tmp_path):
     summary = run_demo(folder, output, rate_hz=50.0)
     counts = {
         "in_source": 8,
+        "asked_for": 8,
         "sent": 8,
         "lost": 0,
         "received": 8,
