@@ -65,7 +65,9 @@ class PanopticNode(LifecycleNode):
         self._log = FrameLog(self.create_publisher(InferenceStats, "~/stats", STATS_QOS))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATS_QOS)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        self._requests = SegmentService(self, self._worker.deliver, lambda: self._phase == "active")
+        self._requests = SegmentService(
+            self, self._worker.deliver, lambda: self._phase == "active", lambda: self.settings.max_image_pixels
+        )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report_health, clock=steady)
         self.add_on_set_parameters_callback(self._on_parameters)
