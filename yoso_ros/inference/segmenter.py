@@ -88,8 +88,8 @@ class Segmenter:
             frames: list of uint8 (H, W, 3) RGB.
 
         Returns:
-            list of `PanopticResult`; `timings_ms` of each is its share (one n-th) of what the frames have in common, and
-            its own merge, so that those of all add up to the call.
+            list of `PanopticResult`; `timings_ms` of each is its share (one n-th) of what the frames have in common
+            and its own merge, so that those of all add up to the call.
         """
         return [self.merge(inferred) for inferred in self.infer(self.prepare(frames))] if frames else []
 
