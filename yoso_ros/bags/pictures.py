@@ -8,6 +8,7 @@ import cv2
 
 from yoso_ros.bags.frames import FIRST_STAMP_NS, Frame, rgb_image
 from yoso_ros.errors import InputError
+from yoso_ros.images.reading import read_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -49,7 +50,7 @@ class ImageFiles:
 
     def __iter__(self):
         for index, path in enumerate(self._paths):
-            image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
+            image = read_rgb(path)
             if image is None:
                 raise InputError(f"{path}: expected an image, found a file that cannot be decoded")
             yield Frame(FIRST_STAMP_NS + round(index * 1e9 / self.rate_hz), FRAME_ID, rgb_image(image))

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from yoso_ros.errors import InputError
+from yoso_ros.images.reading import read_rgb
 
 VOID_ID = 0  # COCO panoptic format: black pixels belong to no segment
 
@@ -45,8 +46,8 @@ def rgb_from_ids(ids):
     return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
 
 
-def read_image(path, flags=cv2.IMREAD_COLOR_RGB):
-    """Read an image file; by default uint8 (H, W, 3) RGB with the file's EXIF rotation left alone.
+def read_image(path, flags=None):
+    """Read an image file, as OpenCV's `flags` say or as uint8 (H, W, 3) RGB with the file's EXIF rotation left alone.
 
     COCO's annotations are drawn on the stored pixels, so a rotation tag must not turn them.
 
@@ -55,7 +56,7 @@ def read_image(path, flags=cv2.IMREAD_COLOR_RGB):
     """
     if not path.is_file():
         raise InputError(f"{path}: expected an image file, found none")
-    image = cv2.imread(str(path), flags if flags == cv2.IMREAD_UNCHANGED else flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = read_rgb(path, turned=False) if flags is None else cv2.imread(str(path), flags)
     if image is None:
         raise InputError(f"{path}: expected an image file, found something that does not decode")
     return image
