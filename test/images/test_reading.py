@@ -6,20 +6,16 @@ import sys
 
 import cv2
 import numpy as np
-import pytest
-
-from yoso_ros.images.reading import read_rgb
 
 READ = """
 import sys, cv2
 if hasattr(cv2, "IMREAD_COLOR_RGB"):
     del cv2.IMREAD_COLOR_RGB  # came with OpenCV 4.11
-from pathlib import Path
 from yoso_ros.bags.pictures import ImageFiles
-from yoso_ros.data.samples import read_image
 from yoso_ros.images.decoding import decode_image
+from yoso_ros.images.encoded import read_image
 (frame,) = ImageFiles("here", sys.argv[1:])
-print(decode_image(frame.image)[0, 0].tolist(), read_image(Path(sys.argv[1]))[0, 0].tolist())
+print(decode_image(frame.image)[0, 0].tolist(), read_image(sys.argv[1])[0, 0].tolist())
 """
 
 
@@ -28,11 +24,3 @@ def test_files_are_read_without_the_flag_of_newer_versions(tmp_path):
     cv2.imwrite(str(path), np.full((4, 6, 3), (10, 100, 200), np.uint8))
     done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[200, 100, 10] [200, 100, 10]", done.stderr
-
-
-@pytest.mark.skipif(not hasattr(cv2, "IMREAD_COLOR_RGB"), reason="needs OpenCV 4.11, which reads RGB itself")
-def test_a_photograph_is_what_opencv_reads_as_rgb(tmp_path):
-    path = tmp_path / "noise.jpg"
-    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8))
-    np.testing.assert_array_equal(read_rgb(path), cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
-    assert read_rgb(tmp_path / "absent.png") is None
