@@ -138,7 +138,7 @@ def test_the_files_of_a_report_with_truth(reports):
 def test_the_command_in_the_report_does_it_again(reports):
     command = shlex.split(json.loads((reports / "plain/report.json").read_text())["command"])
     arguments = build_parser("evaluate-bag").parse_args(command[1:])
-    assert command[0] == "yoso-ros" and arguments.bag == str(reports / "my bag") and arguments.no_truth
+    assert command[0] == "yoso-ros" and arguments.bag == [str(reports / "my bag")] and arguments.no_truth
     assert arguments.output == str(reports / "plain") and arguments.pictures == 3 and arguments.topic is None
 
 

@@ -25,7 +25,7 @@ def ros_domain(monkeypatch):
     Discovery stays on this machine, and DDS uses the profile for large images, as the node does.
     """
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    from yoso_ros.ros.runs.node_process import reserved_domain
+    from yoso_ros.node_process import reserved_domain
 
     with reserved_domain() as domain:
         monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))

@@ -23,16 +23,16 @@ import rclpy
 from node_with_test_segmenter import CAR, POISON_RED, ROAD, expected_panoptic
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from yoso_ros import node_process
 from yoso_ros.bags import open_source
 from yoso_ros.cli import main
-from yoso_ros.cli.demo import choose_model
 from yoso_ros.demo.report import Report, table
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.node_process import DOMAINS, _is_free, reserved_domain
 from yoso_ros.resources import checkpoint_path
-from yoso_ros.ros.runs import node_process
+from yoso_ros.ros.demo_command import choose_model
 from yoso_ros.ros.runs.demo import Run, play_and_record
-from yoso_ros.ros.runs.node_process import DOMAINS, _is_free, reserved_domain
 from yoso_ros.ros.runs.playback import Pacer
 from yoso_ros.ros.source_node import PARAMETERS
 
@@ -66,6 +66,7 @@ def test_every_frame_comes_out_as_it_must(ros_domain, pictures, tmp_path):
     summary = run_demo(folder, output, rate_hz=50.0)
     counts = {
         "in_source": 8,
+        "asked_for": 8,
         "sent": 8,
         "lost": 0,
         "received": 8,

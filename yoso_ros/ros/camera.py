@@ -54,7 +54,8 @@ class Camera:
         prefix = f"{name}/" if name else ""
         self.outputs = CameraOutputs(node, prefix)
         self.outputs.set_label_set(label_set, settings.label_info_period_s)
-        self.input = CameraInput(node, prefix, settings.image_transport, settings.input_reliability, self._on_image)
+        how = settings.image_transport, settings.input_reliability
+        self.input = CameraInput(node, prefix, *how, self._on_image, settings.max_image_pixels)
         self.health = HealthReport(f"{node.get_name()}: {name or 'segmentation'}", counts)
         self._stats = node.create_publisher(InferenceStats, f"~/{prefix}stats", STATS_QOS) if name else None
         self._log = FrameLog(self._stats) if name else None

@@ -15,7 +15,7 @@ from std_srvs.srv import SetBool
 import yoso_ros
 from yoso_ros.errors import InputError
 from yoso_ros.msg import InferenceStats
-from yoso_ros.ros.batch import segment_and_publish
+from yoso_ros.ros.batch import FrameStages
 from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
 from yoso_ros.ros.caught import GuardedLifecycle
 from yoso_ros.ros.causes import cause_of
@@ -55,12 +55,21 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._segmenter = None
         self._cameras = {}  # name to Camera, while the node is configured
         self._model_thresholds = {}
-        finish = self.caught.guard(self._finish, "report of a frame")
-        self._worker = LatestItemsWorker(self._segment, finish, name="segmentation")
+        self._stages = FrameStages(self._source, self._age_ms)
+        # A request has a pass of its own: beside it the frames of cameras would be padded to its size, and an engine
+        # that serves one batch size would be built again.
+        self._worker = LatestItemsWorker(
+            (self._stages.prepare, self._stages.infer, self._stages.publish),
+            self.caught.guard(self._finish, "report of a frame"),
+            apart=(SegmentService.SOURCE,),
+            name="segmentation",
+        )
         self._log = FrameLog(self.create_publisher(InferenceStats, "~/stats", STATS_QOS))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", STATS_QOS)
         self.create_service(SetBool, "~/enable", self._on_enable)
-        self._requests = SegmentService(self, self._worker.deliver, lambda: self._phase == "active")
+        self._requests = SegmentService(
+            self, self._worker.deliver, lambda: self._phase == "active", lambda: self.settings.max_image_pixels
+        )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report_health, clock=steady)
         self._caught_before = 0  # errors that the last report told
@@ -99,6 +108,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
             precision=settings.precision,
             **settings.engine_options,
         )
+        self._stages.segmenter = self._segmenter
         label_set = self._segmenter.label_set
         fault = unknown_classes(settings.mask_classes, self._class_names())
         if fault:
@@ -169,7 +179,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         cameras, self._cameras = self._cameras, {}
         for camera in cameras.values():
             self.caught.guard(camera.destroy, "end of a camera")()
-        self._segmenter = None
+        self._segmenter = self._stages.segmenter = None
         self._phase = "unconfigured"
         free_memory()
 
@@ -196,7 +206,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         return result
 
     def _apply(self, settings):
-        self.settings = settings
+        self.settings = self._stages.settings = settings
         self._worker.limit_rate(settings.max_rate_hz)
         for name, own in self._model_thresholds.items() if self._segmenter is not None else ():
             value = getattr(settings, name)
@@ -218,16 +228,9 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
 
     # Frames
 
-    def _segment(self, batch, started):
-        # A request has a pass of its own: beside it the frames of cameras would be padded to its size, and an engine
-        # that serves one batch size would be built again.
-        outcomes = {}
-        for sources in (self._cameras, {SegmentService.SOURCE: self._requests}):
-            part = [delivery for delivery in batch if delivery.source in sources]
-            if part:
-                results = segment_and_publish(part, started, self._segmenter, sources, self.settings, self._age_ms)
-                outcomes |= {delivery.source: outcome for delivery, outcome in zip(part, results, strict=True)}
-        return [outcomes[delivery.source] for delivery in batch]
+    def _source(self, source):
+        """What decodes and publishes the images of a source."""
+        return self._requests if source == SegmentService.SOURCE else self._cameras[source]
 
     def _age_ms(self, stamp):
         if self.get_clock().ros_time_is_active:
@@ -236,7 +239,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         return 1e3 * age if abs(age) <= CLOCK_LIMIT_S else np.nan
 
     def _finish(self, delivery, times, error):
-        """Report the outcome of one image message, in the worker's thread."""
+        """Report the outcome of one image message, in the worker's last thread."""
         cause = None if error is None else cause_of(error)
         if delivery.source == SegmentService.SOURCE:
             return self._requests.finish(delivery.item, cause)

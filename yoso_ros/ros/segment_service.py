@@ -37,12 +37,14 @@ class SegmentService:
         node: rclpy node whose service it is.
         deliver: called with (request, `SOURCE`); what works on it calls `decode`, `publish` and, last, `finish`.
         active: function without arguments, whether anything works on what is delivered.
+        max_pixels: function without arguments, the most pixels of an image; larger ones are refused.
     """
 
     SOURCE = "~/segment_image"  # no camera can have this name
 
-    def __init__(self, node, deliver, active):
-        self._deliver, self._active, self._caught = deliver, active, node.caught
+    def __init__(self, node, deliver, active, max_pixels=lambda: None):
+        self._deliver, self._active, self._max_pixels = deliver, active, max_pixels
+        self._caught = node.caught
         self._request = None  # the one in work
         # A node of its own, which its underscore hides from lists: an executor serves whole nodes, and that of the
         # other is for callbacks that never wait.
@@ -86,7 +88,7 @@ class SegmentService:
 
     def decode(self, request):
         """uint8 (H, W, 3) RGB of a request's image. Raises InputError when the image cannot be used."""
-        return decode_image(request.image)
+        return decode_image(request.image, self._max_pixels())
 
     def publish(self, frame, result, header, settings):
         """Write a result into the response of the request with this very header; arguments as for a camera's."""
