@@ -23,7 +23,7 @@ from yoso_ros.benchmark.modules import (
 from yoso_ros.cli import main
 from yoso_ros.models import load_config
 
-# GMac of (backbone, neck, decoder) and parameters, of the authors' code by fvcore (facts/yoso.md, FLOPs).
+# GMac of (backbone, neck, decoder) and parameters, of the authors' code by fvcore.
 FACTS = {
     ("yoso_r50_coco", (512, 800)): ((33.55, 20.22, 3.61), 42_036_893),
     ("yoso_r50_coco", (800, 1333)): ((88.06, 53.06, 8.93), 42_036_893),

@@ -77,7 +77,7 @@ def test_real_files_agree_with_their_label_ids(shared_data):
 
 
 def write_panoptic_files(root, split):
-    """The panoptic files of a split by the official rules (facts page 5.2), segment by segment."""
+    """The panoptic files of a split by the official rules, segment by segment."""
     label_set = load_label_set("cityscapes")
     folder = root / f"gtFine/cityscapes_panoptic_{split}"
     folder.mkdir()

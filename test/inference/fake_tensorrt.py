@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for the module `tensorrt`, for tests without the library: its names by the table of facts/backends.md.
+"""A stand-in for the module `tensorrt`, for tests without the library: its names in the releases 10 and 11.
 
 What was removed in 11 raises AttributeError there, as any name that the table does not know. An engine is the ONNX
 graph itself, and runs in onnxruntime on the memory at the addresses that it was given: so shapes, types, names and

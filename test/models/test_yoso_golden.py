@@ -2,7 +2,7 @@
 """The network equals the authors' network: every stage, class logits and mask logits on the golden data.
 
 The golden weights are deterministic numbers per key, so no checkpoint is needed. Stages are compared end to end in
-float32; a hard mask can flip where a logit is about 1e-6, hence the wider bounds after stage 0 (facts/yoso.md).
+float32; a hard mask can flip where a logit is about 1e-6, hence the wider bounds after stage 0.
 """
 
 import json
@@ -90,7 +90,7 @@ def record(model, batch):
 
 
 def subsample(name, tensor, batch_case):
-    """The golden files' sub-sampling (facts/yoso.md, npz keys)."""
+    """The golden files' sub-sampling."""
     channels, height = tensor.shape[1:3] if tensor.dim() == 4 else (0, 0)
     if name in ("agg", "neck"):
         return tensor[:, ::8, ::4, ::4]

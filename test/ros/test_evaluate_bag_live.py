@@ -22,13 +22,13 @@ from node_with_test_segmenter import CAR, ROAD, ColourSegmenter
 from yoso_ros.bags import open_source
 from yoso_ros.bags.from_dataset import write_dataset_bag
 from yoso_ros.bags.labels import TRUTH_PREFIX, LabelFrame, Labels
+from yoso_ros.benchmark import bench_processes
 from yoso_ros.cli import evaluate_bag_live, main
 from yoso_ros.evaluation.pages import live as live_page
 from yoso_ros.evaluation.recordings.truth import TruthScores
 from yoso_ros.images.decoding import decode_image
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import UNLABELLED_ID
-from yoso_ros.ros.runs import bench_processes
 
 pytestmark = pytest.mark.ros
 NODE = [sys.executable, str(Path(__file__).with_name("node_with_test_segmenter.py"))]
@@ -91,7 +91,8 @@ def scored(pairs):
 def check_errors(page, truth, said):
     """The first picture of errors is red where a pixel got another class."""
     data = re.findall(r'alt="errors" src="data:image/jpeg;base64,([^"]+)"', page)[0]
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    picture = picture[..., ::-1].astype(int)
     wrong = np.where(truth == 2, CAR, ROAD) != said.panoptic >> 8
     assert ((picture[..., 0] - picture[..., 1] > 60) == wrong).mean() > 0.97 and wrong.any()
 

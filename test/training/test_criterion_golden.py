@@ -12,7 +12,7 @@ from yoso_ros.models.yoso.official_checkpoint import load_official_state_dict, p
 from yoso_ros.training.criteria import MaskCriterionConfig, SetCriterion
 from yoso_ros.training.targets import Target
 
-# (image, seed of the targets, number of objects) per batch; facts/yoso.md, Losses.
+# (image, seed of the targets, number of objects) per batch.
 BATCHES = {"L1": (("A", 50, 5), ("B", 51, 3)), "L2": (("B", 60, 0), ("A", 61, 4))}
 SIZES = {"A": (1, 256, 320), "B": (2, 250, 333)}
 PADDED = (256, 352)

@@ -12,7 +12,8 @@ import sys
 
 from yoso_ros.errors import InputError
 
-# Subcommand to the module that holds it; `--help` of the main command imports them all.
+# Subcommand to the module that holds it, in ros/ where it plays at the node itself; `--help` of the main command
+# imports them all.
 SUBCOMMANDS = {
     "models": "yoso_ros.cli.models",
     "download": "yoso_ros.cli.download",
@@ -29,7 +30,7 @@ SUBCOMMANDS = {
     "benchmark": "yoso_ros.cli.benchmark",
     "gpu-check": "yoso_ros.cli.gpu_check",
     "synthesize": "yoso_ros.cli.synthesize",
-    "demo": "yoso_ros.cli.demo",
+    "demo": "yoso_ros.ros.demo_command",
 }
 
 

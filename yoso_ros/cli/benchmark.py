@@ -10,16 +10,10 @@ EXAMPLE = "yoso-ros benchmark merge --kept 30"
 # Benchmark to the module that holds it, of the same form as a subcommand.
 BENCHMARKS = {
     "engines": "yoso_ros.cli.benchmark_engines",
-    "cameras": "yoso_ros.cli.benchmark_cameras",
     "merge": "yoso_ros.cli.benchmark_merge",
-    "loading": "yoso_ros.cli.benchmark_loading",
-    "memory": "yoso_ros.cli.benchmark_memory",
-    "metrics": "yoso_ros.cli.benchmark_metrics",
     "modules": "yoso_ros.cli.benchmark_modules",
     "node": "yoso_ros.cli.benchmark_node",
-    "points": "yoso_ros.cli.benchmark_points",
     "throughput": "yoso_ros.cli.benchmark_throughput",
-    "tracking": "yoso_ros.cli.benchmark_tracking",
     "training": "yoso_ros.cli.benchmark_training",
 }
 

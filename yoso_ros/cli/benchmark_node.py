@@ -64,7 +64,7 @@ def run(arguments):
 @contextlib.contextmanager
 def _bench(segmenter, arguments, height, width):
     """The node, a camera and a monitor, in a ROS domain of their own."""
-    from yoso_ros.ros.runs.bench_processes import open_bench
+    from yoso_ros.benchmark.bench_processes import open_bench
 
     for parameter in arguments.parameters:
         if not all(parameter.partition(":=")):

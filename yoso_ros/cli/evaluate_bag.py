@@ -5,20 +5,23 @@ import hashlib
 import shlex
 from pathlib import Path
 
-from yoso_ros.cli import evaluate_bag_live
+from yoso_ros.cli import evaluate_bag_live, evaluate_bag_many
 from yoso_ros.cli.segment import add_model_arguments, load_from_arguments
 from yoso_ros.errors import InputError
 
 SUMMARY = "Run a model over every frame of a recording and report accuracy, stability and times."
 EXAMPLE = (
     "yoso-ros evaluate-bag my_bag --model yoso_mobilenetv2_camvid --output out/evaluate_bag\n"
-    "         yoso-ros evaluate-bag my_bag --live --rate 1 --output out/live"
+    "         yoso-ros evaluate-bag my_bag --live --rate 1 --output out/live\n"
+    "         torchrun --nproc-per-node 2 -m yoso_ros evaluate-bag month/* --output out/month"
 )
 
 
 def add_arguments(parser):
     """Declare the options."""
-    parser.add_argument("bag", help="the recording: a folder, .mcap or .db3")
+    parser.add_argument(
+        "bag", nargs="+", help="the recording: a folder, .mcap or .db3; of several each has its report in a folder"
+    )
     parser.add_argument("--topic", help="image topic, where there are several cameras")
     parser.add_argument("--start", type=float, metavar="S", help="leave out the first seconds of the recording")
     parser.add_argument("--stop", type=float, metavar="S", help="stop so many seconds after its first frame")
@@ -45,25 +48,34 @@ def add_arguments(parser):
 
 def run(arguments):
     """Evaluate; writes report.html, report.json, report.md, and segments.csv or, of a live run, the node's log."""
-    from yoso_ros.bags import open_source
-
     if arguments.pictures < 0:
         raise InputError(f"--pictures: expected 0 or more, found {arguments.pictures}")
     if not arguments.live:
         given = {"sweep": arguments.sweep, "node": arguments.node, "hz": arguments.hz, "rate": arguments.rate != 1}
         for name in (name for name, value in given.items() if value):
             raise InputError(f"--{name} needs --live")
-    source = open_source(arguments.bag, arguments.topic)
-    if not hasattr(source, "bag"):
-        raise InputError(f"{arguments.bag}: expected a recording (rosbag2 folder, .mcap, .db3); see yoso-ros bag")
-    source = _part(source, arguments)
-    output = Path(arguments.output)
+    if len(arguments.bag) > 1:
+        if arguments.live:
+            raise InputError(f"--live: expected one recording, found {len(arguments.bag)}")
+        return evaluate_bag_many.run(arguments, _open, _run_every_frame)
+    (arguments.bag,) = arguments.bag
+    source, output = _open(arguments), Path(arguments.output)
     if arguments.live:
         _run_live(arguments, source, output)
     else:
-        _run_every_frame(arguments, source, output)
+        _run_every_frame(arguments, source, output, load_from_arguments(arguments))
     print(f"{output}/report.html")
     return 0
+
+
+def _open(arguments):
+    """The frames of the recording that are wanted."""
+    from yoso_ros.bags import open_source
+
+    source = open_source(arguments.bag, arguments.topic)
+    if not hasattr(source, "bag"):
+        raise InputError(f"{arguments.bag}: expected a recording (rosbag2 folder, .mcap, .db3); see yoso-ros bag")
+    return _part(source, arguments)
 
 
 def _part(source, arguments):
@@ -81,7 +93,7 @@ def _part(source, arguments):
     return source.part(start, stop).part(0, arguments.frames)
 
 
-def _run_every_frame(arguments, source, output):
+def _run_every_frame(arguments, source, output, segmenter):
     from yoso_ros.evaluation.pages.replay import html_page, markdown
     from yoso_ros.evaluation.recordings.frame_counts import FILE_NAME, write_frame_counts
     from yoso_ros.evaluation.recordings.replay import evaluate_recording
@@ -90,7 +102,6 @@ def _run_every_frame(arguments, source, output):
     from yoso_ros.evaluation.report import summary_table
     from yoso_ros.images.decoding import decode_picture
 
-    segmenter = load_from_arguments(arguments)
     labels, label_set = _truth(arguments, source.bag, segmenter.label_set)
     output.mkdir(parents=True, exist_ok=True)
     worst = _worst_frames(arguments, segmenter.label_set, label_set)

@@ -76,9 +76,9 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
             raise InputError(f"--live needs ROS 2 and the compiled messages: no {name}; see README.md")
     from yoso_ros.bags.bag import Bag
     from yoso_ros.bags.labels import Labels
+    from yoso_ros.benchmark.bench_processes import NODE_NAME, open_bench
     from yoso_ros.evaluation.recordings.frame_counts import FILE_NAME, FrameCounts, write_frame_counts
     from yoso_ros.evaluation.recordings.live import add_worst_answers, per_frame, play_accuracy, play_numbers
-    from yoso_ros.ros.runs.bench_processes import NODE_NAME, open_bench
 
     frame = next(iter(source), None)
     count = len(source)

@@ -6,13 +6,10 @@ import platform
 import shlex
 import sys
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 SUMMARY = "Train a model on a data set, or list the faults of a data set (--check)."
 EXAMPLE = "yoso-ros train camvid_mobilenetv2 --data ../camvid --output out/camvid --backbone-weights imagenet"
-
-IMAGENET = "imagenet"  # stands for the published ImageNet weights of the model's backbone
 
 
 def add_arguments(parser):
@@ -23,6 +20,11 @@ def add_arguments(parser):
         "--label-set-out", metavar="FILE", help="with --check: write the classes of the data set as a label-set YAML"
     )
     parser.add_argument("--data", help="root of the data set: COCO panoptic, Cityscapes, ADE20K or Mapillary Vistas")
+    parser.add_argument(
+        "--more-data", nargs="+", default=[], metavar="DATA[=WEIGHT]",
+        help="further data sets to train on, with how often an epoch has their images (default: once)",
+    )  # fmt: skip
+    parser.add_argument("--model", help="model to train instead of the recipe's: name or YAML file")
     parser.add_argument("--train-split", default="train", help="split to train on (default: %(default)s)")
     parser.add_argument("--val-split", default="val", help="split to validate on (default: %(default)s)")
     parser.add_argument("--output", help="folder for the checkpoint and the training state")
@@ -47,6 +49,8 @@ def add_arguments(parser):
         "--save-every", type=int, default=500, help="iterations between states for --resume (default: %(default)s)"
     )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events to OUTPUT/tensorboard")
+    parser.add_argument("--wandb", action="store_true", help="log to Weights & Biases, if it is installed")
+    parser.add_argument("--mlflow", action="store_true", help="log to MLflow, if it is installed")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="data-loading processes (default: %(default)s)")
 
@@ -76,37 +80,43 @@ def run(arguments):
 
 def _train(arguments, splits, device):
     from yoso_ros.checkpoint import save_checkpoint
+    from yoso_ros.cli.train_start import load_backbone, model_config, read_changes, start_from, training_data
     from yoso_ros.data import open_dataset
     from yoso_ros.files import write_json
-    from yoso_ros.models import create_model, load_config
+    from yoso_ros.models import create_model
     from yoso_ros.processes import rank
     from yoso_ros.training.augment import Augmentation
-    from yoso_ros.training.backbone_weights import load_backbone_weights
     from yoso_ros.training.config import load_recipe
-    from yoso_ros.training.event_log import TensorBoardLog
+    from yoso_ros.training.own_classes import write_model_file
     from yoso_ros.training.trainer import Trainer, seed_everything
 
     changes = {n: getattr(arguments, n) for n in ("iterations", "accumulation", "precision")}
-    recipe = replace(load_recipe(arguments.recipe), **{n: v for n, v in changes.items() if v is not None})
-    config = load_config(recipe.model, _read_changes(arguments.changes))
+    recipe = load_recipe(arguments.recipe, arguments.model)
+    recipe = replace(recipe, **{n: v for n, v in changes.items() if v is not None})
+    output = Path(arguments.output)
+    config = model_config(arguments, recipe, read_changes(arguments.changes))
     train_set, val_set = (open_dataset(arguments.data, split, config.label_set) for split in splits)
+    train_set = training_data(arguments, recipe, train_set)
     seed_everything(recipe.seed)
     model = create_model(config)
     origin = "fresh"
     if arguments.backbone_weights:
-        path = _backbone_weights(arguments.backbone_weights, config)
-        load_backbone_weights(model.backbone, path, config.pixel_std)
-        origin = f"backbone from {path.name}"
+        origin = load_backbone(arguments.backbone_weights, model)
     if arguments.weights:
-        origin = _start_from(arguments.weights, model)
-    output = Path(arguments.output)
+        origin = start_from(arguments.weights, model)
+    if recipe.classes == "data" and rank() == 0:
+        write_model_file(config, output / f"{config.name}.yaml")
     checkpoint = output / f"{config.name}.safetensors"
     story = _story(arguments, recipe, device, origin, train_set, val_set)
-    log = TensorBoardLog(output / "tensorboard") if arguments.tensorboard and rank() == 0 else None
+    logs = _logs(arguments, output, config.name, story) if rank() == 0 else []
+
+    def on_step(*values):
+        for log in logs:
+            log.step(*values)
 
     def validate(average):
         metrics = _validate(average, config, val_set, device)
-        if log:
+        for log in logs:
             log.metrics(trainer.iteration, metrics)
         return metrics
 
@@ -121,65 +131,29 @@ def _train(arguments, splits, device):
         on_best=lambda best, metrics, iteration: save_checkpoint(
             checkpoint, best.state_dict(), config, {**story, "validation": metrics}
         ),
-        on_step=log.step if log else None,
+        on_step=on_step if logs else None,
         workers=arguments.workers,
         save_every=arguments.save_every,
     )
     if arguments.resume:
         trainer.load_state()
     history = trainer.run(progress=not os.environ.get("YOSO_NO_PROGRESS"))
+    for log in logs:
+        log.close()
     if rank() == 0:
         write_json(output / "history.json", history)
         print(f"best PQ {trainer.best_pq:.2f}; weights in {checkpoint}")
     return 0
 
 
-def _read_changes(texts):
-    """KEY=VALUE as YAML has it: dict of field to plain value."""
-    import yaml
+def _logs(arguments, output, name, story):
+    from yoso_ros.training.event_log import TensorBoardLog
+    from yoso_ros.training.experiment_logs import MlflowLog, WandbLog
 
-    from yoso_ros.errors import InputError
-
-    changes = {}
-    for text in texts:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise InputError(f"--set: expected KEY=VALUE, found {text!r}")
-        try:
-            changes[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {key}: the value is not valid YAML: {value!r}") from error
-    return changes
-
-
-def _backbone_weights(name, config):
-    from yoso_ros.training.backbone_weights import check_backbone_weights
-    from yoso_ros.training.distributed import one_of_machine_first
-    from yoso_ros.weights.find import find_backbone_weights
-
-    if name != IMAGENET:
-        return Path(name)
-    with one_of_machine_first():
-        return find_backbone_weights(config.backbone, partial(check_backbone_weights, config.backbone))
-
-
-def _start_from(weights, model):
-    """Load a checkpoint, by its file or by the name of its model; returns what the story says of it."""
-    from yoso_ros.models import load_config, model_names
-    from yoso_ros.processes import rank
-    from yoso_ros.training.distributed import one_of_machine_first
-    from yoso_ros.training.initial_weights import load_initial_weights
-    from yoso_ros.weights.find import find_weights
-
-    path, source = Path(weights), None
-    if weights in model_names():
-        source = load_config(weights)
-        with one_of_machine_first():
-            path = find_weights(source)
-    told = load_initial_weights(model, path, source)
-    if told and rank() == 0:
-        print(told)
-    return f"{path.name}{f': {told}' if told else ''}"
+    logs = [TensorBoardLog(output / "tensorboard")] if arguments.tensorboard else []
+    facts = {**story["recipe"], "data": story["data"]}
+    logs += [WandbLog(output / "wandb", name, facts)] if arguments.wandb else []
+    return logs + ([MlflowLog(output, name, facts)] if arguments.mlflow else [])
 
 
 def _story(arguments, recipe, device, origin, train_set, val_set):

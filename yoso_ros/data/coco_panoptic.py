@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from yoso_ros.data.samples import VOID_ID, PanopticSample, ids_from_rgb, read_image
+from yoso_ros.data.samples import VOID_ID, PanopticSample, ids_from_rgb
 from yoso_ros.errors import InputError
+from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import LabelClass, LabelSet
 
 SEGMENT_KEYS = ("id", "category_id", "iscrowd", "area", "bbox")
@@ -73,6 +74,10 @@ class CocoPanoptic:
         if faults:
             raise InputError(faults[0])
         return sample
+
+    def segments_of(self, index):
+        """The `segments_info` of an image, without reading any file."""
+        return self._annotations[index].get("segments_info", [])
 
     def find_faults(self, watch=iter):
         """Read everything and yield each fault as one line that names the file and the reason.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-MASK_STRIDE = 4  # the mask logits are at a quarter of the padded network input (facts of the YOSO head)
+MASK_STRIDE = 4  # the mask logits are at a quarter of the padded network input (YOSO, section 3.2)
 # An input pixel lies between two cells: the first two of a cell's four after the cell before it, the other two before
 # the cell after it. Away from the border the weights are the same for all cells, and exact in float32.
 _PHASES = ((0, torch.tensor([0.625, 0.875])), (1, torch.tensor([0.125, 0.375])))  # cell that is first, second weights

@@ -55,16 +55,16 @@ def image_file(image, decode):
     return ".png", cv2.imencode(".png", cv2.cvtColor(decode(image), cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def frame_names(sources, chosen):
-    """File names without suffix of chosen frames: recording and number of the frame.
+def recording_names(paths):
+    """Short names of recordings, no two the same: the stem, with the number in the list where a stem is there twice.
 
     Args:
-        sources: list of `pathlib.Path` of the recordings.
-        chosen: list of (number of the recording, index of the frame).
-
-    Returns:
-        list of str, no two the same.
+        paths: list of `pathlib.Path`.
     """
-    stems = [source.stem for source in sources]
-    names = [s if stems.count(s) == 1 else f"{n:03d}_{s}" for n, s in enumerate(stems)]
-    return [f"{names[recording]}_{index:06d}" for recording, index in chosen]
+    stems = [path.stem for path in paths]
+    return [s if stems.count(s) == 1 else f"{n:03d}_{s}" for n, s in enumerate(stems)]
+
+
+def frame_name(recording, index):
+    """File name without suffix of a frame: `recording` of `recording_names`, and the number of the frame."""
+    return f"{recording}_{index:06d}"

@@ -8,7 +8,7 @@ from yoso_ros.files import write_file, write_json
 from yoso_ros.images.overlay import build_palette, overlay_image
 from yoso_ros.labelling.appearance import describe
 from yoso_ros.labelling.candidates import CandidatePool, pool_bytes, read_pool
-from yoso_ros.labelling.chosen_frames import frame_names, frames_at, image_file
+from yoso_ros.labelling.chosen_frames import frame_name, frames_at, image_file, recording_names
 from yoso_ros.labelling.contact_sheet import contact_sheet
 from yoso_ros.labelling.interest import frame_interests
 from yoso_ros.labelling.selection import choose
@@ -84,13 +84,13 @@ def write_selection(folder, pool, count, segmenter, open_recording, sources, dec
     """
     chosen = choose(list(pool), count, pool.rarity, pool.same_look, *labelled)
     places = [(c.frame.recording, c.frame.index) for c in chosen]
-    names, files, pictures = frame_names(sources, places), {}, {}
+    recordings, files, pictures = recording_names(sources), {}, {}
     palette = build_palette(segmenter.label_set)
     for number in sorted({recording for recording, _ in places}):
         wanted = sorted(index for recording, index in places if recording == number)
         for index, frame in frames_at(open_recording(sources[number]), wanted):
             suffix, data = image_file(frame.image, decode)
-            name = names[places.index((number, index))] + suffix
+            name = frame_name(recordings[number], index) + suffix
             write_file(folder / "images" / name, data)
             image = decode(frame.image)
             result = segmenter(image)

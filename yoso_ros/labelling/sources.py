@@ -9,9 +9,9 @@ import numpy as np
 from yoso_ros.bags import open_source
 from yoso_ros.bags.frames import CompressedImage, rgb_image
 from yoso_ros.bags.pictures import IMAGE_SUFFIXES, natural_order
-from yoso_ros.data.samples import read_image
 from yoso_ros.errors import InputError
-from yoso_ros.labelling.chosen_frames import STORED, frame_names, frames_at
+from yoso_ros.images.encoded import read_image, read_image_file
+from yoso_ros.labelling.chosen_frames import STORED, frame_name, frames_at, recording_names
 
 
 class ImageFolder:
@@ -38,7 +38,7 @@ class ImageFolder:
         """Yield (name, dict for the image's entry, frame's image) of some frames; numbers rise."""
         for index in indices:
             path = self.paths[index]
-            data = np.frombuffer(path.read_bytes(), np.uint8) if path.is_file() else np.empty(0, np.uint8)
+            data = np.frombuffer(read_image_file(path), np.uint8)
             known = any(data[: len(start)].tobytes() == start for start in STORED)
             image = CompressedImage(path.suffix, data) if known else rgb_image(read_image(path))
             yield path.stem, self.facts.get(path.name, {}), image
@@ -59,7 +59,7 @@ class RecordedFrames:
         """See `ImageFolder.read`."""
         for index, frame in frames_at(self._source, [self._indices[i] for i in indices]):
             more = {"recording": str(self.path), "index": index, "stamp_ns": frame.stamp_ns}
-            yield f"{self.stem}_{index:06d}", more, frame.image
+            yield frame_name(self.stem, index), more, frame.image
 
 
 def open_label_sources(paths, topic=None, every=1):
@@ -68,9 +68,7 @@ def open_label_sources(paths, topic=None, every=1):
     Args:
         paths: list of str. topic: of recordings with several cameras. every: of recordings and videos every n-th frame.
     """
-    stems = [
-        name.rpartition("_")[0] for name in frame_names([Path(p) for p in paths], [(i, 0) for i in range(len(paths))])
-    ]
+    stems = recording_names([Path(path) for path in paths])
     return [
         ImageFolder(path) if _is_image_folder(Path(path)) else RecordedFrames(path, stem, topic, every)
         for path, stem in zip(paths, stems, strict=True)

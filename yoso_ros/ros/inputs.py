@@ -2,6 +2,7 @@
 """The input topics of one camera: image_raw or image_raw/compressed, and the camera_info beside it."""
 
 import copy
+import functools
 from collections import OrderedDict
 
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
@@ -49,15 +50,17 @@ class CameraInput:
         transport: "raw" or "compressed".
         reliability: "best_effort" or "reliable".
         deliver: called with each image message.
+        max_pixels: of an image; larger ones are refused.
     """
 
-    def __init__(self, node, prefix, transport, reliability, deliver):
+    def __init__(self, node, prefix, transport, reliability, deliver, max_pixels=None):
         self._node, self._deliver = node, deliver
         base = f"{prefix}image_raw"
         self.topic = image_topic(node, base, transport)
         self.info_topic = camera_info_topic(node, base)
         kinds = {"raw": (Image, decode_any_image), "compressed": (CompressedImage, decode_compressed)}
-        self._type, self.decode = kinds[transport]
+        self._type, decode = kinds[transport]
+        self.decode = functools.partial(decode, max_pixels=max_pixels)
         self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
         self._subscriptions = []
         self._mismatch = False  # a publisher was seen whose QoS does not fit

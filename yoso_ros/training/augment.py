@@ -12,6 +12,7 @@ from yoso_ros.data.transforms import (
     apply_transforms,
     pad_sample,
 )
+from yoso_ros.data.weather import CameraFaults, Lighting, Weather
 
 FLIP_PROBABILITY = 0.5
 
@@ -46,6 +47,12 @@ class Augmentation:
             self.transforms.append(RandomFlip(probability=FLIP_PROBABILITY))
         if config.color:
             self.transforms.append(ColorDistortion())
+        if config.weather:
+            self.transforms.append(Weather(probability=config.weather))
+        if config.lighting:
+            self.transforms.append(Lighting(probability=config.lighting))
+        if config.camera_faults:
+            self.transforms.append(CameraFaults(probability=config.camera_faults))
 
     def __call__(self, sample, generator):
         """`PanopticSample`, numpy Generator -> image uint8 (h, w, 3), labels int64 (n,), masks bool (n, h, w)."""

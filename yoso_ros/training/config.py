@@ -16,7 +16,7 @@ FROZEN_AT_MOST = 5  # the stem and the four stages of a backbone
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """Resize, crop, flip, SSD colour distortion.
+    """Resize, crop, flip, SSD colour distortion; other light, weather and camera faults with the given probabilities.
 
     `resize: jitter` is large-scale jitter by `scale_min` to `scale_max`. `resize: shortest_edge` makes the shortest
     edge one of `shortest_edges` (the longest at most `longest_edge`), and draws a crop again in which one category has
@@ -35,8 +35,12 @@ class AugmentationConfig:
     max_category_ratio: float = 1.0
     flip: bool = True
     color: bool = False
+    lighting: float = 0.0
+    weather: float = 0.0
+    camera_faults: float = 0.0
 
     def __post_init__(self):
+        check_ranges(self, dict.fromkeys(("lighting", "weather", "camera_faults"), (0.0, 1.0)))
         if self.resize == "shortest_edge" and not (self.shortest_edges and self.longest_edge > 0):
             raise InputError("augmentation: resize shortest_edge needs shortest_edges and longest_edge")
         whole = self.resize == "shortest_edge" and self.crop_height == self.crop_width == 0
@@ -55,6 +59,8 @@ class TrainingConfig:
     `learning_rate` is for that batch. `momentum` belongs to sgd. Of the backbone the first `frozen_stages` are not
     trained: 1 is the stem, 2 also the stage of stride 4, and so on. `steps` belong to the step schedule, `poly_power`
     to the poly schedule. The warm-up is linear from `warmup_factor`. `clip_norm` is for the gradient of the full model.
+    With `patience` a run ends after so many validations without a better PQ; the best weights are kept either way.
+    `repeat_threshold`: see `SampleMixture`. `classes: data` trains the classes of the data set, not those of the model.
     `criterion` has the fields of the configuration of the model's criterion.
     """
 
@@ -80,6 +86,9 @@ class TrainingConfig:
     warmup_factor: float = 0.0
     ema_decay: float | None = None
     validate_every: int = 5000
+    patience: int = 0
+    repeat_threshold: float = 0.0
+    classes: Literal["model", "data"] = "model"
     seed: int = 0
 
     def __post_init__(self):
@@ -98,6 +107,8 @@ class TrainingConfig:
                 "warmup_iterations": (0, None),
                 "warmup_factor": (0.0, 1.0),
                 "ema_decay": (0.0, 1.0),
+                "patience": (0, None),
+                "repeat_threshold": (0.0, 1.0),
                 "seed": (0, None),
             },
         )
@@ -110,8 +121,12 @@ def recipe_names():
     return sorted(path.stem for path in share_path("config/training").glob("*.yaml"))
 
 
-def load_recipe(name):
+def load_recipe(name, model=None):
     """Load a recipe by name (config/training/<name>.yaml) or by the path of a YAML file.
+
+    Args:
+        name: of a shipped recipe, or the path of a file.
+        model: name or path of a model to train instead of the recipe's.
 
     Raises:
         InputError: unknown name (lists the known ones), unknown or missing key, or a value of the wrong type.
@@ -122,7 +137,7 @@ def load_recipe(name):
         if not path.is_file():
             known = ", ".join(recipe_names())
             raise InputError(f"unknown recipe {str(name)!r}; known: {known}, or give the path of a YAML file")
-    mapping = read_yaml(path)
+    mapping = read_yaml(path) | ({"model": str(model)} if model else {})
     architecture = load_config(mapping["model"]).architecture if "model" in mapping else None
     if architecture is not None:
         criterion = dataclass_from_mapping(

@@ -32,3 +32,7 @@ class TensorBoardLog:
         for name, value in metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, iteration)
         self._writer.flush()
+
+    def close(self):
+        """Write what is left."""
+        self._writer.close()

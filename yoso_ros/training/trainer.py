@@ -75,7 +75,7 @@ class Trainer:
         self.iteration, self.best_pq, self.history = 0, float("-inf"), []
 
     def run(self, progress=True):
-        """Train to the last iteration; returns the list of validation metrics."""
+        """Train to the last iteration, or until patience is at its end; returns the list of validation metrics."""
         config, batches = self.config, iter(self.batches())
         bar = tqdm(
             total=config.iterations,
@@ -91,7 +91,7 @@ class Trainer:
                 self.save_state()
             elif self.iteration and (self.iteration % self.save_every == 0 or self.iteration == config.iterations):
                 self.save_state()
-            if self.iteration >= config.iterations:
+            if self.iteration >= config.iterations or self._is_out_of_patience():
                 break
             begin = time.perf_counter()
             joint = [next(batches) for _ in range(config.accumulation)]
@@ -185,6 +185,11 @@ class Trainer:
         done = self.history[-1]["iteration"] if self.history else 0
         last = self.iteration == self.config.iterations
         return done < self.iteration and (last or self.iteration % self.config.validate_every == 0)
+
+    def _is_out_of_patience(self):
+        """Whether so many validations in a row were no better than the best before; known from the history alone."""
+        values = [metrics["PQ"] for metrics in self.history]
+        return 0 < self.config.patience <= len(values) - 1 - values.index(max(values)) if values else False
 
     def _validate(self, bar):
         # Kept before the long wait; the state after it replaces this one.

@@ -43,7 +43,7 @@ def compare_runs(a, b, resamples=RESAMPLES, seed=SEED, progress=iter):
         InputError: no frame in common, a frame twice, or other classes.
     """
     a, b, frames = _paired(a, b)
-    whole = [_measures(r.panoptic.sum(axis=0), r.semantic.sum(axis=0), r.is_thing) for r in (a, b)]
+    whole = [measures_of(r.panoptic.sum(axis=0), r.semantic.sum(axis=0), r.is_thing) for r in (a, b)]
     drawn = _bootstrap(a, b, resamples, seed, progress)
     measures = {
         name: {"a": float(x), "b": float(y), "difference": float(y - x), **_spread(drawn[0][name], drawn[1][name])}
@@ -92,7 +92,7 @@ def _paired(a, b):
     return part(a, pairs[:, 0]), part(b, pairs[:, 1]), counts
 
 
-def _measures(panoptic, semantic, is_thing):
+def measures_of(panoptic, semantic, is_thing):
     """`means` by name, `pq` and `iou` per class, percent, of counts (..., C, 4) and (..., C, 2)."""
     iou, tp, fp, fn = np.moveaxis(panoptic, -1, 0)
     weight = tp + (fp + fn) / 2
@@ -132,7 +132,7 @@ def _bootstrap(a, b, resamples, seed, progress):
         times = random.multinomial(frames, np.full(frames, 1 / frames), count).astype(np.float64)
         for table, part in zip(tables, parts, strict=True):
             sums = (times @ table).reshape(count, classes, 6)
-            found = _measures(sums[..., :4], sums[..., 4:], a.is_thing)
+            found = measures_of(sums[..., :4], sums[..., 4:], a.is_thing)
             part.append({**found.means, "pq": found.pq, "iou": found.iou})
     return [{name: np.concatenate([p[name] for p in part]) for name in part[0]} for part in parts]
 
@@ -164,7 +164,7 @@ def _per_class(a, whole, drawn):
 
 
 def _per_frame(a, b):
-    x, y = (_measures(r.panoptic, r.semantic, r.is_thing).means["PQ"] for r in (a, b))
+    x, y = (measures_of(r.panoptic, r.semantic, r.is_thing).means["PQ"] for r in (a, b))
     difference = y - x
     order = np.argsort(-np.abs(np.nan_to_num(difference)), kind="stable")
     return [

@@ -18,7 +18,7 @@ from yoso_ros.demo.answers import Answer
 from yoso_ros.demo.report import Report
 from yoso_ros.errors import InputError
 from yoso_ros.images.decoding import decode_compressed, decode_image
-from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, reserved_domain
+from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
 from yoso_ros.ros.runs.playback import FramePublisher, Pacer
 from yoso_ros.ros.runs.recorder import Recorder, pixels
 
@@ -228,7 +228,8 @@ class _Player:
     def _counts(self):
         counts = self._recorder.counts
         lost = max(0, self._sent_count - counts["received"])
-        return {"in_source": len(self._options.source), "sent": self._sent_count, "lost": lost, **counts}
+        sizes = {"in_source": len(self._options.source), "asked_for": self._options.count}
+        return {**sizes, "sent": self._sent_count, "lost": lost, **counts}
 
 
 def _picture(frame):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark tracking`: what track ids cost per frame."""
+"""`bench_tracking.py`: what track ids cost per frame."""
+
+import sys
 
 from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "Time the association of segments over frames beside every pair of masks compared apart."
-EXAMPLE = "yoso-ros benchmark tracking --things 10 50 200 --sizes 480x640 1080x1920"
+EXAMPLE = "python test/benchmark/bench_tracking.py --things 10 50 200 --sizes 480x640 1080x1920"
 
 
 def add_arguments(parser):
@@ -25,9 +27,9 @@ def run(arguments):
     if arguments.recording:
         return _true_masks(arguments.recording)
     import numpy as np
+    from drifting_things import drifting_things, tracking_times
     from tqdm import tqdm
 
-    from yoso_ros.benchmark.tracking import drifting_things, tracking_times
     from yoso_ros.label_sets import load_label_set
 
     label_set = load_label_set("synthetic")
@@ -53,11 +55,11 @@ def run(arguments):
 
 
 def _true_masks(path):
+    from drifting_things import track_true_masks
     from tqdm import tqdm
 
     from yoso_ros.bags.bag import Bag
     from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_set_of
-    from yoso_ros.benchmark.tracking import track_true_masks
     from yoso_ros.evaluation.pages.tracking_and_distance import extra_tables
 
     bag = Bag(path)
@@ -71,3 +73,9 @@ def _true_masks(path):
     for name, value in rows:
         print(f"{value:>8}  {name}")
     return 0
+
+
+if __name__ == "__main__":
+    import script
+
+    sys.exit(script.main(sys.modules["__main__"]))

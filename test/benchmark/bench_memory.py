@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark memory`: resident memory of the node in each state of its lifecycle, engine by engine."""
+"""`bench_memory.py`: resident memory of the node in each state of its lifecycle, engine by engine."""
 
 import contextlib
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 from yoso_ros.errors import InputError
 
 SUMMARY = "Resident memory of the node before, with and after its model, engine by engine."
-EXAMPLE = "yoso-ros benchmark memory --engines torch openvino onnxruntime --rounds 3"
+EXAMPLE = "python test/benchmark/bench_memory.py --engines torch openvino onnxruntime --rounds 3"
 ENGINES = ("torch", "openvino", "onnxruntime", "tensorrt")
 RATE_HZ, FRAMES = 10, 20  # played while the node is active
 SETTLE_S = 3.0  # for the frames still in work
@@ -75,7 +75,7 @@ def _measure(engine, arguments, bar):
 def _processes(parameters):
     """The node, a camera and the caller of its transitions, in a ROS domain of their own."""
     from yoso_ros.benchmark.node_bench import Role
-    from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, reserved_domain
+    from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
 
     roles = [sys.executable, "-m", "yoso_ros.ros.runs.latency_roles"]
     with contextlib.ExitStack() as started:
@@ -88,3 +88,9 @@ def _processes(parameters):
         caller = Role([*roles, "lifecycle", NODE], dds_environment(domain))
         started.callback(caller.stop)
         yield node, camera, caller
+
+
+if __name__ == "__main__":
+    import script
+
+    sys.exit(script.main(sys.modules["__main__"]))

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark loading`: how many augmented training samples a second the loading processes deliver."""
+"""`bench_loading.py`: how many augmented training samples a second the loading processes deliver."""
 
+import sys
 import time
 
 from yoso_ros.errors import InputError
 
 SUMMARY = "Augmented training samples per second by the number of loading processes, without any training."
-EXAMPLE = "yoso-ros benchmark loading camvid_mobilenetv2 --data ../camvid --workers 0 1 2"
+EXAMPLE = "python test/benchmark/bench_loading.py camvid_mobilenetv2 --data ../camvid --workers 0 1 2"
 
 
 def add_arguments(parser):
@@ -59,3 +60,9 @@ def run(arguments):
         print(f"{workers:>8} {rate:>10.1f} {rate / first:>6.2f}x", flush=True)
         del batches
     return 0
+
+
+if __name__ == "__main__":
+    import script
+
+    sys.exit(script.main(sys.modules["__main__"]))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark points`: depth and panoptic image to the bytes of a labelled cloud, beside the plain way."""
+"""`bench_points.py`: depth and panoptic image to the bytes of a labelled cloud, beside the plain way."""
 
+import sys
 import time
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
 SUMMARY = "Time the labelled point cloud beside plain numpy (rays in float64 for each frame, fields stacked)."
-EXAMPLE = "yoso-ros benchmark points --size 480x640"
+EXAMPLE = "python test/benchmark/bench_points.py --size 480x640"
 FOCAL, UNKNOWN_PART = 0.9, 0.1  # focal length as a part of the width; part of the pixels without depth
 
 
@@ -81,3 +82,9 @@ def _plain(message, k, panoptic, rgb):
     words = [part.view(np.uint32) for part in (x, y, z)]
     words += [red << 16 | green << 8 | blue, (ids >> 8) | (ids & 0xFF) << 16]
     return np.stack(words, axis=-1)[z > 0].astype("<u4").tobytes()
+
+
+if __name__ == "__main__":
+    import script
+
+    sys.exit(script.main(sys.modules["__main__"]))

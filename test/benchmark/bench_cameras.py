@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark cameras`: one pass for the frames of several cameras beside a pass for each."""
+"""`bench_cameras.py`: one pass for the frames of several cameras beside a pass for each."""
 
+import sys
 import time
 
 from yoso_ros.cli.image_size import height_and_width
@@ -8,7 +9,7 @@ from yoso_ros.cli.segment import add_model_arguments, load_from_arguments
 from yoso_ros.errors import InputError
 
 SUMMARY = "Time one batched pass for 1, 2, 4, 8 cameras beside one pass for each camera."
-EXAMPLE = "yoso-ros benchmark cameras --counts 1 2 4 8 --size 720x1280"
+EXAMPLE = "python test/benchmark/bench_cameras.py --counts 1 2 4 8 --size 720x1280"
 
 
 def add_arguments(parser):
@@ -52,3 +53,9 @@ def run(arguments):
     for count, together, apart in rows:
         print(f"{count:8d} {together:10.1f} {apart:12.1f} {apart / together:6.2f}x")
     return 0
+
+
+if __name__ == "__main__":
+    import script
+
+    sys.exit(script.main(sys.modules["__main__"]))

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Panoptic quality of an image the way its rules are written down: segment by segment, pair by pair (facts 5.1)."""
+"""Panoptic quality of an image the way its rules are written down: segment by segment, pair by pair."""
 
 import numpy as np
 
 OFFSET = 1 << 24  # more than a segment id, so that a pair of ids is one number
 
 
-def literal_counts(predicted_ids, predicted_segments, truth_ids, truth_segments):
-    """The matching rules of COCO panopticapi, read literally; arguments as for `PanopticQuality.update`.
+def reference_counts(predicted_ids, predicted_segments, truth_ids, truth_segments):
+    """The matching rules of COCO panopticapi, one by one; arguments as for `PanopticQuality.update`.
 
     Returns:
         {category id: [sum of IoU, true positives, false positives, false negatives]}, of the categories in the image.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark metrics`: panoptic quality of an image beside its rules read literally."""
+"""`bench_metrics.py`: panoptic quality of an image beside its rules read literally."""
 
+import sys
 import time
 
 from yoso_ros.cli.image_size import height_and_width
@@ -9,7 +10,7 @@ from yoso_ros.errors import InputError
 SUMMARY = (
     "Time panoptic quality per image beside its rules read literally (unique pairs of ids), interleaved in one run."
 )
-EXAMPLE = "yoso-ros benchmark metrics --sizes 480x640 1024x2048"
+EXAMPLE = "python test/benchmark/bench_metrics.py --sizes 480x640 1024x2048"
 
 
 def add_arguments(parser):
@@ -24,9 +25,9 @@ def add_arguments(parser):
 def run(arguments):
     """Measure every size, check that the counts agree, print the table."""
     import numpy as np
+    from reference_quality import reference_counts
     from tqdm import tqdm
 
-    from yoso_ros.benchmark.literal_quality import literal_counts
     from yoso_ros.evaluation import PanopticQuality
     from yoso_ros.label_sets import load_label_set
 
@@ -41,8 +42,8 @@ def run(arguments):
             tqdm(_pairs(arguments.pairs, height, width, label_set), desc=f"{height}x{width}", total=arguments.pairs)
         )
         for pair in pairs:
-            _check_counts(quality.count(*pair), literal_counts(*pair), quality.categories)
-        spent = {literal_counts: [], quality.count: []}
+            _check_counts(quality.count(*pair), reference_counts(*pair), quality.categories)
+        spent = {reference_counts: [], quality.count: []}
         for _ in range(arguments.rounds):
             for way, times in spent.items():
                 for pair in pairs:
@@ -83,3 +84,9 @@ def _pairs(count, height, width, label_set):
             red, green, _ = coco_png(panoptic, label_set).astype(np.int32).transpose(2, 0, 1)
             pair += [red + 256 * green, segments_info(panoptic, label_set)]
         yield pair
+
+
+if __name__ == "__main__":
+    import script
+
+    sys.exit(script.main(sys.modules["__main__"]))

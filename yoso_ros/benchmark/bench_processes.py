@@ -8,7 +8,7 @@ import sys
 from tqdm import tqdm
 
 from yoso_ros.benchmark.node_bench import Bench, Role
-from yoso_ros.ros.runs.node_process import NodeProcess, dds_environment, reserved_domain
+from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
 
 NODE_NAME = "/yoso"
 
