@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """DR1Mask's instance prediction (section 3.2.3): how the embedding of an instance makes one map of the basis.
 
-vector: a weight for each map (YOLACT). full: a weight for each of few maps and place in the box, by softmax over the maps
-(BlendMask). factored: a projection to few maps (Eq. 7), each weighted by place with a matrix of low rank (Eq. 8).
+vector: a weight for each map (YOLACT). full: a weight for each of few maps and place in the box, by softmax over the
+maps (BlendMask). factored: a projection to few maps (Eq. 7), each weighted by place with a matrix of low rank (Eq. 8).
 
-Legend: `N` instances, `E` numbers of an embedding, `D` maps of the basis, `K` attended maps, `R` rank and `A` side of an
-attention, `P` side of a crop, `h w` map. Boxes are x1 y1 x2 y2 in pixels.
+Legend: `N` instances, `E` numbers of an embedding, `D` maps of the basis, `K` attended maps, `R` rank and `A` side of
+an attention, `P` side of a crop, `h w` map. Boxes are x1 y1 x2 y2 in pixels.
 """
 
 import torch

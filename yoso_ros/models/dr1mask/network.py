@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The DR1Mask network: FCOS, a top layer for contexts and embeddings, DR1Basis, and in its panoptic form a static layer.
+"""The DR1Mask network: FCOS, a top layer for contexts and embeddings, DR1Basis, and for panoptic maps a static layer.
 
 Legend: `B` batch, `T` thing classes, `S` stuff classes, `C` classes, `D` width of the basis, `E` numbers of an
-embedding, `K` attended maps, `R` rank and `A` side of an attention, `L` locations of all levels, `H W` input size; H/8 is
-rounded up and H/4 is twice that. Boxes are x1 y1 x2 y2 in pixels of the network input.
+embedding, `K` attended maps, `R` rank and `A` side of an attention, `L` locations of all levels, `H W` input size; H/8
+is rounded up and H/4 is twice that. Boxes are x1 y1 x2 y2 in pixels of the network input.
 """
 
 from dataclasses import dataclass, field

@@ -50,5 +50,5 @@ def cropped_mask_loss(prediction, things, instances, locations, weights, attenti
 
 @torch.no_grad()
 def crop_targets(mask, box):
-    """A true mask in its box: bool (H, W), float32 (1, 4) -> bool (1, P, P), where half of a pixel of the crop is in it."""
+    """A true mask in its box: bool (H, W), float32 (1, 4) -> bool (1, P, P), half of a pixel or more."""
     return roi_align(mask[None].float(), box, CROP_SIDE, 1, SAMPLES)[:, 0] >= 0.5
