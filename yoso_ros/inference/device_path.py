@@ -45,7 +45,7 @@ class DevicePath:
         self.engine, self.device = engine, engine.device
         self.fusion = find_fusion(config.architecture).on_device(config, self.device)
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        self.pixel_mean = torch.tensor(config.pixel_mean, device=self.device)
+        self.padding = torch.tensor(config.padding_color, device=self.device)
         self._work = ByShape(lambda shapes: _Work(self, shapes, config))
 
     def prepare(self, frames, config):
@@ -147,7 +147,7 @@ class _Work:
             return torch.cat([part.flatten().view(torch.uint8) for part in (*parts, *finite)])
 
         self.preprocess = Captured(
-            lambda: batch_on_device(frames, sizes, path.pixel_mean, path.engine.size_divisor), path.stream
+            lambda: batch_on_device(frames, sizes, path.padding, path.engine.size_divisor), path.stream
         )
         self.network = Captured(
             lambda: path.engine.forward(self.preprocess.outputs), path.stream, after=self.preprocess

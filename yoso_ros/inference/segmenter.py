@@ -155,7 +155,7 @@ def load_network(model, weights=None, download=True):
     """Build the network of a model configuration with its weights.
 
     Args:
-        model: name in config/models, or the path of a YAML file.
+        model: name in config/models, path of a YAML file, `hf:ORG/NAME[@REVISION]`, or folder of such a checkpoint.
         weights: `.safetensors` of this package, or an authors' `.pth`; None: those that come with the model.
         download: fetch the model's weights where they are not on this machine; False: an error says how to.
 
@@ -165,7 +165,7 @@ def load_network(model, weights=None, download=True):
     Raises:
         InputError: an argument or a file does not fit.
     """
-    config = load_config(model)
+    config = load_config(model, download=download)
     network = create_model(config, weights_follow=True)
     load_weights(network, weights or find_weights(config, download))
     return network.eval()
@@ -186,7 +186,7 @@ def load_segmenter(
     """Build a `Segmenter` from a model configuration and weights.
 
     Args:
-        model: name in config/models, or the path of a YAML file.
+        model: name in config/models, path of a YAML file, `hf:ORG/NAME[@REVISION]`, or folder of such a checkpoint.
         weights: `.safetensors` of this package, or an authors' `.pth`; None: those that come with the model.
         device: "auto", "cpu", "cuda", "cuda:N".
         engine: "auto" (the fastest that is present) or a name in `yoso_ros.inference.engines.ENGINES`.
