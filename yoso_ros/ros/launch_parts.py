@@ -8,8 +8,10 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJ
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
+from yoso_ros.node_process import dds_profile_variable
+
 SHARE = FindPackageShare("yoso_ros")
-DDS_PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+DDS_PROFILE = dds_profile_variable()
 LARGE_IMAGES = PathJoinSubstitution([SHARE, "config", "dds", "large_images.xml"])
 # USB camera drivers of ROS 2, in the order of preference, with their executables.
 USB_DRIVERS = (("usb_cam", "usb_cam_node_exe"), ("v4l2_camera", "v4l2_camera_node"))
