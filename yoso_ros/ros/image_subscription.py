@@ -11,6 +11,9 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 AUTO = "auto"
+# The node works on the newest image whatever waits here; with 1 an image that comes while a callback runs would replace
+# the one before it, and nobody would count that.
+QUEUE = 5
 
 
 def reliability_policy(name):
@@ -61,7 +64,7 @@ class ImageSubscription:
     @property
     def qos(self):
         """QoS of the subscription that is to stay."""
-        return QoSProfile(depth=1, reliability=self._policy)
+        return QoSProfile(depth=QUEUE, reliability=self._policy)
 
     @property
     def reliable(self):
