@@ -70,6 +70,8 @@ class Camera:
             self.input.subscribe()
 
     def _on_image(self, message):
+        if not self.input.subscribed:
+            return  # its event waited in the executor while a transition before it ended the subscription
         self.health.frame_arrived()
         self._deliver(message, self.name)
         stamp = message_stamp_ns(message)
@@ -78,8 +80,9 @@ class Camera:
             self._warn(text, kind)
 
     def _warn(self, text, kind):
-        if self.health.warning(text, kind):
-            self._node.get_logger().warning(f"{text} (said once; see /diagnostics)")
+        line = self.health.warning(text, kind)
+        if line is not None:
+            self._node.get_logger().warning(f"{line} (said once; see /diagnostics)")
 
     def decode(self, message):
         """uint8 (H, W, 3) RGB of an image message. Raises InputError when the image cannot be used."""

@@ -25,6 +25,7 @@ except ImportError:  # Humble
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TOGETHER_S = 1.0  # Ctrl-C under ros2 launch is two signals, the terminal's and that of launch
 SPIN_S = 0.1  # longest time that a signal waits for the executor
+AFTER_FAULT_S = 0.01  # pause of an executor that failed, so that one that always fails takes no whole core
 LONGEST_STOP_S = 1.7  # from a signal to the end of the process, whatever it does then
 
 
@@ -57,7 +58,11 @@ def open_ros(args=None):
 
 
 def spin_until_stopped(node):
-    """Serve a node until SIGINT or SIGTERM."""
+    """Serve a node until SIGINT or SIGTERM.
+
+    Args:
+        node: rclpy node with `yoso_ros.ros.caught.GuardedCallbacks`.
+    """
     stopped = threading.Event()
 
     def stop(number, frame):
@@ -74,8 +79,12 @@ def spin_until_stopped(node):
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not stopped.is_set():
-            executor.spin_once(timeout_sec=SPIN_S)
+        while not stopped.is_set() and rclpy.ok():
+            try:
+                executor.spin_once(timeout_sec=SPIN_S)
+            except Exception as error:  # of rclpy itself, such as for an event of what was destroyed meanwhile
+                node.caught.note(error, "executor")
+                stopped.wait(AFTER_FAULT_S)
     finally:
         executor.shutdown(timeout_sec=0)
 

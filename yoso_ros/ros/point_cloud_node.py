@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The point cloud node: panoptic labels onto the points of an aligned depth image or of a lidar."""
 
-import re
 import sys
 
 import numpy as np
@@ -17,6 +16,8 @@ from yoso_ros.geometry.depth import decode_depth
 from yoso_ros.geometry.point_cloud import cloud_from_depth, cloud_from_points, rotation_matrix
 from yoso_ros.images.decoding import decode_image
 from yoso_ros.images.pixels import image_array
+from yoso_ros.ros.caught import GuardedCallbacks
+from yoso_ros.ros.causes import Causes, cause_of
 from yoso_ros.ros.context import run_process, spin_until_stopped
 from yoso_ros.ros.parameters import Parameter
 from yoso_ros.ros.point_cloud_messages import cloud_message, read_points
@@ -48,7 +49,7 @@ EXTRINSIC_TEXT = (
 )
 
 
-class PointCloudNode(Node):
+class PointCloudNode(GuardedCallbacks, Node):
     """Publishes `~/points` as long as somebody listens.
 
     Its name is /yoso/point_cloud, so that without remapping it reads the topics of the node /yoso and the cloud is
@@ -65,7 +66,7 @@ class PointCloudNode(Node):
         self._tf_buffer = None
         self._info, self._model, self._rays = None, None, None
         self._early = None  # the first set, which may come before the calibration that belongs to it
-        self._causes = set()
+        self._causes = Causes()
         settings = self._settings
         source_type, topic = {"depth": (Image, "depth/image_raw"), "lidar": (PointCloud2, "lidar/points")}[
             settings["source"]
@@ -135,12 +136,9 @@ class PointCloudNode(Node):
         try:
             cloud = self._cloud(messages)
         except Exception as error:  # one set of messages must not end the node
-            text = " ".join(str(error).split())
-            cause = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
-            kind = re.sub(r"\d+", "#", cause)  # numbers change from frame to frame
-            if kind not in self._causes:
-                self._causes.add(kind)
-                self.get_logger().warning(f"no cloud of a frame (reported once): {cause}")
+            line = self._causes.line(cause_of(error))
+            if line is not None:
+                self.get_logger().warning(f"no cloud of a frame (reported once): {line}")
             return
         self._points.publish(cloud_message(cloud, messages["points"].header))
 
