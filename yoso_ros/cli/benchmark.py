@@ -13,6 +13,7 @@ BENCHMARKS = {
     "merge": "yoso_ros.cli.benchmark_merge",
     "modules": "yoso_ros.cli.benchmark_modules",
     "node": "yoso_ros.cli.benchmark_node",
+    "soak": "yoso_ros.cli.benchmark_soak",
     "throughput": "yoso_ros.cli.benchmark_throughput",
     "training": "yoso_ros.cli.benchmark_training",
 }

@@ -11,9 +11,9 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 AUTO = "auto"
-# The node works on the newest image whatever waits here; with 1 an image that comes while a callback runs would replace
-# the one before it, and nobody would count that.
-QUEUE = 5
+# The node works on the newest image whatever waits here. An image beyond the queue replaces the oldest one, and nobody
+# counts that: with 5, two of 400 at 100 Hz went unseen on a machine with ten busy processes for each core.
+QUEUE = 20
 
 
 def reliability_policy(name):

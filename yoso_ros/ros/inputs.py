@@ -57,10 +57,11 @@ class CameraInput:
         reliability: "best_effort", "reliable", or "auto" for that of the publishers.
         deliver: called with each image message.
         max_pixels: of an image; larger ones are refused.
+        lost: images that were lost before, to count on from.
     """
 
-    def __init__(self, node, prefix, transport, reliability, deliver, max_pixels=None):
-        self._node = node
+    def __init__(self, node, prefix, transport, reliability, deliver, max_pixels=None, lost=0):
+        self._node, self._lost_before = node, lost
         base = f"{prefix}image_raw"
         self.topic = image_topic(node, base, transport)
         self.info_topic = camera_info_topic(node, base)
@@ -92,7 +93,7 @@ class CameraInput:
     @property
     def lost(self):
         """Images that were lost between publisher and node so far, as the middleware counts them."""
-        return self._images.lost
+        return self._lost_before + self._images.lost
 
     @property
     def reliable(self):

@@ -56,6 +56,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._failure = ""  # why the last configuration failed
         self._segmenter = None
         self._cameras = {}  # name to Camera, while the node is configured
+        self._lost = {}  # name of a camera to its images that the middleware has lost, over all configurations
         self._model_thresholds = {}
         self._stages = FrameStages(self._source, self._age_ms)
         # A request has a pass of its own: beside it the frames of cameras would be padded to its size, and an engine
@@ -123,8 +124,9 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
             self._segmenter.batch([np.zeros(settings.warmup_shape, np.uint8)] * len(names))
         for name in names:
             counts = self._worker.counts_of(name)
+            lost = self._lost.get(name, 0)
             self._cameras[name] = Camera(
-                self, name, settings, label_set, self._worker.deliver, counts, lambda: self._segmenter.score_threshold
+                self, name, settings, label_set, self._worker.deliver, counts, self._score_threshold, lost
             )
         topics = ", ".join(camera.input.topic for camera in self._cameras.values())
         self.get_logger().info(
@@ -182,6 +184,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
 
     def _release(self):
         cameras, self._cameras = self._cameras, {}
+        self._lost |= {name: camera.input.lost for name, camera in cameras.items()}
         for camera in cameras.values():
             self.caught.guard(camera.destroy, "end of a camera")()
         self._segmenter = self._stages.segmenter = None
@@ -226,6 +229,9 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
                 camera.listen()
         else:
             self._unsubscribe()
+
+    def _score_threshold(self):
+        return self._segmenter.score_threshold
 
     def _follow_publishers(self):
         for camera in self._cameras.values():

@@ -47,9 +47,7 @@ class Parameter:
         if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if isinstance(self.default, tuple) and value is None:  # what rclpy makes of an empty list
-            return (
-                f"{self.name}: expected a list of strings, found an empty one, which has no type in ROS; write ['']"
-            )
+            return f"{self.name}: expected a list of strings, found an empty one, which has no type in ROS; write ['']"
         if not isinstance(value, list if isinstance(self.default, tuple) else type(self.default)):
             return f"{self.name}: expected a {_type_name(self.default)}, found {value!r}"
         if self.model_value and value == MODEL_VALUE:
