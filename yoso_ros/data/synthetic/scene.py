@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A scene: a walled yard with boxes, cylinders and people, and a camera that drives through; all from one seed."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +14,9 @@ from yoso_ros.data.synthetic.camera import look_along
 from yoso_ros.data.synthetic.people import Person
 from yoso_ros.data.synthetic.shapes import BOX, CYLINDER, Solids, concatenate, upright
 from yoso_ros.data.synthetic.textures import FLOOR_STYLES, WALL_STYLES
+
+if TYPE_CHECKING:
+    from yoso_ros.data.synthetic.camera import Pose
 
 LABEL_SET = "synthetic"
 FLOOR, WALL, SKY, BOX_CLASS, CYLINDER_CLASS, PERSON_CLASS = range(6)  # order of config/label_sets/synthetic.yaml
@@ -67,7 +74,7 @@ class Scene:
     items: tuple[Item, ...]
     people: tuple[Person, ...]
 
-    def camera_pose(self, time):
+    def camera_pose(self, time: float) -> Pose:
         """Pose of the camera at `time` seconds."""
         rx, ry, phase, direction, height, pitch, look_in = self.path
         angle = phase + direction * CAMERA_SPEED / np.sqrt(rx * ry) * time
@@ -77,12 +84,12 @@ class Scene:
         position = [rx * np.cos(angle), ry * np.sin(angle), height + bob]
         return look_along(position, yaw, pitch + 0.02 * np.sin(0.9 * time), 0.012 * np.sin(1.3 * time))
 
-    def solids(self, time):
+    def solids(self, time: float) -> Solids:
         """All solids at `time` seconds."""
         return concatenate([item.solids for item in self.items] + [person.solids(time) for person in self.people])
 
     @functools.cached_property
-    def class_of_object(self):
+    def class_of_object(self) -> np.ndarray:
         """uint8 (objects + 1,): class id by object id; entry 0 has no meaning."""
         classes = np.full(len(self.items) + len(self.people) + 1, 255, np.uint8)
         classes[[item.object_id for item in self.items]] = [item.class_id for item in self.items]
@@ -90,7 +97,7 @@ class Scene:
         return classes
 
 
-def random_scene(seed):
+def random_scene(seed: int | Sequence[int]) -> Scene:
     """A scene drawn from `seed` (int or sequence of int); the same seed gives the same scene."""
     rng = np.random.default_rng(seed)
     half = (rng.uniform(4.5, 7.5), rng.uniform(4.5, 7.5))
