@@ -3,6 +3,7 @@
 
 from html import escape
 
+from yoso_ros.evaluation.pages.comparison import MEASURE_HEAD, measure_rows
 from yoso_ros.evaluation.pages.difference_plot import signed
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import picture_row
@@ -37,22 +38,18 @@ def html_page(loop, pictures=()):
     links = ", ".join(f'<a href="{target}">{escape(name)}</a>' for name, target in LINKS.items())
     parts = [card_row(cards), f"<p>{links}</p>"]
     for world, name in WORLDS.items():
-        rows = [_measure(key, loop[world]["measures"][key]) for key in loop[world]["measures"]]
-        head = ("", "before", "after", "after - before", "95 % interval")
         parts.append(
-            section(f"In {name}", f"<p>A is before, B after. {escape(loop[world]['verdict'])}</p>" + table(head, rows))
+            section(
+                f"In {name}",
+                f"<p>A is before, B after. {escape(loop[world]['verdict'])}</p>"
+                + table(MEASURE_HEAD, measure_rows(loop[world])),
+            )
         )
     for name, images in pictures:
         parts.append(f"<h3>{escape(name)}</h3>{picture_row(images)}")
     parts.append(section("Validation while it trained", table(("iteration", "PQ"), _curve(loop["history"]))))
     parts.append(section("Steps", "".join(_step(i, step) for i, step in enumerate(loop["steps"], start=1))))
     return page("From a recording to a better model", "rendered scenes stand for the robot's world", parts)
-
-
-def _measure(name, measure):
-    low, high = measure["interval"]
-    difference = signed(measure["difference"])
-    return name, number(measure["a"]), number(measure["b"]), difference, f"{signed(low)} to {signed(high)}"
 
 
 def _curve(history):
