@@ -74,16 +74,20 @@ def read_metadata(path):
 def load_weights(model, path):
     """Load weights of any kind that the package knows into a model, strictly.
 
-    `.safetensors` written by this package, of the network in any of its equal forms, or a `.pth` of the authors (read
-    with weights_only: no code of the file is executed).
+    `.safetensors` written by this package, of the network in any of its equal forms, a `.pth` of the authors (read
+    with weights_only: no code of the file is executed), or the folder of a checkpoint of the hub.
 
     Raises:
         InputError: the file is missing or unreadable, or names every key that does not fit.
     """
     path = Path(path)
+    architecture = find_architecture(model.config.architecture)
+    if path.is_dir() and architecture.load_folder is not None:
+        architecture.load_folder(model, path)
+        _check_values(model.state_dict(), path)
+        return
     state_dict = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pth(path)
     _check_values(state_dict, path)
-    architecture = find_architecture(model.config.architecture)
     if architecture.is_official is not None and architecture.is_official(state_dict):
         architecture.load_official(model, state_dict)
         return

@@ -156,33 +156,6 @@ def test_same_box_with_a_second_label_goes():
     assert find_queries(outputs, SIZE, CONFIG).locations.tolist() == [4, 5]
 
 
-def test_no_boxes_many_boxes_and_boxes_outside():
-    outputs, _ = scene(SIZE, 6, 1)
-    assert len(FUSION.instances(outputs, SIZE, SIZE, CONFIG).scores) == 0
-    merged = FUSION.merge(outputs, SIZE, (70, 90), CONFIG)
-    assert all(not s.is_thing for s in merged.segments) and merged.segment_map.shape == (70, 90)
-    many = dataclasses.replace(CONFIG, max_boxes=1000, score_threshold=0.0)
-    outputs.box_scores[:] = torch.rand(outputs.box_scores.shape, generator=torch.Generator().manual_seed(0))
-    spread_boxes(outputs, len(outputs.boxes))
-    found = FUSION.instances(outputs, SIZE, SIZE, many)
-    assert len(found.scores) >= 500 and len(found.masks) == len(found.scores)
-    FUSION.merge(outputs, SIZE, SIZE, many)
-    outputs.boxes[:] = torch.tensor([5000.0, 5000, 6000, 6000])
-    found = FUSION.instances(outputs, SIZE, SIZE, CONFIG)
-    assert found.boxes.tolist() == [[191, 127, 191, 127]] * len(found.scores) and not found.masks.any()
-
-
-@pytest.mark.parametrize("field", RealTimePanOutputs._fields)
-def test_outputs_that_are_not_numbers_find_nothing(field):
-    outputs, _ = scene(SIZE, 6, 1)
-    outputs.box_scores[:40] = 0.9
-    getattr(outputs, field).fill_(torch.nan)
-    merged = FUSION.merge(outputs, SIZE, SIZE, CONFIG)
-    assert not any(s.is_thing for s in merged.segments)
-    assert not FUSION.instances(outputs, SIZE, SIZE, CONFIG).masks.any()
-    assert FUSION.semantic(outputs, SIZE, SIZE, CONFIG).shape == SIZE
-
-
 def test_things_need_not_be_contiguous():
     classes = CONFIG.label_set.classes
     order = (3, 0, 4, 1, 5, 2)

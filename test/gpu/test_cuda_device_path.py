@@ -42,13 +42,14 @@ def test_nothing_waits_for_the_host(precision):
     path = Segmenter(config, create_engine("torch", model, "cuda", precision))._path
     frames = random_frames(2)
     with torch.inference_mode(), torch.cuda.stream(path.stream):
-        path.enqueue(frames, config)  # libraries load with the first call, which may wait
+        path.enqueue(path.prepare(frames, config))  # libraries load with the first call, which may wait
         path.stream.synchronize()
         work = path._work[tuple(frame.shape for frame in frames)]
         for stage in (work.preprocess, work.network, work.merge):
             stage._stream = None  # not captured, so that every operation runs and is watched
+        prepared = path.prepare(frames, config)
         with no_synchronisation():
-            path.enqueue(frames, config)
+            path.enqueue(prepared)
         path.stream.synchronize()
 
 

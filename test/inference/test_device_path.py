@@ -42,7 +42,7 @@ def segmenter(model):
 def device_path(model, config):
     """The way of a device on CPU tensors, as a function from frames and configuration to results."""
     path = DevicePath(config, TorchCudaEngine(model, CPU, "fp32"))
-    return lambda frames, config: path(frames, config).results
+    return lambda frames, config: [path.merge(one) for one in path.infer(path.prepare(frames, config))]
 
 
 def test_results_equal_those_of_the_cpu(model, segmenter):
@@ -67,8 +67,9 @@ def test_instances_and_semantic_maps_come_from_the_pass_of_the_device(model, seg
     on_device = Segmenter(segmenter.config, TorchCudaEngine(model, CPU, "fp32"))
     on_device.engine.synchronize = lambda: None
     calls = []
-    path = DevicePath(segmenter.config, on_device.engine)
-    on_device._path = lambda *arguments, **options: calls.append(1) or path(*arguments, **options)
+    path = on_device._path = DevicePath(segmenter.config, on_device.engine)
+    infer = path.infer
+    path.infer = lambda prepared: calls.append(1) or infer(prepared)
     frame = frames_of((1, 101, 77))[0]
     tasks = ("panoptic", "instance", "semantic")
     actual, expected = on_device.outputs(frame, tasks), segmenter.outputs(frame, tasks)
@@ -92,8 +93,9 @@ def test_another_size_runs_at_that_size_and_leaves_the_first(model):
     engine_forward = segmenter.engine.forward
     segmenter.engine.forward = lambda images: seen.append(tuple(images.shape[2:])) or engine_forward(images)
     frame = frames_of((1, 64, 90))[0]
-    DevicePath(segmenter.config, segmenter.engine)([frame], segmenter.config)
-    DevicePath(other.config, other.engine)([frame], other.config)
+    for one in (segmenter, other):
+        path = DevicePath(one.config, one.engine)
+        path.infer(path.prepare([frame], one.config))
     assert seen == [(64, 96), (96, 160)]
 
 

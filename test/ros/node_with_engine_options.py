@@ -15,9 +15,9 @@ class TellingSegmenter(ColourSegmenter):
         super().__init__(model, **options)
         print(f"engine {options['engine']} path {engine_path} rebuild {force_rebuild}", flush=True)
 
-    def batch(self, frames):
+    def prepare(self, frames):
         print(f"batch {[frame.shape for frame in frames]}", flush=True)
-        return super().batch(frames)
+        return super().prepare(frames)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from yoso_ros.results import UNLABELLED_ID, PanopticResult, Segment
 
 ROAD, CAR = 3, 8
 POISON_RED = 13  # a first pixel of this red makes the segmenter fail, as a bug or a full memory would
+POISON_OF_STAGE = {"prepare": 14, "infer": POISON_RED, "merge": 15}
 
 
 def expected_panoptic(frame):
@@ -24,7 +25,10 @@ def expected_panoptic(frame):
 
 
 class ColourSegmenter:
-    """A stand-in for the network: same interface, no weights, takes YOSO_TEST_DELAY_S for a frame."""
+    """A stand-in for the network: same interface, no weights, takes YOSO_TEST_DELAY_S for a frame.
+
+    YOSO_TEST_SIDE_DELAY_S is for each of the stages before and behind.
+    """
 
     def __init__(self, model, weights=None, device="auto", engine="auto", precision="auto", download=False):
         if model == "missing":
@@ -36,17 +40,33 @@ class ColourSegmenter:
         self.backend = f"test-{device}-{precision}"
         self.score_threshold, self.overlap_threshold = 0.4, 0.6
         self._delay_s = float(os.environ.get("YOSO_TEST_DELAY_S", "0"))
+        self._side_delay_s = float(os.environ.get("YOSO_TEST_SIDE_DELAY_S", "0"))
 
     def __call__(self, frame):
         return self.batch([frame])[0]
 
     def batch(self, frames):
+        return [self.merge(inferred) for inferred in self.infer(self.prepare(frames))]
+
+    def _stage(self, name, frames):
+        if any(frame[0, 0, 0] == POISON_OF_STAGE[name] for frame in frames):
+            raise RuntimeError("poisoned frame 42" if name == "infer" else f"{name} is poisoned")
+        time.sleep(self._delay_s if name == "infer" else self._side_delay_s)
+
+    def prepare(self, frames):
+        self._stage("prepare", frames)
+        return frames
+
+    def merge(self, inferred):
+        frame, timings = inferred
+        self._stage("merge", [frame])
+        return self._result(frame, timings)
+
+    def infer(self, frames):
         """One pass takes the delay once, however many frames it has; results carry their share of the time."""
-        if any(frame[0, 0, 0] == POISON_RED for frame in frames):
-            raise RuntimeError("poisoned frame 42")
-        time.sleep(self._delay_s)
+        self._stage("infer", frames)
         milliseconds = 1e3 * self._delay_s / len(frames)
-        return [self._result(frame, {"inference": milliseconds}) for frame in frames]
+        return [(frame, {"inference": milliseconds}) for frame in frames]
 
     def _result(self, frame, timings):
         panoptic = expected_panoptic(frame)

@@ -3,7 +3,6 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +15,6 @@ from lifecycle_msgs.srv import ChangeState
 from node_probe import Probe, pixels_of
 from node_with_test_segmenter import CAR, POISON_RED, ROAD, expected_panoptic
 
-from yoso_ros.ros.node import PanopticNode
-from yoso_ros.ros.segment_service import SegmentService
-from yoso_ros.ros.worker import Delivery
 from yoso_ros.srv import SegmentImage
 
 pytestmark = pytest.mark.ros
@@ -60,30 +56,6 @@ def test_an_image_beside_the_camera_and_while_disabled(probe):
     stats = probe.stats[-1]
     assert (stats.received, stats.processed) == (1, 1), "requests are no frames of a camera"
     assert not {1, 2} & probe.received["panoptic/image_raw"].keys(), "answers are not published"
-
-
-def test_a_request_has_a_pass_of_its_own():
-    """Unlike the cameras, which share one; the outcomes keep the order of the arrivals."""
-    passes = []
-
-    def batch(frames):
-        passes.append([frame.shape for frame in frames])
-        return [SimpleNamespace(timings_ms={"preprocess": 0.0, "inference": 0.0}) for _ in frames]
-
-    published = []
-    source = SimpleNamespace(
-        decode=lambda item: item.pixels, publish=lambda frame, result, header, settings: published.append(header)
-    )
-    node = SimpleNamespace(_cameras={"a": source, "b": source}, _requests=source, settings=None)
-    node._segmenter, node._age_ms = SimpleNamespace(batch=batch), lambda stamp: 0.0
-    deliveries = [
-        Delivery(name, SimpleNamespace(pixels=np.zeros((side, 4, 3)), header=SimpleNamespace(stamp=name)), received)
-        for received, (name, side) in enumerate([("a", 2), (SegmentService.SOURCE, 9), ("b", 2)])
-    ]
-    outcomes = PanopticNode._segment(node, deliveries, 10.0)
-    assert passes == [[(2, 4, 3), (2, 4, 3)], [(9, 4, 3)]]
-    assert [header.stamp for header in published] == ["a", "b", SegmentService.SOURCE]
-    assert [outcome["queue_ms"] for outcome in outcomes] == [10e3, 9e3, 8e3]
 
 
 def test_bad_images_and_an_inactive_node_are_named(probe):

@@ -17,6 +17,7 @@ from yoso_ros.bags.labels import LABEL_SET_KEY, NAMES_KEY, TRUTH_PREFIX
 from yoso_ros.bags.message_types import camera_info_message, header, label_message, picture_message, segments_message
 from yoso_ros.bags.writing import BagWriter
 from yoso_ros.errors import InputError
+from yoso_ros.images.encoded import read_image
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, panoptic_id, segments_of
 from yoso_ros.tracking import FIRST_THING_TRACK
 
@@ -141,8 +142,8 @@ class _Extras:
     def depth(self, sample):
         """`RawImage`, 16UC1 in millimetres."""
         path = self.depth_folder / f"{Path(sample.file_name).stem}.png"
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if pixels is None or pixels.dtype != np.uint16 or pixels.shape != sample.ids.shape:
+        pixels = read_image(path, cv2.IMREAD_UNCHANGED)
+        if pixels.dtype != np.uint16 or pixels.shape != sample.ids.shape:
             raise InputError(f"{path}: expected a 16-bit depth image of the size of the picture")
         height, width = pixels.shape
         return RawImage(height, width, "16UC1", 0, 2 * width, pixels.astype("<u2").view(np.uint8).reshape(-1))

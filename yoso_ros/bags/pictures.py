@@ -3,11 +3,13 @@
 
 import os
 import re
+from pathlib import Path
 
 import cv2
 
 from yoso_ros.bags.frames import FIRST_STAMP_NS, Frame, rgb_image
 from yoso_ros.errors import InputError
+from yoso_ros.images.encoded import check_size, read_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
@@ -17,7 +19,10 @@ FRAME_ID = "camera"
 
 def natural_order(name):
     """Sort key that counts: frame2 before frame10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part]
+    # Superscript digits are digits and no number.
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
+    ]
 
 
 class ImageFiles:
@@ -49,10 +54,8 @@ class ImageFiles:
 
     def __iter__(self):
         for index, path in enumerate(self._paths):
-            image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
-            if image is None:
-                raise InputError(f"{path}: expected an image, found a file that cannot be decoded")
-            yield Frame(FIRST_STAMP_NS + round(index * 1e9 / self.rate_hz), FRAME_ID, rgb_image(image))
+            image = rgb_image(read_image(path))
+            yield Frame(FIRST_STAMP_NS + round(index * 1e9 / self.rate_hz), FRAME_ID, image)
 
 
 class VideoFile:
@@ -62,13 +65,15 @@ class VideoFile:
         InputError: not a video that OpenCV can read.
     """
 
-    losses = ()  # a file that does not decode is an error
-
     def __init__(self, path):
-        self.name = str(path)
+        self.name, self.losses = str(path), []
+        if not Path(path).is_file():
+            raise InputError(f"{path}: expected a video, found a folder, pipe or device")
         capture = self._open()
         self.rate_hz = capture.get(cv2.CAP_PROP_FPS) or FOLDER_RATE
         self._length = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        size = (int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        check_size(*size, None, path)
         readable, _ = capture.read()
         capture.release()
         if not readable:
@@ -89,6 +94,7 @@ class VideoFile:
             for index in range(self._length):
                 more, image = capture.read()
                 if not more:
+                    self.losses = [f"{self._length - index} of {self._length} frames cannot be decoded"]
                     return
                 rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
                 yield Frame(FIRST_STAMP_NS + round(index * 1e9 / self.rate_hz), FRAME_ID, rgb_image(rgb))

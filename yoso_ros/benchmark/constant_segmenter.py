@@ -27,7 +27,19 @@ class ConstantSegmenter:
 
     def batch(self, frames):
         """The same `PanopticResult` for every frame of one size."""
-        return [self._result(frame.shape[:2]) for frame in frames]
+        return self.infer(self.prepare(frames))
+
+    def prepare(self, frames):
+        """First stage: the sizes of the frames."""
+        return [frame.shape[:2] for frame in frames]
+
+    def infer(self, prepared):
+        """Second stage: the results."""
+        return [self._result(size) for size in prepared]
+
+    def merge(self, inferred):
+        """Third stage: the result."""
+        return inferred
 
     def _result(self, size):
         if size not in self._results:

@@ -99,7 +99,7 @@ def _select(arguments):
 def _labelled_images(folders):
     """The images of data sets: of their folder `images` where they have one."""
     from yoso_ros.bags.pictures import IMAGE_SUFFIXES
-    from yoso_ros.data.samples import read_image
+    from yoso_ros.images.encoded import read_image
 
     for folder in map(Path, folders):
         root = folder / "images" if (folder / "images").is_dir() else folder

@@ -3,7 +3,10 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
+
+from yoso_ros.errors import InputError
 
 SUMMARY = "Segment image files."
 EXAMPLE = "yoso-ros segment street.jpg more/*.png --output out/segment"
@@ -37,20 +40,39 @@ def run(arguments):
     import cv2
     from tqdm import tqdm
 
-    from yoso_ros.data.samples import read_image
     from yoso_ros.files import write_file
+    from yoso_ros.images.encoded import read_image
     from yoso_ros.images.overlay import build_palette, overlay_image
 
+    paths = [Path(p) for p in arguments.images]
+    _check_names(paths)
     segmenter = load_from_arguments(arguments)
     palette = build_palette(segmenter.label_set)
-    output = Path(arguments.output)
-    for path in tqdm([Path(p) for p in arguments.images], unit="image", disable=len(arguments.images) < 3):
-        frame = read_image(path)
+    output, done = Path(arguments.output), 0
+    for path in tqdm(paths, unit="image", disable=len(paths) < 3):
+        try:
+            frame = read_image(path)
+        except InputError as error:
+            tqdm.write(f"left out: {error}", sys.stderr)
+            continue
         result = segmenter(frame)
         overlay = overlay_image(frame, result.panoptic, palette, segments=result.segments)
         write_file(output / f"{path.stem}_panoptic.png", cv2.imencode(".png", result.panoptic)[1].tobytes())
         write_file(output / f"{path.stem}_overlay.png", cv2.imencode(".png", overlay[..., ::-1])[1].tobytes())
         segments = [dataclasses.asdict(segment) for segment in result.segments]
         write_file(output / f"{path.stem}_segments.json", json.dumps(segments, indent=1))
-    print(f"{len(arguments.images)} images with {segmenter.backend}: {output}")
-    return 0
+        done += 1
+    print(f"{done} of {len(paths)} images with {segmenter.backend}: {output}")
+    return 0 if done == len(paths) else 2
+
+
+def _check_names(paths):
+    """Raise `InputError` where two results would have one name."""
+    first = {}
+    for path in paths:
+        other = first.setdefault(path.stem, path)
+        if other is not path:
+            raise InputError(
+                f"{other} and {path} would both become {path.stem}_panoptic.png; expected names that differ without "
+                "their suffix: segment them apart, each with an --output of its own"
+            )

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 
 from yoso_ros.data.coco_panoptic import CocoPanoptic
-from yoso_ros.data.samples import VOID_ID, PanopticSample, find_reading_faults, read_image
+from yoso_ros.data.samples import VOID_ID, PanopticSample, find_reading_faults
 from yoso_ros.errors import InputError
+from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import load_label_set
 
 INSTANCES_PER_LABEL = 1000  # instanceIds hold label * 1000 + instance for single things, and the plain label otherwise

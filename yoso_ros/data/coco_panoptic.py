@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from yoso_ros.data.samples import VOID_ID, PanopticSample, ids_from_rgb, read_image
+from yoso_ros.data.samples import VOID_ID, PanopticSample, ids_from_rgb
 from yoso_ros.errors import InputError
+from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import LabelClass, LabelSet
 
 SEGMENT_KEYS = ("id", "category_id", "iscrowd", "area", "bbox")

@@ -6,7 +6,6 @@ Legend: `H W` size of the image in pixels, `n` targets.
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from yoso_ros.errors import InputError
@@ -43,22 +42,6 @@ def ids_from_rgb(rgb):
 def rgb_from_ids(ids):
     """Inverse of `ids_from_rgb`: int (H, W) below 2**24 to uint8 (H, W, 3) RGB."""
     return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
-
-
-def read_image(path, flags=cv2.IMREAD_COLOR_RGB):
-    """Read an image file; by default uint8 (H, W, 3) RGB with the file's EXIF rotation left alone.
-
-    COCO's annotations are drawn on the stored pixels, so a rotation tag must not turn them.
-
-    Raises:
-        InputError: the file is missing or is not an image.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: expected an image file, found none")
-    image = cv2.imread(str(path), flags if flags == cv2.IMREAD_UNCHANGED else flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise InputError(f"{path}: expected an image file, found something that does not decode")
-    return image
 
 
 def find_reading_faults(dataset, watch=iter):

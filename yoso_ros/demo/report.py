@@ -103,7 +103,8 @@ class Report:
 
         Args:
             facts: dict of plain values that name the run: source, model, weights, backend, mode.
-            counts: dict of int: frames in_source, sent, lost (on their way), received, processed, dropped, failed.
+            counts: dict of int: frames in_source, asked_for, sent, lost (on their way), received, processed, dropped,
+                failed.
 
         Returns:
             dict, the content of summary.json.

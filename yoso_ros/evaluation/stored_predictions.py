@@ -4,9 +4,10 @@
 import json
 from pathlib import Path
 
-from yoso_ros.data.samples import ids_from_rgb, read_image
+from yoso_ros.data.samples import ids_from_rgb
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.evaluate import Prediction, evaluate_images
+from yoso_ros.images.encoded import read_image
 
 RESULT_KEYS = ("image_id", "category_id", "score", "segmentation")
 

@@ -49,13 +49,15 @@ class Fusion(NamedTuple):
     on_device: type | None = None
 
 
+_MASK_CLASSIFICATION = Fusion(
+    merge=lambda outputs, *sizes_and_config: merge_mask_classification(*outputs, *sizes_and_config),
+    instances=lambda outputs, *sizes_and_config: find_instances(*outputs, *sizes_and_config),
+    semantic=lambda outputs, input_size, output_size, _config: find_semantic_map(*outputs, input_size, output_size),
+    on_device=MaskClassificationOnDevice,
+)
 FUSIONS = {
-    "yoso": Fusion(
-        merge=lambda outputs, *sizes_and_config: merge_mask_classification(*outputs, *sizes_and_config),
-        instances=lambda outputs, *sizes_and_config: find_instances(*outputs, *sizes_and_config),
-        semantic=lambda outputs, input_size, output_size, _config: find_semantic_map(*outputs, input_size, output_size),
-        on_device=MaskClassificationOnDevice,
-    ),
+    "yoso": _MASK_CLASSIFICATION,
+    "hugging_face": _MASK_CLASSIFICATION,
     "realtimepan": Fusion(
         merge=merge_dense_boxes, instances=find_dense_box_instances, semantic=find_dense_semantic_map
     ),

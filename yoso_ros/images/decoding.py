@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
+from yoso_ros.images.encoded import check_size, decode_encoded
 from yoso_ros.images.pixels import image_array, image_rows
 
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+COMPRESSED_KINDS = ("jpeg", "png")  # what image_transport sends
 SMALLEST_BAYER = 3  # pixels a side; OpenCV paints anything smaller black
 
 
@@ -55,23 +56,25 @@ def _layouts():
 LAYOUTS = _layouts()
 
 
-def decode_image(message):
+def decode_image(message, max_pixels=None):
     """Read a sensor_msgs/Image.
 
     Rows may be padded (`step` larger than a row). 16-bit values keep their upper 8 bits.
 
     Args:
         message: has height, width, encoding, is_bigendian, step, data (a buffer of bytes).
+        max_pixels: see `decode_encoded`.
 
     Returns:
         uint8 (H, W, 3), RGB. For rgb8 a view of the message's data, padding left out, else a new array.
 
     Raises:
-        InputError: unknown encoding, zero size, wrong step, or data of the wrong length.
+        InputError: unknown encoding, zero size, too many pixels, wrong step, or data of the wrong length.
     """
     layout = LAYOUTS.get(message.encoding)
     if layout is None:
-        raise InputError(f"expected an encoding of {', '.join(LAYOUTS)}; found {message.encoding!r}")
+        raise InputError(f"expected an encoding of {', '.join(LAYOUTS)}; found {brief(message.encoding)}")
+    check_size(message.width, message.height, max_pixels, f"image of {message.encoding}")
     pixels = _pixels(message, layout)
     if layout.bits == 16:
         pixels = (pixels >> 8).astype(np.uint8)
@@ -90,39 +93,30 @@ def _pixels(message, layout):
     return image_array(message, f"u{layout.bits // 8}", layout.channels)
 
 
-def decode_picture(message):
+def decode_picture(message, max_pixels=None):
     """Read either kind of message, which its fields tell apart; see `decode_image` and `decode_compressed`."""
-    return decode_image(message) if hasattr(message, "encoding") else decode_compressed(message)
+    return (decode_image if hasattr(message, "encoding") else decode_compressed)(message, max_pixels)
 
 
-def decode_compressed(message):
+def decode_compressed(message, max_pixels=None):
     """Read a sensor_msgs/CompressedImage that holds a JPEG or PNG picture.
 
     Args:
         message: has format and data (a buffer of bytes). The format may be plain ("jpeg") or the long form of
             image_transport ("bgr8; jpeg compressed bgr8"); the bytes decide which of the two it is.
+        max_pixels: see `decode_encoded`.
 
     Returns:
         uint8 (H, W, 3), RGB, a new array. The orientation mark of a camera is not followed: the output keeps the
         geometry of camera_info.
 
     Raises:
-        InputError: no data, another format, or data that is cut off or broken.
+        InputError: no data, another format, too many pixels, or data that is cut off or broken.
     """
     data = message.data.tobytes() if hasattr(message.data, "tobytes") else bytes(message.data)
-    found = f"format {message.format!r} with {len(data)} bytes"
+    where = f"format {brief(message.format)} with {len(data)} bytes"
     if "compressedDepth" in message.format:
-        raise InputError(f"expected a colour picture, found {found}")
-    if not data:
-        raise InputError(f"expected a JPEG or PNG picture, found {found}")
-    # Some versions of OpenCV fill the missing part of a cut-off JPEG with grey and say nothing.
-    if data.startswith(JPEG_START) and data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
-        raise InputError(f"expected a whole JPEG picture, found {found} and no end mark")
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        picture = None
-    if picture is None:
-        raise InputError(f"expected a JPEG or PNG picture, found {found} that cannot be decoded")
+        raise InputError(f"{where}: expected a colour picture, found depth")
     # image_transport stores the channels swapped where it says "compressed rgb".
-    return picture if "compressed rgb" in message.format else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    flags = cv2.IMREAD_COLOR if "compressed rgb" in message.format else None
+    return decode_encoded(data, where, flags, COMPRESSED_KINDS, max_pixels)

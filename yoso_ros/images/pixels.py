@@ -20,7 +20,7 @@ def image_rows(message, row_bytes, rows=None):
     Raises:
         InputError: zero size, a step that is too small, or data of the wrong length.
     """
-    name, step = f"{message.width}x{message.height} pixels of {message.encoding}", message.step
+    name, step = f"{message.width}x{message.height} pixels of {message.encoding[:40]}", message.step
     rows = message.height if rows is None else rows
     if message.height == 0 or message.width == 0:
         raise InputError(f"expected at least one pixel, found {name}")

@@ -6,15 +6,17 @@ Between the copy of the frames and that of the results the host waits for nothin
 
 import contextlib
 import time
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from yoso_ros.fusion import find_fusion
 from yoso_ros.fusion.on_device import COLUMNS, NotOnDeviceError, host_result
 from yoso_ros.inference.cuda_graphs import ByShape, Captured
 from yoso_ros.inference.finite import are_finite, not_finite_error
-from yoso_ros.inference.host_path import STAGES, Pass
 from yoso_ros.inference.preprocess import batch_on_device
+from yoso_ros.inference.stages import STAGES, Prepared, inferred_frames
 
 
 def create_device_path(config, engine):
@@ -43,12 +45,24 @@ class DevicePath:
         self.engine, self.device = engine, engine.device
         self.fusion = find_fusion(config.architecture).on_device(config, self.device)
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        self.pixel_mean = torch.tensor(config.pixel_mean, device=self.device)
+        self.padding = torch.tensor(config.padding_color, device=self.device)
         self._work = ByShape(lambda shapes: _Work(self, shapes, config))
 
+    def prepare(self, frames, config):
+        """Frames, a list of uint8 (H, W, 3) RGB, to `Prepared` in memory that the device can read by itself."""
+        started = time.perf_counter()
+        # Memory of its own for each, for the device may still read that of the pass before. torch keeps what is freed
+        # and gives it out again only when the copies from it are done.
+        sent = [torch.empty(frame.shape, dtype=torch.uint8, pin_memory=self.stream is not None) for frame in frames]
+        for pixels, frame in zip(sent, frames, strict=True):
+            pixels.numpy()[...] = frame
+        output_sizes = [frame.shape[:2] for frame in frames]
+        sizes = [config.network_size(*size) for size in output_sizes]
+        return Prepared(sent, sizes, output_sizes, config, 1e3 * (time.perf_counter() - started))
+
     @torch.inference_mode()
-    def __call__(self, frames, config, merge=True):
-        """Run frames in one pass; arguments and result as `HostPath`. The merge is a part of it either way."""
+    def infer(self, prepared):
+        """`Prepared` to a list of `Inferred`, one for each frame, whose merge is on the host already."""
         started = time.perf_counter()
         caller = torch.cuda.current_stream(self.device) if self.stream else None
         with torch.cuda.stream(self.stream) if self.stream else contextlib.nullcontext():
@@ -56,32 +70,43 @@ class DevicePath:
                 # Weights and thresholds were put on the device by the caller's stream, and what it does with the
                 # outputs of the pass before, which this one writes over, may not be done either.
                 self.stream.wait_stream(caller)
-            work, marks = self.enqueue(frames, config)
+            work, fetched, marks = self.enqueue(prepared)
             if self.stream:
                 self.stream.synchronize()
-        results = work.results(config.label_set) if merge else None
         preprocess, inference = (_milliseconds(*pair) for pair in zip(marks, marks[1:], strict=False))
         total = 1e3 * (time.perf_counter() - started)
         spent = preprocess, inference, total - preprocess - inference
-        return Pass(results, work.outputs, dict(zip(STAGES, spent, strict=True)))
+        return inferred_frames(
+            work.network.outputs, prepared, dict(zip(STAGES, spent, strict=True)), work.parts(fetched)
+        )
 
-    def enqueue(self, frames, config):
+    def check(self, inferred):
+        """Raise `InputError` unless the outputs of the network are finite."""
+        if not inferred.fetched.finite:
+            raise not_finite_error(self.engine.backend)
+
+    def merge(self, inferred):
+        """`Inferred` whose outputs are finite to `PanopticResult` without timings."""
+        part = inferred.fetched
+        return host_result(part.panoptic, part.confidence, part.table, inferred.config.label_set)
+
+    def enqueue(self, prepared):
         """Give the device all the work of a batch without waiting for any of it.
 
         Returns:
-            (the `_Work` with the results once the stream is done, marks before and between the first two stages).
+            (the `_Work`, the tensor with its results once the stream is done, marks before and between the first two
+            stages).
         """
-        work = self._work[tuple(frame.shape for frame in frames)]
+        work = self._work[tuple(tuple(pixels.shape) for pixels in prepared.content)]
         marks = [self._mark()]
-        self.fusion.update(config)
-        work.send(frames)
+        self.fusion.update(prepared.config)
+        work.send(prepared.content)
         work.preprocess()
         marks.append(self._mark())
         work.network()
         marks.append(self._mark())
         work.merge()
-        work.fetch()
-        return work, marks
+        return work, work.fetch(), marks
 
     def _mark(self):
         if self.stream is None:
@@ -91,65 +116,64 @@ class DevicePath:
         return event
 
 
+class _Part(NamedTuple):
+    """The merge of one frame on the host: int16 (H, W), uint8 (H, W), float64 table of `COLUMNS`, finite outputs."""
+
+    panoptic: np.ndarray
+    confidence: np.ndarray
+    table: np.ndarray
+    finite: bool
+
+
 class _Work:
     """The buffers and stages for frames of certain shapes."""
 
     def __init__(self, path, shapes, config):
-        pinned = {"pin_memory": path.stream is not None}
-        self._sent = [torch.empty(shape, dtype=torch.uint8, **pinned) for shape in shapes]
         frames = [torch.empty(shape, dtype=torch.uint8, device=path.device) for shape in shapes]
         sizes = [config.network_size(*shape[:2]) for shape in shapes]
-        self._sizes, self._output_sizes = sizes, [tuple(shape[:2]) for shape in shapes]
-        self._frames, self._pinned, self._fetched = frames, pinned, None
-        self._rows, self._backend = 0, path.engine.backend
+        self._output_sizes = [tuple(shape[:2]) for shape in shapes]
+        self._frames, self._rows, self._pin = frames, 0, path.stream is not None
 
         def merge():
-            merged = [
-                path.fusion(outputs, size, output_size)
-                for (outputs, size), output_size in zip(self.outputs, self._output_sizes, strict=True)
-            ]
+            batch = self.network.outputs
+            merged, finite = [], []
+            for *tensors, size, output_size in zip(*batch, sizes, self._output_sizes, strict=True):
+                outputs = type(batch)(*tensors)
+                merged.append(path.fusion(outputs, size, output_size))
+                finite.append(are_finite(outputs))
             self._rows = len(merged[0].table)
             # One buffer for one copy; what needs the widest alignment first.
             parts = [m.table for m in merged] + [m.panoptic for m in merged] + [m.confidence for m in merged]
-            parts.append(are_finite(self.network.outputs))
-            return torch.cat([part.flatten().view(torch.uint8) for part in parts])
+            return torch.cat([part.flatten().view(torch.uint8) for part in (*parts, *finite)])
 
         self.preprocess = Captured(
-            lambda: batch_on_device(frames, sizes, path.pixel_mean, path.engine.size_divisor), path.stream
+            lambda: batch_on_device(frames, sizes, path.padding, path.engine.size_divisor), path.stream
         )
         self.network = Captured(
             lambda: path.engine.forward(self.preprocess.outputs), path.stream, after=self.preprocess
         )
         self.merge = Captured(merge, path.stream, after=self.network)
 
-    @property
-    def outputs(self):
-        """Of each frame the network's `Outputs` and its size in the input; the next pass writes over them."""
-        batch = self.network.outputs
-        return [(type(batch)(*tensors), size) for *tensors, size in zip(*batch, self._sizes, strict=True)]
-
     def send(self, frames):
-        """Frames to the device, by way of memory that it can read by itself."""
-        for frame, sent, own in zip(frames, self._sent, self._frames, strict=True):
-            sent.numpy()[...] = frame
+        """Frames, tensors on the host, to the device."""
+        for own, sent in zip(self._frames, frames, strict=True):
             own.copy_(sent, non_blocking=True)
 
     def fetch(self):
-        """Results to the host; they are there when the stream is done."""
-        if self._fetched is None:
-            self._fetched = torch.empty(self.merge.outputs.shape, dtype=torch.uint8, **self._pinned)
-        self._fetched.copy_(self.merge.outputs, non_blocking=True)
+        """Results to the host: uint8 tensor, filled when the stream is done; the next pass has another one."""
+        fetched = torch.empty(self.merge.outputs.shape, dtype=torch.uint8, pin_memory=self._pin)
+        return fetched.copy_(self.merge.outputs, non_blocking=True)
 
-    def results(self, label_set):
-        """`PanopticResult` of each frame, of what was fetched."""
-        content, position, arrays = self._fetched.numpy(), 0, []
-        if not content[-1]:
-            raise not_finite_error(self._backend)
+    def parts(self, fetched):
+        """`_Part` of each frame: views of what was fetched."""
+        content, position, arrays = fetched.numpy(), 0, []
+        count = len(self._output_sizes)
         table = (self._rows, len(COLUMNS))
         for dtype, itemsize, shapes in (
-            ("float64", 8, [table] * len(self._output_sizes)),
+            ("float64", 8, [table] * count),
             ("int16", 2, self._output_sizes),
             ("uint8", 1, self._output_sizes),
+            ("bool", 1, [(1, 1)] * count),
         ):
             kind = []
             for shape in shapes:
@@ -157,7 +181,7 @@ class _Work:
                 kind.append(content[position:end].view(dtype).reshape(shape))
                 position = end
             arrays.append(kind)
-        return [host_result(p, c, t, label_set) for t, p, c in zip(*arrays, strict=True)]
+        return [_Part(p, c, t, bool(f)) for t, p, c, f in zip(*arrays, strict=True)]
 
 
 def _milliseconds(start, end):

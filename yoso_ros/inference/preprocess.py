@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames to network input: resized by the rule of the configuration, padded right and bottom with the pixel mean.
+"""Frames to network input: resized by the rule of the configuration, padded right and bottom with its colour.
 
 Legend: `B` batch, frames uint8 (h, w, 3) RGB, network input float32 (B, 3, H, W) RGB 0..255.
 """
@@ -53,22 +53,22 @@ def network_input(frames, config, divisor):
     """
     sizes = [config.network_size(*frame.shape[:2]) for frame in frames]
     resized = [resize_frame(frame, size) for frame, size in zip(frames, sizes, strict=True)]
-    return batch_frames(resized, config.pixel_mean, divisor), sizes
+    return batch_frames(resized, config.padding_color, divisor), sizes
 
 
-def batch_frames(frames, pixel_mean, divisor):
-    """Stack frames of any sizes, padded right and bottom with the pixel mean (zero after normalisation).
+def batch_frames(frames, color, divisor):
+    """Stack frames of any sizes, padded right and bottom; the pixel mean is zero after normalisation.
 
     Args:
         frames: list of uint8 (h, w, 3).
-        pixel_mean: RGB 0..255.
+        color: of the padding, RGB 0..255.
         divisor: of the sides of the network's input, its `size_divisor`.
 
     Returns:
         float32 (B, 3, H, W) with H and W the smallest common multiples of `divisor`, channels-last in memory.
     """
     height, width = padded_size([frame.shape for frame in frames], divisor)
-    batch = torch.tensor(pixel_mean, dtype=torch.float32).repeat(len(frames), height, width, 1)
+    batch = torch.tensor(color, dtype=torch.float32).repeat(len(frames), height, width, 1)
     for image, frame in zip(batch, frames, strict=True):
         image[: frame.shape[0], : frame.shape[1]] = _tensor(frame)
     return batch.permute(0, 3, 1, 2)
@@ -93,20 +93,20 @@ def resize_on_device(frame, size):
     return image
 
 
-def batch_on_device(frames, sizes, pixel_mean, divisor):
+def batch_on_device(frames, sizes, color, divisor):
     """`resize_frame` and `batch_frames` on one device.
 
     Args:
         frames: list of uint8 (h, w, 3) tensors.
         sizes: the (height, width) to resize each to.
-        pixel_mean: float32 (3,) RGB 0..255, on the same device.
+        color: of the padding, float32 (3,) RGB 0..255, on the same device.
         divisor: as of `batch_frames`.
 
     Returns:
         float32 (B, 3, H, W) as `batch_frames` makes them, channels-last in memory.
     """
     height, width = padded_size(sizes, divisor)
-    batch = pixel_mean.repeat(len(frames), height, width, 1).permute(0, 3, 1, 2)
+    batch = color.repeat(len(frames), height, width, 1).permute(0, 3, 1, 2)
     for image, frame, size in zip(batch, frames, sizes, strict=True):
         image[:, : size[0], : size[1]] = resize_on_device(frame, size)[0]
     return batch

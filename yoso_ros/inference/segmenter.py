@@ -88,15 +88,34 @@ class Segmenter:
             frames: list of uint8 (H, W, 3) RGB.
 
         Returns:
-            list of `PanopticResult`; `timings_ms` of each is its share (one n-th) of the call.
+            list of `PanopticResult`; `timings_ms` of each is its share (one n-th) of what the frames have in common
+            and its own merge, so that those of all add up to the call.
         """
-        if not frames:
-            return []
+        return [self.merge(inferred) for inferred in self.infer(self.prepare(frames))] if frames else []
+
+    # The stages of a batch. Each may run in a thread of its own, so that a frame is prepared and another merged while
+    # the network has a third; two threads must not be in the same stage.
+
+    def prepare(self, frames):
+        """First stage: frames, arguments of `batch` and at least one, to `Prepared` for one pass of the network."""
         for frame in frames:
             check_frame(frame)
-        done = self._path(frames, self.config)
-        share = {stage: ms / len(frames) for stage, ms in done.spent_ms.items()}
-        return [dataclasses.replace(result, timings_ms=dict(share)) for result in done.results]
+        return self._path.prepare(frames, self.config)
+
+    def infer(self, prepared):
+        """Second stage: a pass of the network; returns a list of `Inferred`, one for each frame."""
+        return self._path.infer(prepared)
+
+    def merge(self, inferred):
+        """Third stage: `Inferred` to `PanopticResult`, whose `timings_ms` are those of its stages without the waits.
+
+        Raises:
+            InputError: outputs of the network are not finite.
+        """
+        started = time.perf_counter()
+        self._path.check(inferred)
+        result = self._path.merge(inferred)
+        return dataclasses.replace(result, timings_ms=_with_postprocess(inferred, started))
 
     def outputs(self, frame, tasks):
         """Derive the outputs of several tasks from one forward pass, for their evaluation.
@@ -108,27 +127,35 @@ class Segmenter:
         Returns:
             `FrameOutputs`.
         """
-        check_frame(frame)
-        config, instances, semantic = self.config, None, None
-        done = self._path([frame], config, merge="panoptic" in tasks)
+        (inferred,) = self.infer(self.prepare([frame]))
         started = time.perf_counter()
-        ((raw, input_size),) = done.outputs
+        raw, *frame_context = inferred[:4]
+        self._path.check(inferred)
+        panoptic = instances = semantic = None
+        if "panoptic" in tasks:
+            panoptic = self._path.merge(inferred)
         if "instance" in tasks:
-            instances = self._fusion.instances(raw, input_size, frame.shape[:2], config)
+            instances = self._fusion.instances(raw, *frame_context)
         if "semantic" in tasks:
-            semantic = self._fusion.semantic(raw, input_size, frame.shape[:2], config).cpu().numpy()
+            semantic = self._fusion.semantic(raw, *frame_context).cpu().numpy()
         self.engine.synchronize()
-        timings = dict(done.spent_ms)
-        timings["postprocess"] += 1e3 * (time.perf_counter() - started)
-        panoptic = done.results and dataclasses.replace(done.results[0], timings_ms=timings)
+        timings = _with_postprocess(inferred, started)
+        panoptic = panoptic and dataclasses.replace(panoptic, timings_ms=timings)
         return FrameOutputs(panoptic, instances, semantic, timings)
+
+
+def _with_postprocess(inferred, started):
+    """Times of a frame in milliseconds when its last stage, begun at `started` seconds, is over."""
+    spent = dict(inferred.spent_ms)
+    spent["postprocess"] += 1e3 * (time.perf_counter() - started)
+    return spent
 
 
 def load_network(model, weights=None, download=True):
     """Build the network of a model configuration with its weights.
 
     Args:
-        model: name in config/models, or the path of a YAML file.
+        model: name in config/models, path of a YAML file, `hf:ORG/NAME[@REVISION]`, or folder of such a checkpoint.
         weights: `.safetensors` of this package, or an authors' `.pth`; None: those that come with the model.
         download: fetch the model's weights where they are not on this machine; False: an error says how to.
 
@@ -138,7 +165,7 @@ def load_network(model, weights=None, download=True):
     Raises:
         InputError: an argument or a file does not fit.
     """
-    config = load_config(model)
+    config = load_config(model, download=download)
     network = create_model(config, weights_follow=True)
     load_weights(network, weights or find_weights(config, download))
     return network.eval()
@@ -159,7 +186,7 @@ def load_segmenter(
     """Build a `Segmenter` from a model configuration and weights.
 
     Args:
-        model: name in config/models, or the path of a YAML file.
+        model: name in config/models, path of a YAML file, `hf:ORG/NAME[@REVISION]`, or folder of such a checkpoint.
         weights: `.safetensors` of this package, or an authors' `.pth`; None: those that come with the model.
         device: "auto", "cpu", "cuda", "cuda:N".
         engine: "auto" (the fastest that is present) or a name in `yoso_ros.inference.engines.ENGINES`.

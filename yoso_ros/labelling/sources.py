@@ -9,8 +9,8 @@ import numpy as np
 from yoso_ros.bags import open_source
 from yoso_ros.bags.frames import CompressedImage, rgb_image
 from yoso_ros.bags.pictures import IMAGE_SUFFIXES, natural_order
-from yoso_ros.data.samples import read_image
 from yoso_ros.errors import InputError
+from yoso_ros.images.encoded import read_image, read_image_file
 from yoso_ros.labelling.chosen_frames import STORED, frame_name, frames_at, recording_names
 
 
@@ -38,7 +38,7 @@ class ImageFolder:
         """Yield (name, dict for the image's entry, frame's image) of some frames; numbers rise."""
         for index in indices:
             path = self.paths[index]
-            data = np.frombuffer(path.read_bytes(), np.uint8) if path.is_file() else np.empty(0, np.uint8)
+            data = np.frombuffer(read_image_file(path), np.uint8)
             known = any(data[: len(start)].tobytes() == start for start in STORED)
             image = CompressedImage(path.suffix, data) if known else rgb_image(read_image(path))
             yield path.stem, self.facts.get(path.name, {}), image

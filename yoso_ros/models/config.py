@@ -73,6 +73,16 @@ class ModelConfig:
         """(height, width) to which a frame of that size is resized before it is padded."""
         return network_size(height, width, self.shortest_edge, self.longest_edge)
 
+    @property
+    def input_shape(self) -> tuple[int, int] | None:
+        """(H, W) of the network's input where all frames become one size; None where it depends on the frame."""
+        return None
+
+    @property
+    def padding_color(self) -> tuple[float, ...]:
+        """RGB 0..255 of what frames are padded with at the right and bottom."""
+        return self.pixel_mean
+
     def graph_fields(self) -> dict[str, Any]:
         """The fields that decide on the exported graph (weights aside), by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata.get("in_graph", True)}

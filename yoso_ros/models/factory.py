@@ -14,12 +14,16 @@ from yoso_ros.extensions import find
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.models.config import ModelConfig
 from yoso_ros.models.dr1mask.network import Dr1Mask, Dr1MaskConfig
+from yoso_ros.models.hugging_face.checkpoint import complete_from_folder, load_folder
+from yoso_ros.models.hugging_face.config import HuggingFaceConfig
+from yoso_ros.models.hugging_face.network import HuggingFaceNetwork
 from yoso_ros.models.network import PanopticNetwork
 from yoso_ros.models.realtimepan import official_checkpoint as realtimepan_checkpoint
 from yoso_ros.models.realtimepan.network import RealTimePan, RealTimePanConfig
 from yoso_ros.models.yoso import official_checkpoint as yoso_checkpoint
 from yoso_ros.models.yoso.network import Yoso, YosoConfig
 from yoso_ros.resources import share_path
+from yoso_ros.weights.hub import is_hub_source, source_folder, source_name
 
 
 class Architecture(NamedTuple):
@@ -30,12 +34,17 @@ class Architecture(NamedTuple):
         network: subclass of `PanopticNetwork`, built from a configuration.
         is_official: whether a state dict has the keys of the authors' files; None where they released none.
         load_official: loads such a state dict into a network, strictly.
+        complete: (mapping with "source", folder of that checkpoint) -> mapping with all fields; None where a
+            configuration is written by hand.
+        load_folder: loads the weights of such a folder into a network, strictly.
     """
 
     config: type[ModelConfig]
     network: type[PanopticNetwork]
     is_official: Callable[[dict[str, Any]], bool] | None = None
     load_official: Callable[[PanopticNetwork, dict[str, Any]], None] | None = None
+    complete: Callable[[dict[str, Any], Path], dict[str, Any]] | None = None
+    load_folder: Callable[[PanopticNetwork, Path], None] | None = None
 
 
 ARCHITECTURES = {
@@ -49,6 +58,9 @@ ARCHITECTURES = {
         realtimepan_checkpoint.load_official_state_dict,
     ),
     "dr1mask": Architecture(Dr1MaskConfig, Dr1Mask),  # the authors released no weights
+    "hugging_face": Architecture(
+        HuggingFaceConfig, HuggingFaceNetwork, complete=complete_from_folder, load_folder=load_folder
+    ),
 }
 
 
@@ -66,30 +78,40 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in share_path("config/models").glob("*.yaml"))
 
 
-def load_config(name: str | Path, changes: dict[str, Any] | None = None) -> ModelConfig:
-    """Load a model configuration by name (config/models/<name>.yaml) or by the path of a YAML file.
+def load_config(name: str | Path, changes: dict[str, Any] | None = None, download: bool = True) -> ModelConfig:
+    """Load a model configuration by name (config/models/<name>.yaml), by the path of a YAML file, or from the hub.
 
     The file's keys are the fields of the architecture's configuration class; `name` is the file's stem unless given.
 
     Args:
-        name: of a shipped configuration, or the path of a file.
+        name: of a shipped configuration, path of a file, `hf:ORG/NAME[@REVISION]`, or folder of such a checkpoint.
         changes: fields that replace those of the file, checked as they are.
+        download: fetch the configuration of a model of the hub where it is not on this machine.
 
     Raises:
         InputError: unknown name (lists the known ones), unknown or missing key, or a value of the wrong type.
     """
+    if is_hub_source(name):
+        mapping = {"architecture": "hugging_face", "source": str(name), **(changes or {})}
+        return config_from_mapping(mapping, str(name), download)
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         path = share_path("config/models") / f"{name}.yaml"
         if not path.is_file():
             raise InputError(
-                f"unknown model {str(name)!r}; known: {', '.join(model_names())}, or give the path of a YAML file"
+                f"unknown model {str(name)!r}; known: {', '.join(model_names())}, or give the path of a YAML file, "
+                "hf:ORG/NAME for a model of the hub, or the folder of one"
             )
-    return config_from_mapping({"name": path.stem, **read_yaml(path), **(changes or {})}, str(path))
+    return config_from_mapping({"name": path.stem, **read_yaml(path), **(changes or {})}, str(path), download)
 
 
-def config_from_mapping(mapping: dict[str, Any], source: str) -> ModelConfig:
+def config_from_mapping(mapping: dict[str, Any], source: str, download: bool = True) -> ModelConfig:
     """Build a model configuration from plain values; `label_set` is a name or a label-set mapping.
+
+    Args:
+        mapping: field to value; where the architecture reads its fields from a checkpoint, "source" is enough.
+        source: for messages.
+        download: as of `load_config`.
 
     Raises:
         InputError: as `load_config`.
@@ -101,6 +123,11 @@ def config_from_mapping(mapping: dict[str, Any], source: str) -> ModelConfig:
     label_set = mapping.get("label_set")
     if isinstance(label_set, str):
         mapping = {**mapping, "label_set": load_label_set(label_set)}
+    if architecture.complete is not None and "network" not in mapping:
+        if not isinstance(mapping.get("source"), str):
+            raise InputError(f"{source}: source: expected hf:ORG/NAME or a folder, found {mapping.get('source')!r}")
+        folder, pinned = source_folder(mapping["source"], download)
+        mapping = architecture.complete({"name": source_name(pinned), **mapping, "source": pinned}, folder)
     return dataclass_from_mapping(architecture.config, mapping, source)
 
 

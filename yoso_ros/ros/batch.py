@@ -1,62 +1,136 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The work on one batch of frames, at most one of each camera: decode, segment in one pass, publish."""
+"""The work on frames that pass the network together, at most one of each camera, as stages of the node's worker."""
 
 import time
+from dataclasses import dataclass, field
 
 
-def segment_and_publish(batch, started, segmenter, cameras, settings, age_ms):
-    """Segment and publish a batch of image messages. A frame that fails does not stop the others.
+@dataclass(slots=True)
+class _Frame:
+    """One frame on its way: the picture, then what the network made of it, and who shared its passes."""
+
+    pixels: object
+    inferred: object = None
+    together: int = 1
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The content of a `yoso_ros.ros.worker.Job`; times are `time.perf_counter()` seconds.
+
+    Attributes:
+        frames: dict of source to `_Frame`.
+        passes: list of (sources, what `Segmenter.prepare` made of their frames).
+        started, spent: when the work began, and how long the stages were at it so far.
+        decoding: how long decoding took.
+    """
+
+    frames: dict
+    started: float
+    passes: list = field(default_factory=list)
+    decoding: float = 0.0
+    spent: float = 0.0
+
+
+class FrameStages:
+    """Decode and prepare, network, merge and publish. A frame that fails does not stop the others.
 
     Args:
-        batch: list of `yoso_ros.ros.worker.Delivery` whose items are image messages and whose sources are camera names.
-        started: when work on it started, `time.perf_counter()` seconds.
-        segmenter: has `batch(frames)`, as `yoso_ros.inference.Segmenter`.
-        cameras: dict of source to `yoso_ros.ros.camera.Camera`, or what has its `decode` and `publish`.
-        settings: `yoso_ros.ros.parameters.Settings`.
+        sources: function of the source of a `Delivery` whose item is an image message: its
+            `yoso_ros.ros.camera.Camera`, or what has its `decode` and `publish`.
         age_ms: function of a stamp, its age in milliseconds.
 
-    Returns:
-        for each delivery a dict of times in milliseconds, as in yoso_ros/InferenceStats, or the exception that made it
-        fail. Stages that the frames of a batch share count in full for each of them, for each has waited so long.
+    Attributes:
+        segmenter: has `prepare`, `infer` and `merge`, as `yoso_ros.inference.Segmenter`; one thread at a time calls
+            each of them.
+        settings: `yoso_ros.ros.parameters.Settings`.
     """
-    outcomes = [_outcome(cameras[delivery.source].decode, delivery.item) for delivery in batch]
-    decoded = time.perf_counter()
-    frames = {i: frame for i, frame in enumerate(outcomes) if not isinstance(frame, Exception)}
-    results = dict(zip(frames, _results(segmenter, list(frames.values())), strict=True))
-    segmented = time.perf_counter()
-    good = {i: result for i, result in results.items() if not isinstance(result, Exception)}
-    # Results carry their share of the call.
-    preprocess_ms, inference_ms = (
-        sum(result.timings_ms[stage] for result in good.values()) for stage in ("preprocess", "inference")
-    )
-    shared = {
-        "preprocess_ms": 1e3 * (decoded - started) + preprocess_ms,
-        "inference_ms": inference_ms,
-        # All the rest of the call, so that the stages add up to the latency.
-        "postprocess_ms": 1e3 * (segmented - decoded) - preprocess_ms - inference_ms,
-    }
-    outcomes = [results.get(i, outcome) for i, outcome in enumerate(outcomes)]
-    for i, result in good.items():
-        header = batch[i].item.header
-        fault = _outcome(cameras[batch[i].source].publish, frames[i], result, header, settings)
+
+    def __init__(self, sources, age_ms):
+        self._sources, self._age_ms = sources, age_ms
+        self.segmenter = self.settings = None
+
+    def prepare(self, job):
+        """Image messages to input of the network."""
+        started, frames, outcomes = time.perf_counter(), {}, {}
+        for source, delivery in job.deliveries.items():
+            pixels = _outcome(self._sources(source).decode, delivery.item)
+            if isinstance(pixels, Exception):
+                outcomes[source] = pixels
+            else:
+                frames[source] = _Frame(pixels)
+        batch = job.content = _Batch(frames, started)
+        batch.decoding = time.perf_counter() - started
+        together = _outcome(self._prepare, frames) if frames else []
+        if isinstance(together, Exception):
+            for source, frame in frames.items():
+                alone = _outcome(self._prepare, {source: frame}) if len(frames) > 1 else together
+                if isinstance(alone, Exception):
+                    outcomes[source] = alone
+                else:
+                    batch.passes += alone
+        else:
+            batch.passes = together
+        batch.spent += time.perf_counter() - started
+        return outcomes
+
+    def _prepare(self, frames):
+        return [(list(frames), self.segmenter.prepare([frame.pixels for frame in frames.values()]))]
+
+    def infer(self, job):
+        """One pass of the network for all; when that fails, one for each."""
+        started, outcomes, batch = time.perf_counter(), {}, job.content
+        for sources, prepared in batch.passes:
+            inferred = _outcome(self.segmenter.infer, prepared)
+            if isinstance(inferred, Exception):
+                alone = self._infer_alone if len(sources) > 1 else lambda _, error=inferred: error
+                inferred, together = [_outcome(alone, batch.frames[source].pixels) for source in sources], 1
+            else:
+                together = len(sources)
+            for source, one in zip(sources, inferred, strict=True):
+                if isinstance(one, Exception):
+                    outcomes[source] = one
+                else:
+                    batch.frames[source].inferred, batch.frames[source].together = one, together
+        batch.passes = []
+        batch.spent += time.perf_counter() - started
+        return outcomes
+
+    def _infer_alone(self, pixels):
+        return self.segmenter.infer(self.segmenter.prepare([pixels]))[0]
+
+    def publish(self, job):
+        """Merge and publish frame by frame.
+
+        Returns:
+            dict of source to a dict of times in milliseconds, as in yoso_ros/InferenceStats, or the exception that made
+            the frame fail. Stages that the frames of a pass share count in full for each of them, for each has waited
+            so long.
+        """
+        return {source: _outcome(self._publish, job.content, delivery) for source, delivery in job.deliveries.items()}
+
+    def _publish(self, batch, delivery):
+        frame, started = batch.frames[delivery.source], time.perf_counter()
+        result = self.segmenter.merge(frame.inferred)
+        merged = time.perf_counter()
+        header = delivery.item.header
+        self._sources(delivery.source).publish(frame.pixels, result, header, self.settings)
         published = time.perf_counter()
-        outcomes[i] = fault or shared | {
-            "queue_ms": 1e3 * (started - batch[i].received),
-            "publish_ms": 1e3 * (published - segmented),
-            "latency_ms": 1e3 * (published - batch[i].received),
-            "age_ms": age_ms(header.stamp),
+        # Results carry their share of the pass.
+        preprocess = 1e-3 * frame.together * result.timings_ms["preprocess"]
+        inference = 1e-3 * frame.together * result.timings_ms["inference"]
+        work = batch.spent + merged - started
+        seconds = {
+            "queue": published - delivery.received - work - (published - merged),
+            "preprocess": batch.decoding + preprocess,
+            "inference": inference,
+            # All the rest of the work, so that the stages add up to the latency.
+            "postprocess": work - batch.decoding - preprocess - inference,
+            "publish": published - merged,
+            "latency": published - delivery.received,
         }
-    return outcomes
-
-
-def _results(segmenter, frames):
-    """`PanopticResult` of each frame from one pass; when that fails, from a pass of its own, or its exception."""
-    try:
-        return segmenter.batch(frames) if frames else []
-    except Exception as error:  # whatever the frames do to the network, the node goes on
-        if len(frames) == 1:
-            return [error]
-    return [_outcome(segmenter, frame) for frame in frames]
+        times = {f"{name}_ms": 1e3 * value for name, value in seconds.items()}
+        return times | {"age_ms": self._age_ms(header.stamp)}
 
 
 def _outcome(function, *arguments):

@@ -3,11 +3,12 @@
 
 import numpy as np
 
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.images.decoding import LAYOUTS, decode_image
+from yoso_ros.images.encoded import check_size
 
 
-def decode_any_image(message):
+def decode_any_image(message, max_pixels=None):
     """Read a sensor_msgs/Image as `decode_image` does; cv_bridge gets those that are not in its list.
 
     Returns:
@@ -18,13 +19,14 @@ def decode_any_image(message):
     """
     bridge = None if message.encoding in LAYOUTS else _bridge()
     if bridge is None:
-        return decode_image(message)
+        return decode_image(message, max_pixels)
+    check_size(message.width, message.height, max_pixels, f"image of {brief(message.encoding)}")
     try:
         return np.ascontiguousarray(bridge.imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:  # CvBridgeError, and what numpy raises for data of the wrong length
         known = ", ".join(LAYOUTS)
         raise InputError(
-            f"expected an encoding of {known}, or one of cv_bridge; found {message.encoding!r}: {error}"
+            f"expected an encoding of {known}, or one of cv_bridge; found {brief(message.encoding)}: {error}"
         ) from error
 
 

@@ -111,4 +111,7 @@ def run(arguments):
         print(f"lost in the recording: {line}")
     for name in summary["files"]:
         print(f"{arguments.output}/{name}")
-    return 0 if frames["answered"] else 1
+    unsent = frames["asked_for"] - frames["sent"]
+    if unsent:
+        print(f"{unsent} of {frames['asked_for']} frames could not be read and were not sent")
+    return 0 if frames["answered"] and not unsent else 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType, SetParametersResult
 
 from yoso_ros.errors import InputError
+from yoso_ros.images.encoded import MAX_IMAGE_PIXELS
 
 MODEL_VALUE = -1.0  # threshold that stands for the one in the model's configuration
 TYPES = {
@@ -110,9 +111,9 @@ PARAMETERS = (
     ),
     Parameter(
         name="input_reliability",
-        default="best_effort",
-        choices=("best_effort", "reliable"),
-        text="Reliability of the image subscription; reliable for replay only.",
+        default="auto",
+        choices=("auto", "best_effort", "reliable"),
+        text="Reliability of the image subscription; auto: reliable when all publishers of the images are.",
     ),
     Parameter(
         name="score_threshold",
@@ -159,6 +160,13 @@ PARAMETERS = (
         text="Most frames per second of each camera by the steady clock, 0 for no limit; frames between count as "
         "dropped.",
     ),
+    Parameter(
+        name="max_image_pixels",
+        default=MAX_IMAGE_PIXELS,
+        low=1,
+        high=10**9,
+        text="Most pixels of an image; a larger one is refused before it is decoded.",
+    ),
     Parameter(name="engine_path", default="", text="Engine tensorrt: file of the built engine; empty for the cache."),
     Parameter(name="force_rebuild", default=False, text="Engine tensorrt: build it anew."),
     Parameter(name="build_only", default=False, text="Engine tensorrt: build it and end."),
@@ -200,6 +208,7 @@ class Settings:
     tracking: bool
     enable: bool
     max_rate_hz: float
+    max_image_pixels: int
     engine_path: str
     force_rebuild: bool
     build_only: bool

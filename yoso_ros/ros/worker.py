@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread that works on the latest item of each source: delivering never waits, old items are replaced."""
+"""Stages that work side by side on the latest item of each source: delivering never waits, old items are replaced."""
 
 import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+
+REMEMBERED = 4  # durations of a stage by which the next one is foretold
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,106 +28,246 @@ class Delivery:
     received: float
 
 
-class LatestItemsWorker:
-    """Calls `work` on the newest item of every source that has a new one, in a thread of its own.
+@dataclass(slots=True, eq=False)
+class Job:
+    """Items that go through the stages together, at most one of each source.
 
-    Every pass takes all that waits, at most one item of each source, in the order of their arrival. So no source
-    starves, however fast the others are, and a source alone is served at once.
-
-    Args:
-        work: called with (list of `Delivery`, time when work started); returns a list with a value for each of them, or
-            the exception that says why this one failed. An exception that it raises means that all failed.
-        done: called after each item with (its `Delivery`, value or None, error or None); the counts include all items
-            of the pass by then.
-        name: name of the thread.
+    Attributes:
+        deliveries: dict of source to `Delivery`, in the order of arrival; without those that have an outcome already.
+        content: whatever one stage leaves for the next.
+        ready: when it was handed to the stage that it waits for.
     """
 
-    def __init__(self, work, done, name="worker"):
-        self._work, self._done, self._name = work, done, name
-        self._changed = threading.Condition()
-        self._waiting = {}  # source to Delivery
+    deliveries: dict = field(default_factory=dict)
+    content: object = None
+    ready: float = -float("inf")
+
+    def replaces(self, older):
+        """Whether nothing is lost with an older job: each of its sources has a newer item here."""
+        return older is None or older.deliveries.keys() <= self.deliveries.keys()
+
+
+class _Stage:
+    """One stage: what it does, what waits for it, and how long its work takes."""
+
+    def __init__(self, work, lock):
+        self.work, self.changed = work, threading.Condition(lock)
+        self.waiting = {}  # group to Job, in the order of arrival
+        self.begun = None  # when the job in work began
+        self.durations = deque(maxlen=REMEMBERED)
+
+    def free_at(self, now):
+        """The earliest time at which its present work will be done; the shortest of the last durations says so."""
+        return now if self.begun is None else max(now, self.begun + min(self.durations, default=0.0))
+
+    @property
+    def longest(self):
+        """How long the next work will take at most."""
+        return max(self.durations, default=0.0)
+
+
+class LatestItemsWorker:
+    """Takes the newest item of every source that has a new one through stages, each in a thread of its own.
+
+    A pass takes all that waits, at most one item of each source, in the order of their arrival. So no source starves,
+    however fast the others are, and a source alone is served at once. While one stage works on a pass, the one before
+    works on the next; a pass that waits for a stage is dropped for a newer one that has an item of each of its sources.
+    A stage begins as late as it can without the next one having to wait for it, so that what it takes is new and little
+    is made to be dropped.
+
+    Args:
+        stages: list of functions, called in turn with a `Job`. Each returns a dict of source to outcome for those items
+            that end with it: a value, or the exception that says why the item failed. The last one has an outcome for
+            every item. An exception that it raises is the outcome of all.
+        done: called after each item with (its `Delivery`, value or None, error or None), all in one thread; the counts
+            include all items that ended together by then.
+        apart: sources whose items share no pass with others.
+        name: of the threads.
+    """
+
+    def __init__(self, stages, done, apart=(), name="worker"):
+        self._done, self._apart, self._name = done, apart, name
+        self._lock = threading.Lock()
+        self._stages = [_Stage(work, self._lock) for work in stages]
+        self._last = self._stages[-1]
+        self._ended = deque()  # (Delivery, outcome) to report
         self._stopping = False
-        self._thread = None
+        self._threads = []
+        self._running = 0  # threads of the stages before the last
         self._counts = {}  # source to a dict of the fields of Counts
-        self._min_period = 0.0
+        self._min_period, self._last_start = 0.0, -float("inf")
 
     def counts_of(self, *sources):
         """`Counts` of some sources together since the worker was made."""
-        with self._changed:
+        with self._lock:
             known = [self._counts[source] for source in sources if source in self._counts]
             return Counts(*(sum(counts[name] for counts in known) for name in Counts.__slots__))
 
     def limit_rate(self, max_rate_hz):
         """Start work at most so many times a second, by the steady clock; 0 for no limit. The newest items wait."""
-        with self._changed:
+        with self._lock:
             self._min_period = 1.0 / max_rate_hz if max_rate_hz > 0 else 0.0
-            self._changed.notify()
+            self._stages[0].changed.notify()
 
     def deliver(self, item, source=""):
         """Hand over an item without waiting; one of the same source that waits already is dropped."""
-        received = time.perf_counter()
-        with self._changed:
+        delivery = Delivery(source, item, time.perf_counter())
+        first = self._stages[0]
+        with self._lock:
             self._count(source, "received")
-            if self._waiting.pop(source, None) is not None:
+            job = first.waiting.setdefault(source if source in self._apart else "", Job())
+            if job.deliveries.pop(source, None) is not None:
                 self._count(source, "dropped")
-            self._waiting[source] = Delivery(source, item, received)
-            self._changed.notify()
+            job.deliveries[source] = delivery
+            first.changed.notify()
 
     def _count(self, source, name):
         self._counts.setdefault(source, dict.fromkeys(Counts.__slots__, 0))[name] += 1
 
+    def _drop(self, job):
+        for source in job.deliveries if job is not None else ():
+            self._count(source, "dropped")
+
     def start(self):
-        """Start the thread; nothing happens when it runs already."""
-        if self._thread is None:
-            self._stopping = False
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        """Start the threads; nothing happens when they run already."""
+        if not self._threads:
+            self._stopping, self._running = False, len(self._stages) - 1
+            self._threads = [
+                threading.Thread(target=self._run, args=(index,), name=f"{self._name} {index + 1}", daemon=True)
+                for index in range(len(self._stages))
+            ]
+            for thread in self._threads:
+                thread.start()
 
     def stop(self, timeout):
-        """Stop after the items in work, dropping those that wait.
+        """Stop after what the last two stages have in work, dropping the rest.
 
         Returns:
-            True when the thread ended within `timeout` seconds.
+            True when the threads ended within `timeout` seconds; None for no limit.
         """
-        with self._changed:
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
             self._stopping = True
-            for source in self._waiting:
-                self._count(source, "dropped")
-            self._waiting = {}
-            self._changed.notify()
-        if self._thread is None:
-            return True
-        self._thread.join(timeout)
-        ended = not self._thread.is_alive()
+            for stage in self._stages[:-1] or self._stages:
+                for job in stage.waiting.values():
+                    self._drop(job)
+                stage.waiting = {}
+            for stage in self._stages:
+                stage.changed.notify()
+        for thread in self._threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        ended = not any(thread.is_alive() for thread in self._threads)
         if ended:
-            self._thread = None
+            self._threads = []
         return ended
 
-    def _run(self):
-        last_start = -float("inf")
+    def _run(self, index):
+        stage = self._stages[index]
         while True:
-            with self._changed:
-                while not self._stopping:
-                    pause = last_start + self._min_period - time.perf_counter()
-                    if self._waiting and pause <= 0:
-                        break
-                    # Without an item only a notification ends the wait; with one, the rate limit does.
-                    self._changed.wait(pause if self._waiting else None)
-                if self._stopping:
-                    return
-                batch = list(self._waiting.values())
-                self._waiting = {}
-            last_start = time.perf_counter()
-            self._process(batch, last_start)
+            with self._lock:
+                group, job, ended = self._next(index)
+            self._report(ended)
+            if job is not None:
+                outcomes = self._work(stage, job)
+                with self._lock:
+                    self._hand_on(index, group, job, outcomes)
+            elif not ended:
+                break
+        with self._lock:
+            self._running -= stage is not self._last
+            self._last.changed.notify()
 
-    def _process(self, batch, started):
+    def _next(self, index):
+        """What a stage has to do, once there is something: (group and `Job` or None, outcomes to report)."""
+        stage = self._stages[index]
+        while True:
+            if stage is self._last and self._ended:
+                ended, self._ended = self._ended, deque()
+                return None, None, ended
+            pause = None
+            if stage.waiting and not (self._stopping and stage is not self._last):
+                group, pause = self._startable(index)
+                if group is not None:
+                    return group, self._take(index, group), ()
+            elif self._stopping and (stage is not self._last or not self._running):
+                return None, None, ()
+            # Only a notification ends the wait, or the time at which what waits may begin.
+            stage.changed.wait(pause)
+
+    def _startable(self, index):
+        """(Group of the job that may begin now or None, seconds until one may or None)."""
+        stage, now, pause = self._stages[index], time.perf_counter(), None
+        begin = self._begin_of_next(index, now)
+        if index == 0:
+            begin = max(begin, self._last_start + self._min_period)
+        after = self._stages[index + 1].waiting if stage is not self._last else {}
+        for group, job in stage.waiting.items():
+            older = after.get(group)
+            if not job.replaces(older):
+                continue
+            # What was made a moment ago is as good; a second one so soon would mostly be work for nothing.
+            first = begin if older is None else max(begin, older.ready + stage.longest)
+            if first <= now:
+                return group, None
+            pause = min(first - now, pause or first - now)
+        return None, pause
+
+    def _begin_of_next(self, index, now):
+        """When a stage should begin: as soon as it is free, but not long before the next one is ready for its work."""
+        stage = self._stages[index]
+        begin = stage.free_at(now)
+        if index + 1 < len(self._stages):
+            begin = max(begin, self._begin_of_next(index + 1, now) - stage.longest)
+        return begin
+
+    def _take(self, index, group):
+        stage = self._stages[index]
+        stage.begun = time.perf_counter()
+        if index == 0:
+            self._last_start = stage.begun
+        job = stage.waiting.pop(group)
+        self._notify_before(index)
+        return job
+
+    def _notify_before(self, index):
+        for stage in self._stages[:index]:
+            stage.changed.notify()
+
+    def _work(self, stage, job):
         try:
-            outcomes = self._work(batch, started)
+            return stage.work(job)
         except Exception as error:  # whatever these items do, the next ones must be served
-            outcomes = [error] * len(batch)
-        with self._changed:
-            for delivery, outcome in zip(batch, outcomes, strict=True):
+            return dict.fromkeys(job.deliveries, error)
+
+    def _hand_on(self, index, group, job, outcomes):
+        """End those items that have an outcome and give the others to the next stage."""
+        stage = self._stages[index]
+        stage.durations.append(time.perf_counter() - stage.begun)
+        stage.begun = None
+        self._notify_before(index)
+        self._ended += [(job.deliveries.pop(source), outcome) for source, outcome in outcomes.items()]
+        if stage is not self._last:
+            if job.deliveries:
+                self._put(index + 1, group, job)
+            self._last.changed.notify()
+
+    def _put(self, index, group, job):
+        following = self._stages[index]
+        # With an item that failed there may be nothing newer of its source.
+        while not (self._stopping or job.replaces(following.waiting.get(group))):
+            self._stages[index - 1].changed.wait()
+        if self._stopping and following is not self._last:
+            return self._drop(job)
+        self._drop(following.waiting.pop(group, None))
+        following.waiting[group], job.ready = job, time.perf_counter()
+        following.changed.notify()
+
+    def _report(self, ended):
+        if not ended:
+            return
+        with self._lock:
+            for delivery, outcome in ended:
                 self._count(delivery.source, "failed" if isinstance(outcome, Exception) else "processed")
-        for delivery, outcome in zip(batch, outcomes, strict=True):
+        for delivery, outcome in ended:
             failed = isinstance(outcome, Exception)
             self._done(delivery, None if failed else outcome, outcome if failed else None)

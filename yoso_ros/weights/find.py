@@ -6,7 +6,9 @@ import functools
 from yoso_ros.checkpoint import load_weights
 from yoso_ros.errors import InputError
 from yoso_ros.models import create_model
+from yoso_ros.models.factory import find_architecture
 from yoso_ros.resources import checkpoint_path
+from yoso_ros.weights.hub import source_folder
 from yoso_ros.weights.sources import load_sources
 from yoso_ros.weights.store import obtain
 
@@ -19,11 +21,13 @@ def find_weights(config, download=True):
         download: fetch them where they are neither shipped nor in the cache; False: an error says how to.
 
     Returns:
-        pathlib.Path.
+        pathlib.Path, of a folder for models of the hub.
 
     Raises:
         InputError: there are none, or they cannot or may not be fetched; says what to do.
     """
+    if find_architecture(config.architecture).load_folder is not None:
+        return source_folder(config.source, download, weights=True)[0]
     path = checkpoint_path(config.name)
     if path.is_file():
         return path

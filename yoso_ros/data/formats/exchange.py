@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import yaml
 
-from yoso_ros.data.samples import read_image
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
+from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import LabelClass, LabelSet, load_label_set
 
 LABEL_SET_FILE = "label_set.yaml"  # beside what is exported: annotation tools forget what is a thing

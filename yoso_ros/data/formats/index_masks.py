@@ -18,9 +18,9 @@ from yoso_ros.data.formats.exchange import (
     write_label_set,
 )
 from yoso_ros.data.formats.painting import segments_from_maps
-from yoso_ros.data.samples import read_image
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
+from yoso_ros.images.encoded import read_image
 
 SUMMARY = "masks of class numbers with _classes.csv: Roboflow's layout, instances in masks of their own; crowds merge"
 MASK, INSTANCES, TABLE = "_mask.png", "_instances.png", "_classes.csv"

@@ -17,9 +17,9 @@ from yoso_ros.data.formats.exchange import (
     write_label_set,
 )
 from yoso_ros.data.formats.painting import segments_from_maps
-from yoso_ros.data.samples import read_image
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
+from yoso_ros.images.encoded import read_image
 
 SUMMARY = "colour masks with labelmap.txt: VOC folders, CVAT's Segmentation mask 1.1; crowds are lost"
 BACKGROUND = "background"  # black: no class

@@ -7,6 +7,7 @@ import numpy as np
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.evaluate import match_classes
 from yoso_ros.files import write_file
+from yoso_ros.images.encoded import read_image
 from yoso_ros.results import UNLABELLED_CLASS
 
 FOLDER = "labels"
@@ -45,7 +46,7 @@ def read_labels(output, stamp_ns):
     path = output / FOLDER / f"{stamp_ns}.png"
     if not path.is_file():
         return None
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None or values.dtype != np.uint16 or values.ndim != 2:
+    values = read_image(path, cv2.IMREAD_UNCHANGED)
+    if values.dtype != np.uint16 or values.ndim != 2:
         raise InputError(f"{path}: expected a 16-bit label image that evaluate-bag has kept")
     return values

@@ -228,7 +228,8 @@ class _Player:
     def _counts(self):
         counts = self._recorder.counts
         lost = max(0, self._sent_count - counts["received"])
-        return {"in_source": len(self._options.source), "sent": self._sent_count, "lost": lost, **counts}
+        sizes = {"in_source": len(self._options.source), "asked_for": self._options.count}
+        return {**sizes, "sent": self._sent_count, "lost": lost, **counts}
 
 
 def _picture(frame):

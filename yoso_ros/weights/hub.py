@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of the Hugging Face hub on this machine: a folder of the user's, or one in the cache, else fetched."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from yoso_ros.errors import InputError
+from yoso_ros.resources import cache_folder
+
+PREFIX = "hf:"
+# What is read; pickles and code stay where they are.
+CONFIGURATION = ("config.json", "preprocessor_config.json", "processor_config.json")
+TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
+
+
+def is_hub_source(name):
+    """Whether a model is named as one of the hub, `hf:ORG/NAME[@REVISION]`, or is a folder with a checkpoint of it."""
+    return str(name).startswith(PREFIX) or (Path(name) / "config.json").is_file()
+
+
+def source_folder(source, download=True, weights=False):
+    """The folder of a checkpoint.
+
+    Args:
+        source: "hf:ORG/NAME", with "@REVISION" (branch, tag or commit) behind it, or a folder.
+        download: fetch what is not here; False: an error says how to.
+        weights: whether the weights are wanted too.
+
+    Returns:
+        (pathlib.Path, the source with the commit that it is of).
+
+    Raises:
+        InputError: it is not here and cannot or may not be fetched; says what to do.
+    """
+    source = str(source)
+    if not source.startswith(PREFIX):
+        folder = Path(source)
+        if not (folder / "config.json").is_file():
+            raise InputError(f"expected a checkpoint folder with config.json at {folder}, found none")
+        return folder, source
+    repository, revision = _parts(source)
+    folder = _snapshot(repository, revision, local_files_only=True)
+    if folder is None or not _is_whole(folder, weights):
+        folder = _fetch(source, repository, revision, download, weights)
+    return folder, f"{PREFIX}{repository}@{folder.name}"
+
+
+def source_name(source):
+    """A name for the model of a source, fit for file names: str."""
+    if str(source).startswith(PREFIX):
+        return _parts(str(source))[0].replace("/", "--")
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", Path(source).resolve().name).lstrip(".+-")[:100] or "model"
+
+
+def hub_folder():
+    """Folder of fetched checkpoints, in the cache folder."""
+    return cache_folder() / "hub"
+
+
+def _parts(source):
+    name, _, revision = source.removeprefix(PREFIX).partition("@")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) or ("@" in source and not revision):
+        raise InputError(f"model: expected hf:ORG/NAME or hf:ORG/NAME@REVISION, found {source!r}")
+    return name, revision or None
+
+
+def _snapshot(repository, revision, **options):
+    library = _library()
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(library.snapshot_download(repository, revision=revision, cache_dir=hub_folder(), **options))
+    except LocalEntryNotFoundError:
+        if options.get("local_files_only"):
+            return None
+        raise
+
+
+def _is_whole(folder, weights):
+    """Whether the wanted files are there: a transfer may have been broken off, or for the configuration alone."""
+    if not (folder / "config.json").is_file() or not any((folder / name).is_file() for name in CONFIGURATION[1:]):
+        return False
+    if not weights:
+        return True
+    index = folder / "model.safetensors.index.json"
+    names = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    return all((folder / name).is_file() for name in names)
+
+
+def _fetch(source, repository, revision, download, weights):
+    from yoso_ros.weights.store import offline
+
+    by_hand = (
+        f"without a network, bring its config.json, preprocessor_config.json and model.safetensors into a folder and "
+        f"give the folder as the model, or copy {hub_folder()} from a machine that has it"
+    )
+    if not download:
+        raise InputError(f"{source} is not here: run `yoso-ros download {source}`; {by_hand}")
+    if offline():
+        raise InputError(f"YOSO_OFFLINE is set and {source} is not here: {by_hand}")
+    try:
+        patterns = [*CONFIGURATION, *TOKENIZER, *(WEIGHTS if weights else ())]
+        folder = _snapshot(repository, revision, allow_patterns=patterns)
+    except Exception as error:  # of the library, of the connection and of the disk; all of them end here
+        raise InputError(f"cannot fetch {source}: {_reason(error)}; {by_hand}") from error
+    if not _is_whole(folder, weights):
+        what = "model.safetensors (pickled weights are never fetched)" if weights else "config.json and its processor"
+        raise InputError(f"{source}: expected {what} in this repository, found none")
+    return folder
+
+
+def _reason(error):
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return "its owner asks for an agreement; accept it on the hub and log in with `hf auth login`"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "there is no such model, or it is private (`hf auth login`)"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "there is no such revision"
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return "no connection to the hub"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({error.filename or hub_folder()})"
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _library():
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise InputError(
+            f"models of the hub need huggingface_hub and transformers: pip install yoso-ros[hub] ({error})"
+        ) from error
+    return huggingface_hub
