@@ -13,6 +13,7 @@ BENCHMARKS = {
     "masks": "yoso_ros.cli.benchmark_masks",
     "merge": "yoso_ros.cli.benchmark_merge",
     "modules": "yoso_ros.cli.benchmark_modules",
+    "networks": "yoso_ros.cli.benchmark_networks",
     "node": "yoso_ros.cli.benchmark_node",
     "throughput": "yoso_ros.cli.benchmark_throughput",
     "training": "yoso_ros.cli.benchmark_training",
