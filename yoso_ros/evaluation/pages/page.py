@@ -2,6 +2,7 @@
 """What every report page is made of: one HTML file that needs no network, with sections, tables and cards."""
 
 import math
+from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
 from typing import Any
@@ -44,7 +45,7 @@ def section(title: str, content: str) -> str:
     return f"<section>{f'<h2>{escape(title)}</h2>' if title else ''}{content}</section>"
 
 
-def table(head: tuple[Any, ...], rows: list[Any], texts: bool = False) -> str:
+def table(head: Sequence[Any], rows: Iterable[Any], texts: bool = False) -> str:
     """A table: head and rows of anything that has a text, numbers at the right unless they are `texts`."""
     cells = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
     top = f"<thead><tr>{cells}</tr></thead>" if any(head) else ""
