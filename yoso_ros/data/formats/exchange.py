@@ -7,6 +7,7 @@ Legend: `H W` size of an image in pixels.
 from __future__ import annotations
 
 import colorsys
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ import cv2
 import numpy as np
 import yaml
 
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import LabelClass, LabelSet, load_label_set
+from yoso_ros.reading import path_inside
 
 if TYPE_CHECKING:
     from yoso_ros.data.samples import PanopticSample
@@ -157,10 +159,12 @@ def find_image(name: str, folders: list[Path]) -> Path:
         InputError: it is in none.
     """
     for folder in folders:
-        for candidate in (folder / name, folder / Path(name).name):
-            if candidate.is_file():
-                return candidate
-    raise InputError(f"no image {name} in any of: {', '.join(map(str, folders))}; give the folder with --images")
+        for candidate in (name, Path(name).name):  # some tools write ../../ before it, which is not followed
+            with contextlib.suppress(InputError):
+                path = path_inside(folder, candidate, "image")
+                if path.is_file():
+                    return path
+    raise InputError(f"no image {brief(name)} in any of: {', '.join(map(str, folders))}; give the folder with --images")
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
