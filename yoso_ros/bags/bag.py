@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 (or rosbag1) recording: its topics and messages, whole or damaged, with what is lost. No ROS is needed."""
+"""A rosbag2 (or rosbag1) recording, intact or damaged: its topics, messages and losses. Does not need ROS."""
 
 from array import array
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from yoso_ros.bags.message_types import typestore
 from yoso_ros.errors import InputError
 
 METADATA = "metadata.yaml"
-SILENT_S = 2  # an opening that takes longer shows how far it is
+SILENT_S = 2  # opening shows its progress if it takes longer
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Topic:
     """One topic.
 
     Attributes:
-        type: of its messages. times_ns: when each readable message was recorded, nanoseconds, rising.
+        type: of its messages. times_ns: when each readable message was recorded, nanoseconds, ascending.
     """
 
     type: str
@@ -30,7 +30,7 @@ class Topic:
 
     @property
     def count(self):
-        """Readable messages."""
+        """Number of readable messages."""
         return len(self.times_ns)
 
     @property
@@ -45,7 +45,7 @@ class Topic:
 
 
 class Bag:
-    """The messages of a recording; opening it reads it once from end to end, to know what can be read.
+    """The messages of a recording; opening it reads all of it once to find out what can be read.
 
     Args:
         path: rosbag2 folder, with or without its metadata.yaml, or a single .mcap, .db3 (both also .zstd) or .bag file.
@@ -53,7 +53,7 @@ class Bag:
     Attributes:
         name: the path.
         topics: dict of topic name to `Topic`, of the topics with messages.
-        custom_data: dict of str that the writer left in metadata.yaml.
+        custom_data: dict of str that the writer stored in metadata.yaml.
 
     Raises:
         InputError: nothing in it can be read.
@@ -68,7 +68,7 @@ class Bag:
         try:
             self.topics = _survey(_shown(self._whole(None), metadata))
             return
-        except Exception as error:  # the library lets errors of SQLite, mcap, YAML and its asserts through
+        except Exception as error:  # the library passes on errors of SQLite, mcap and YAML, and its own asserts
             reason = " ".join(str(error).split()) or type(error).__name__
         self._is_damaged = True
         self._files = _storage_files(self._path, metadata, self._lost.append)
@@ -80,10 +80,10 @@ class Bag:
         self._lost += self._missing_messages(metadata)
 
     def messages(self, topics, start_ns=None, stop_ns=None):
-        """Read the messages of some topics in the order of recording; a whole recording is read from `start_ns` on.
+        """Read the messages of some topics in recording order; an intact recording is read from `start_ns` on.
 
         Args:
-            topics: names; those that the recording lacks are passed over.
+            topics: names; those that the recording lacks are ignored.
             start_ns, stop_ns: recording times in nanoseconds, the second exclusive; None for no limit.
 
         Yields:
@@ -99,20 +99,20 @@ class Bag:
                 continue
             try:
                 message = deserialize(data, kind)
-            except Exception:  # of many kinds: whatever the bytes made the library do
+            except Exception:  # of any kind, depending on what the bytes make the library do
                 self._undecoded.setdefault(topic, set()).add(recorded)
                 continue
             yield topic, recorded, message
 
     @property
     def losses(self):
-        """What is lost in a damaged recording: list of str, empty for a whole one; `messages` may find more."""
+        """What a damaged recording has lost: list of str, empty for an intact one; `messages` may find more."""
         return self._lost + [f"{t}: {len(found)} messages cannot be decoded" for t, found in self._undecoded.items()]
 
     def _whole(self, topics, start_ns=None, stop_ns=None):
         with AnyReader([self._path], default_typestore=typestore()) as reader:
             chosen = [c for c in reader.connections if topics is None or c.topic in topics]
-            if not chosen:  # which would mean all topics to the library
+            if not chosen:  # the library would read an empty list as all topics
                 return
             for connection, recorded, data in reader.messages(chosen, start_ns, stop_ns):
                 data = uncompressed(data) if reader.is2 else data
@@ -145,7 +145,7 @@ def _shown(messages, metadata):
 
 
 def _read_metadata(path):
-    """(content of metadata.yaml or {}, what is wrong with it or None)."""
+    """(content of metadata.yaml or {}, its fault or None)."""
     file = path / METADATA
     if not path.is_dir():
         return {}, None
@@ -161,7 +161,7 @@ def _read_metadata(path):
 
 
 def _storage_files(path, metadata, note):
-    """The storage files of a recording in their order; `note` is told of missing ones."""
+    """The storage files of a recording in order; `note` is called for missing ones."""
     if not path.is_dir():
         return [path] if is_storage_file(path) else []
     present = sorted((p for p in path.iterdir() if is_storage_file(p)), key=lambda p: (len(p.name), p.name))
@@ -169,5 +169,5 @@ def _storage_files(path, metadata, note):
     for file in named:
         if file not in present:
             note(f"{file.name} is missing")
-    # Files of a recording that was interrupted are in the folder before they are in the metadata.
+    # In an interrupted recording, files are in the folder before they are in the metadata.
     return [f for f in named if f in present] + [f for f in present if f not in named]
