@@ -21,7 +21,8 @@ def open_source(source, topic=None):
 
     Returns:
         an object with `len()`, `name`, `rate_hz` (frames/s), `losses` (lines that describe what a damaged recording has
-        lost; reading may find more), and an iterator of `Frame` that restarts each time.
+        lost; reading may find more), for a recording `unchecked` (files without checksums), and an iterator of `Frame`
+        that restarts each time.
 
     Raises:
         InputError: no such path, unknown kind, nothing readable, or an unsuitable topic; also while iterating.
