@@ -66,7 +66,7 @@ for before, after in zip("abcdefghi", "bcdefghij", strict=True):
     [
         ({"relative_file_paths": [1, None]}, "relative_file_paths: expected a list of names"),
         ({"relative_file_paths": BOMB["j"]}, "relative_file_paths: expected a list of names"),
-        ({"relative_file_paths": ["../bag.mcap", "bag.mcap"]}, "names bag.mcap more than once; it is read once"),
+        ({"relative_file_paths": ["../bag.mcap", "bag.mcap"]}, "lists bag.mcap more than once; it is read once"),
         ({"relative_file_paths": ["bag.mcap", "/etc/passwd"]}, "passwd is missing"),
         ({"topics_with_message_count": "x"}, "expected topics with names and counts, found 'x'"),
         ({"topics_with_message_count": [{}]}, "expected topics with names and counts, found {}"),

@@ -32,7 +32,7 @@ def largest_chunk():
 
 
 def decompress_zstd(data, limit, is_whole=True):
-    """Decompress all frames of zstd data to at most `limit` bytes; truncated data only if not `is_whole`.
+    """Decompress all frames of zstd data to at most `limit` bytes; accept truncated data unless `is_whole`.
 
     Raises:
         DecompressionError: damaged, truncated, or larger.
