@@ -55,7 +55,7 @@ def run(arguments):
         },
         **result,
     }
-    pictures = _pictures(comparison, folders, arguments.pictures)
+    pictures = comparison_pictures(comparison, folders, arguments.pictures)
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "comparison.json", comparison)
@@ -89,7 +89,7 @@ def _report(folder):
     return report
 
 
-def _pictures(comparison, folders, count):
+def comparison_pictures(comparison, folders, count):
     """The frames that differ most, each with its ground truth and, if saved, the labels of both runs: list of
     (title, dict of JPEG); empty if the recording has been moved."""
     from yoso_ros.bags import open_source
