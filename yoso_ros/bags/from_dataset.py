@@ -16,8 +16,9 @@ from yoso_ros.bags.frames import FIRST_STAMP_NS, CompressedImage, RawImage, pinh
 from yoso_ros.bags.labels import LABEL_SET_KEY, NAMES_KEY, TRUTH_PREFIX
 from yoso_ros.bags.message_types import camera_info_message, header, label_message, picture_message, segments_message
 from yoso_ros.bags.writing import BagWriter
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.images.encoded import read_image
+from yoso_ros.reading import read_json
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, panoptic_id, segments_of
 from yoso_ros.tracking import FIRST_THING_TRACK
 
@@ -128,14 +129,23 @@ def _stored_image(path):
     raise InputError(f"{path}: expected a JPEG or PNG file for compressed images; --transport raw accepts any format")
 
 
+def _are_numbers(values, count, kind=(int, float)):
+    return isinstance(values, list) and len(values) == count and all(isinstance(value, kind) for value in values)
+
+
 class _Extras:
     """What a rendered data set has in addition to images and labels; None or empty for others."""
 
     def __init__(self, dataset):
         path = getattr(dataset, "annotations_json", None)
-        content = json.loads(path.read_bytes()) if path else {}
-        self.camera_k = (content.get("info") or {}).get("camera_k")  # 9 numbers
+        content = read_json(path) if path else {}
+        info = content.get("info")
+        self.camera_k = info.get("camera_k") if isinstance(info, dict) else None  # 9 numbers
+        if self.camera_k is not None and not _are_numbers(self.camera_k, 9):
+            raise InputError(f"{path}: camera_k: expected 9 numbers, found {brief(self.camera_k)}")
         self._scenes = {image["id"]: image.get("scene", 0) for image in content.get("images", ())}
+        if not _are_numbers([*self._scenes.values()], len(self._scenes), int):
+            raise InputError(f"{path}: scene: expected whole numbers")
         folder = path and path.with_name(path.stem.replace("panoptic_", "depth_"))
         self.depth_folder = folder if folder and folder != path.with_suffix("") and folder.is_dir() else None
 

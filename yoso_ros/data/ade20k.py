@@ -11,6 +11,7 @@ from yoso_ros.data.samples import VOID_ID, PanopticSample, find_reading_faults
 from yoso_ros.errors import InputError
 from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.reading import read_text
 
 FOLDERS = {"train": "training", "val": "validation"}
 FIRST_INSTANCE = 1000  # segment ids of this package: class + 1 for stuff, 1000 + number of the instance for things
@@ -147,7 +148,7 @@ def _read_mapping(path):
             f"expected {path} of the instance annotations (or the converted ade20k_panoptic JSON), found none"
         )
     try:
-        rows = [line.split() for line in path.read_text().splitlines()[1:] if line.strip()]
+        rows = [line.split() for line in read_text(path).splitlines()[1:] if line.strip()]
         return {int(row[0]): int(row[1]) - 1 for row in rows}
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: expected lines of instance label, semantic label and name: {error}") from error

@@ -11,6 +11,7 @@ from yoso_ros.data.samples import VOID_ID, PanopticSample, find_reading_faults
 from yoso_ros.errors import InputError
 from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.reading import path_inside
 
 INSTANCES_PER_LABEL = 1000  # instanceIds hold label * 1000 + instance for single things, and the plain label otherwise
 MASK_SUFFIX, IMAGE_SUFFIX = "_gtFine_instanceIds.png", "_leftImg8bit.png"
@@ -47,7 +48,8 @@ class CityscapesPanoptic(CocoPanoptic):
 
     def _image_path(self, image):
         # The JSON's file names are not those of leftImg8bit; the image id, CITY_SEQUENCE_FRAME, is.
-        return self.images_folder / str(image["id"]).split("_")[0] / f"{image['id']}{IMAGE_SUFFIX}"
+        name = f"{str(image['id']).split('_')[0]}/{image['id']}{IMAGE_SUFFIX}"
+        return path_inside(self.images_folder, name, f"{self.annotations_json}: image {image['id']}")
 
 
 class Cityscapes:

@@ -2,12 +2,12 @@
 """Mapillary Vistas as downloaded: COCO panoptic JSON and PNG in the folders of versions 1.2 and 2.0."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from yoso_ros.data.coco_panoptic import CocoPanoptic
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.reading import read_json
 
 FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
 LABEL_SET = "mapillary_vistas"  # of version 1.2
@@ -71,9 +71,9 @@ def _with_colors(label_set, root, version):
     if not paths:
         return label_set
     try:
-        labels = json.loads(paths[0].read_bytes())["labels"]
+        labels = read_json(paths[0])["labels"]
         colors = {label["readable"]: tuple(label["color"]) for label in labels}
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{paths[0]}: expected labels with readable and color: {error!r}") from error
     classes = [dataclasses.replace(c, color=colors.get(c.name, c.color)) for c in label_set.classes]
     name = f"{LABEL_SET}_{version}"

@@ -11,6 +11,7 @@ from yoso_ros.demo.pictures import OverlayVideo, contact_sheet, write_png
 from yoso_ros.evaluation import PanopticQuality
 from yoso_ros.files import atomic_path, write_file
 from yoso_ros.results import UNLABELLED_ID
+from yoso_ros.tables import csv_text
 
 RESULTS = ("overlay.mp4", "contact_sheet.png", "segments.csv", "summary.json")
 SHEET_FRAMES = 8
@@ -68,7 +69,8 @@ class Report:
         self._seen_classes.update(s.class_id for s in answer.segments)
         stamp = f"{answer.frame.stamp_ns // 10**9}.{answer.frame.stamp_ns % 10**9:09d}"
         for s in answer.segments:
-            plain = (s.id, s.class_id, s.class_name, int(s.is_thing), s.instance_id, f"{s.score:.4f}", s.area)
+            name = csv_text(s.class_name)
+            plain = (s.id, s.class_id, name, int(s.is_thing), s.instance_id, f"{s.score:.4f}", s.area)
             centroid = (f"{value:.1f}" for value in s.centroid_xy)
             self._rows.writerow((stamp, answer.index, *plain, *s.box_xywh, *centroid))
         if self._slots and answer.index >= self._slots[0]:

@@ -4,6 +4,7 @@
 import math
 
 from yoso_ros.files import write_file, write_json
+from yoso_ros.tables import markdown_row
 
 PRECISIONS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 CLASS_NUMBERS = {
@@ -56,7 +57,7 @@ def per_class_table(report):
     lines = [summary_table(report), "", f"| class | | {' | '.join(titles)} |", f"|---|---|{'---:|' * len(titles)}"]
     for row in report["per_class"]:
         cells = [*(_number(100 * row[key]) for key in numbers), *(str(row[key]) for key in counts)]
-        lines.append(f"| {' | '.join([row['name'], 'thing' if row['is_thing'] else 'stuff', *cells])} |")
+        lines.append(markdown_row([row["name"], "thing" if row["is_thing"] else "stuff", *cells]))
     return "\n".join(lines) + "\n"
 
 

@@ -20,6 +20,7 @@ from yoso_ros.data.formats.exchange import (
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.reading import read_text
 
 SUMMARY = "Cityscapes: 16-bit instanceIds, labelIds and colours (CVAT's Cityscapes 1.0); crowds of stuff are lost"
 CITY = "own"
@@ -92,7 +93,7 @@ def read(folder, split, options):
 
 def _label_set_of(path, folder, options):
     names, colors = [], []
-    for line in path.read_text().splitlines():
+    for line in read_text(path).splitlines():
         words = line.split()
         if words and words[0][0] != "#":
             try:

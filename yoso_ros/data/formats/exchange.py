@@ -5,6 +5,7 @@ Legend: `H W` size of an image in pixels.
 """
 
 import colorsys
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ import cv2
 import numpy as np
 import yaml
 
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import LabelClass, LabelSet, load_label_set
+from yoso_ros.reading import path_inside
 
 LABEL_SET_FILE = "label_set.yaml"  # beside what is exported: annotation tools forget what is a thing
 GOLDEN_TURN = 0.61803  # neighbouring hues far apart
@@ -143,10 +145,12 @@ def find_image(name, folders):
         InputError: it is in none.
     """
     for folder in folders:
-        for candidate in (folder / name, folder / Path(name).name):
-            if candidate.is_file():
-                return candidate
-    raise InputError(f"no image {name} in any of: {', '.join(map(str, folders))}; give the folder with --images")
+        for candidate in (name, Path(name).name):  # some tools write ../../ before it, which is not followed
+            with contextlib.suppress(InputError):
+                path = path_inside(folder, candidate, "image")
+                if path.is_file():
+                    return path
+    raise InputError(f"no image {brief(name)} in any of: {', '.join(map(str, folders))}; give the folder with --images")
 
 
 def image_size(path):

@@ -21,6 +21,8 @@ from yoso_ros.data.formats.painting import segments_from_maps
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
+from yoso_ros.reading import read_text
+from yoso_ros.tables import csv_text, text_of_csv
 
 SUMMARY = "masks of class numbers with _classes.csv: Roboflow's layout, instances in masks of their own; crowds merge"
 MASK, INSTANCES, TABLE = "_mask.png", "_instances.png", "_classes.csv"
@@ -52,7 +54,7 @@ def export(dataset, folder, split, options, watch=iter):
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerows([("Pixel Value", "Class"), (0, "unlabeled")])
-    rows.writerows((value_of[c.dataset_id], c.name) for c in label_set.classes)
+    rows.writerows((value_of[c.dataset_id], csv_text(c.name)) for c in label_set.classes)
     write_file(folder / split / TABLE, text.getvalue())
     write_label_set(label_set, folder / LABEL_SET_FILE)
     return [f"{lost} crowds of stuff are void"] if lost else []
@@ -103,8 +105,8 @@ def _image_of(stem, folder):
 
 def _read_table(path):
     """Value to name; lines `value,name` after a heading."""
-    rows = [row for row in csv.reader(path.read_text().splitlines()) if row]
+    rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
     try:
-        return {int(row[0]): row[1].strip() for row in rows[1:]}
+        return {int(row[0]): text_of_csv(row[1].strip()) for row in rows[1:]}
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: expected a heading and lines of value,class: {error}") from error

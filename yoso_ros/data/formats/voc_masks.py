@@ -20,6 +20,7 @@ from yoso_ros.data.formats.painting import segments_from_maps
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
+from yoso_ros.reading import path_inside, read_text
 
 SUMMARY = "colour masks with labelmap.txt: VOC folders, CVAT's Segmentation mask 1.1; crowds are lost"
 BACKGROUND = "background"  # black: no class
@@ -87,7 +88,7 @@ def read(folder, split, options):
 
     def samples():
         for stem in _names(folder, split):
-            mask_path = folder / "SegmentationClass" / f"{stem}.png"
+            mask_path = path_inside(folder / "SegmentationClass", f"{stem}.png", folder)
             path = _image_of(stem, folders)
             shape = read_image(path).shape[:2]
             classes = _color_numbers(mask_path, shape)
@@ -119,7 +120,7 @@ def _names(folder, split):
     for name in (split, "default"):
         path = folder / "ImageSets/Segmentation" / f"{name}.txt"
         if path.is_file():
-            return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+            return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     masks = folder / "SegmentationClass"
     found = sorted(str(p.relative_to(masks).with_suffix("")) for p in masks.rglob("*.png"))
     if not found:
@@ -141,7 +142,7 @@ def _read_labelmap(path):
     if not path.is_file():
         raise InputError(f"expected the class table {path}, found none")
     table = {}
-    for line in path.read_text().splitlines():
+    for line in read_text(path).splitlines():
         if line.strip() and not line.startswith("#"):
             try:
                 name, color = line.split(":")[:2]

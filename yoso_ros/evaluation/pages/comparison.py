@@ -8,6 +8,7 @@ from yoso_ros.evaluation.pages.difference_plot import difference_bars, is_clear,
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import picture_row
 from yoso_ros.stamps import stamp_text
+from yoso_ros.tables import markdown_row
 
 FRAMES = 20  # in the table of frames that differ most
 SIZE = ("shortest_edge", "longest_edge")
@@ -124,8 +125,7 @@ def frame_name(name):
 
 
 def _rows(head, rows):
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
+    lines = [markdown_row(row) for row in (head, *rows)]
     return [lines[0], f"|---|{'---:|' * (len(head) - 1)}", *lines[1:]]
 
 

@@ -11,6 +11,7 @@ from yoso_ros.evaluation.pages import plots
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import class_bars, confusion_matrix, gallery, how_it_was_made
 from yoso_ros.evaluation.report import per_class_table
+from yoso_ros.tables import markdown_row
 
 GROUPS = ("All", "Things", "Stuff")
 MAX_COLUMNS = 60  # of the plot of answered frames
@@ -193,5 +194,5 @@ def _sweep(sweep):
 
 
 def _markdown_table(head, rows):
-    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+    lines = [markdown_row(head), f"|---|{'---:|' * (len(head) - 1)}"]
+    return "\n".join([*lines, *map(markdown_row, rows)])

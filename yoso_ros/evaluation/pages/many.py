@@ -5,6 +5,7 @@ from html import escape
 
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import class_bars
+from yoso_ros.tables import markdown_row
 
 COLUMNS = {
     "frames": "frames",
@@ -49,7 +50,7 @@ def markdown(report):
     lines = ["# Replay of many recordings", "", f"`{report['command']}`", ""]
     lines += [f"left out: {line}" for line in report["faults"]]
     lines += [f"| recording | {' | '.join(COLUMNS.values())} |", f"|---|{'---:|' * len(COLUMNS)}"]
-    lines += [f"| {r['name']} | {' | '.join(_text(r[key]) for key in COLUMNS)} |" for r in report["recordings"]]
+    lines += [markdown_row([r["name"], *(_text(r[key]) for key in COLUMNS)]) for r in report["recordings"]]
     if "measures" in report:
         found = ", ".join(f"{name} {number(value)}" for name, value in report["measures"].items())
         lines += ["", f"All {report['frames_with_truth']} frames with truth together: {found}"]

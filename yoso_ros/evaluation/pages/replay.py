@@ -11,6 +11,7 @@ from yoso_ros.evaluation.pages.page import card_row, number, page, section, tabl
 from yoso_ros.evaluation.pages.sections import class_bars, confusion_matrix, gallery, how_it_was_made
 from yoso_ros.evaluation.pages.tracking_and_distance import extra_tables
 from yoso_ros.evaluation.report import per_class_table
+from yoso_ros.tables import markdown_row
 
 STABILITY_NAMES = {
     "class_change_percent": "pixels of another class than in the frame before, % (motion included)",
@@ -69,8 +70,8 @@ def markdown(report):
     lines += ["", "| stability | mean |", "|---|---:|"]
     lines += [f"| {name} | {value} |" for name, value in _stability_rows(report)]
     for _, head, rows in extra_tables(report):
-        lines += ["", f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
+        lines += ["", markdown_row(head), f"|---|{'---:|' * (len(head) - 1)}"]
+        lines += map(markdown_row, rows)
     lines += ["", f"`{report['command']}`", ""]
     lines += [f"{name} {value}  " for name, value in {**report["versions"], **report["hardware"]}.items()]
     return "\n".join(lines) + "\n"

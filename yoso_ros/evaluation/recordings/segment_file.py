@@ -5,6 +5,7 @@ import csv
 
 from yoso_ros.files import atomic_path
 from yoso_ros.stamps import stamp_text
+from yoso_ros.tables import csv_text
 
 SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "track_id", "score", "area")
 
@@ -33,7 +34,7 @@ class SegmentFile:
             plain = (
                 s.id,
                 s.class_id,
-                s.class_name,
+                csv_text(s.class_name),
                 int(s.is_thing),
                 s.instance_id,
                 s.track_id,
