@@ -11,7 +11,7 @@ from yoso_ros.ros.worker import Counts
 
 SILENCE_S = 2.0  # a camera without an image for so long is a warning
 STEADY_HZ = 1.0  # a camera that reached this rate again is no longer the silent one that was warned of
-SILENCE = "silence"
+SILENCE, ABSENCE = "silence", "absence"  # kinds of warnings: no images from a publisher, and no publisher
 
 
 class HealthReport:
@@ -34,7 +34,11 @@ class HealthReport:
     def images_expected(self):
         """Note that the node begins to listen, so that the silence before does not count."""
         self._expected_since = time.monotonic()
-        self._causes.forget(SILENCE)
+        self._forget_silence()
+
+    def _forget_silence(self):
+        for kind in (SILENCE, ABSENCE):
+            self._causes.forget(kind)
 
     def frame_arrived(self):
         """Note that an image came in."""
@@ -61,17 +65,18 @@ class HealthReport:
         self._last_failure = text
         return self._causes.line(text)
 
-    def warning(self, text, kind):
+    def warning(self, text, kind, tell=True):
         """Note what is wrong with frames that are processed all the same, or do not come; else as `failure`.
 
         Args:
             text: one line for people.
             kind: what makes it the same cause as another one.
+            tell: False to have it in the report only, and in the log another time.
         """
         self._warnings[kind] = text
-        return self._causes.line(text, kind)
+        return self._causes.line(text, kind) if tell else None
 
-    def status(self, phase, enabled, counts, backend, model, more=None):
+    def status(self, phase, enabled, counts, backend, model, more=None, lost=0):
         """The report since the last call.
 
         Args:
@@ -81,6 +86,7 @@ class HealthReport:
             backend: engine, device and precision; empty while no model is loaded.
             model: name of the model.
             more: dict of further values to show.
+            lost: images that never arrived, as far as the middleware has noticed.
 
         Returns:
             diagnostic_msgs/DiagnosticStatus.
@@ -89,7 +95,7 @@ class HealthReport:
         before, seconds = self._last_counts, max(now - self._last_time, 1e-3)
         self._last_counts, self._last_time = counts, now
         if (counts.received - before.received) / seconds >= STEADY_HZ:
-            self._causes.forget(SILENCE)
+            self._forget_silence()
         processed, failures = counts.processed - before.processed, counts.failed - before.failed
         warnings, self._warnings = list(self._warnings.values()), {}
         if self.silent and not warnings:
@@ -111,6 +117,7 @@ class HealthReport:
             "processed": counts.processed,
             "dropped": counts.dropped,
             "failed": counts.failed,
+            "lost": lost,
             "last failure": self._last_failure or "none",
             "seconds since last frame": "no frame yet" if self._last_frame is None else f"{now - self._last_frame:.1f}",
             "latency of last frame (ms)": _milliseconds(self._last_times.get("latency_ms")),

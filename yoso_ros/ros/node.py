@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
@@ -28,6 +29,7 @@ from yoso_ros.ros.segment_service import SegmentService
 from yoso_ros.ros.worker import LatestItemsWorker
 
 DIAGNOSTICS_PERIOD_S = 1.0
+FOLLOW_PERIOD_S = 0.25  # how soon a publisher that comes is read as it sends
 STOP_S = 1.0  # time that the frame in work gets to finish when the node ends
 CLOCK_LIMIT_S = 10.0  # a stamp farther from now was not made by this machine's clock
 
@@ -54,6 +56,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._failure = ""  # why the last configuration failed
         self._segmenter = None
         self._cameras = {}  # name to Camera, while the node is configured
+        self._lost = {}  # name of a camera to its images that the middleware has lost, over all configurations
         self._model_thresholds = {}
         self._stages = FrameStages(self._source, self._age_ms)
         # A request has a pass of its own: beside it the frames of cameras would be padded to its size, and an engine
@@ -72,6 +75,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report_health, clock=steady)
+        self.create_timer(FOLLOW_PERIOD_S, self._follow_publishers, clock=steady)
         self._caught_before = 0  # errors that the last report told
         self.add_on_set_parameters_callback(self.caught.guard(self._on_parameters, "parameters", _refused))
 
@@ -120,7 +124,10 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
             self._segmenter.batch([np.zeros(settings.warmup_shape, np.uint8)] * len(names))
         for name in names:
             counts = self._worker.counts_of(name)
-            self._cameras[name] = Camera(self, name, settings, label_set, self._worker.deliver, counts)
+            lost = self._lost.get(name, 0)
+            self._cameras[name] = Camera(
+                self, name, settings, label_set, self._worker.deliver, counts, self._score_threshold, lost
+            )
         topics = ", ".join(camera.input.topic for camera in self._cameras.values())
         self.get_logger().info(
             f"{settings.model} on {self._segmenter.backend}, {len(label_set)} classes of {label_set.name}, "
@@ -177,6 +184,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
 
     def _release(self):
         cameras, self._cameras = self._cameras, {}
+        self._lost |= {name: camera.input.lost for name, camera in cameras.items()}
         for camera in cameras.values():
             self.caught.guard(camera.destroy, "end of a camera")()
         self._segmenter = self._stages.segmenter = None
@@ -200,7 +208,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         return None if self._segmenter is None else [label.name for label in self._segmenter.label_set.classes]
 
     def _on_parameters(self, changes):
-        result = check_change(changes, self._phase == "unconfigured", self._class_names())
+        result = check_change(changes, read_settings(self), self._phase == "unconfigured", self._class_names())
         if result.successful:
             self._apply(read_settings(self, {change.name: change.value for change in changes}))
         return result
@@ -211,6 +219,8 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         for name, own in self._model_thresholds.items() if self._segmenter is not None else ():
             value = getattr(settings, name)
             setattr(self._segmenter, name, own if value == MODEL_VALUE else value)
+        for camera in self._cameras.values():
+            camera.outputs.follow_threshold()
         self._follow_enable()
 
     def _follow_enable(self):
@@ -219,6 +229,13 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
                 camera.listen()
         else:
             self._unsubscribe()
+
+    def _score_threshold(self):
+        return self._segmenter.score_threshold
+
+    def _follow_publishers(self):
+        for camera in self._cameras.values():
+            camera.input.follow()
 
     def _on_enable(self, request, response):
         (result,) = self.set_parameters([Parameter("enable", value=request.data)])
@@ -249,6 +266,10 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
             place = f"a frame of {camera.name}" if camera.name else "a frame"
             self.get_logger().warning(f"{place} failed (reported once): {line}")
         header, backend = delivery.item.header, self._segmenter.backend
+        if self.get_logger().is_enabled_for(LoggingSeverity.DEBUG):
+            outcome = f"failed: {cause}" if times is None else f"latency {times['latency_ms']:.1f} ms"
+            stamp = f"{header.stamp.sec}.{header.stamp.nanosec:09d}"
+            self.get_logger().debug(f"frame {stamp} of {camera.input.topic}: {outcome}")
         camera.report(header, times, self._worker.counts_of(delivery.source), backend)
         self._log.report(header, times, self._worker.counts_of(*self._cameras), backend)
 
