@@ -37,7 +37,6 @@ ROSDEP_KEYS = {
     "pillow": "python3-pil",
     "pyyaml": "python3-yaml",
     "scipy": "python3-scipy",
-    "torch": "python3-pytorch-pip",
     "tqdm": "python3-tqdm",
 }
 # Extras that the modules of a room may need as soon as they are imported; the others make do with the dependencies.
@@ -163,12 +162,41 @@ def test_imports_are_declared_for_pip(path):
     assert not unknown, f"not declared in pyproject.toml: {unknown}"
 
 
+def pip_for_ros():
+    """What a ROS machine takes from pip: list of canonical name and specifiers."""
+    lines = (ROOT / ".ci/requirements_ros.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and line[0] != "#"]
+    return [(canonicalize_name(r.name), r.specifier) for r in found]
+
+
+def test_a_ros_machine_gets_every_dependency():
+    """From pip all but OpenCV, which is the system's, with OpenVINO beside; no looser than pyproject.toml says."""
+    wanted = requirements("cpu")
+    wanted = {name: wanted[name].specifier for name in {*requirements(), "openvino"} - {"opencv-python-headless"}}
+    assert {name for name, _ in pip_for_ros()} == set(wanted)
+    for name, specifier in pip_for_ros():
+        assert set(wanted[name]) <= set(specifier), f"{name} {specifier} against {wanted[name]}"
+    keys = manifest_names("depend", "exec_depend")
+    assert "python3-opencv" in keys and not {key for key in keys if key.endswith("-pip")}
+
+
+# ros2 launch runs in the system's Python, which need not have what the virtual environment of the node has.
+LAUNCH_MODULES = ["errors", "resources", "images.encoded", "images.headers"]
+LAUNCH_MODULES += [f"ros.{n}" for n in ("launch_arguments", "launch_parts", "parameters", "rviz_view")]
+FROM_APT = {"cv2", "numpy", "yaml"}
+
+
+def test_launch_files_need_no_package_from_pip():
+    for path in [*LAUNCH_FILES, *(ROOT / "yoso_ros" / f"{n.replace('.', '/')}.py" for n in LAUNCH_MODULES)]:
+        assert third_party(path) <= ROS_PACKAGES | FROM_APT, relative(path)
+        assert not {n for n in own(path) if not within(n, LAUNCH_MODULES)}, relative(path)
+
+
 @pytest.mark.parametrize("path", [*MODULES, *LAUNCH_FILES], ids=relative)
 def test_imports_are_declared_for_ros(path):
     keys = manifest_names("depend", "exec_depend", "test_depend")
-    by_pip = set(
-        re.findall(r"[\w-]+", " ".join(re.findall(r"pip install ([^\n]*)", (ROOT / "package.xml").read_text())))
-    )
+    listed = re.findall(r"pip install ([^\n]*)", (ROOT / "package.xml").read_text())
+    by_pip = set(re.findall(r"[\w-]+", " ".join(listed))) | {name for name, _ in pip_for_ros()}
     pip_names = set(requirements(*ALL_EXTRAS))
     for name in third_party(path):
         known = distribution(name) & pip_names if name not in keys else set()
