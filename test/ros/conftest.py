@@ -25,13 +25,13 @@ def ros_domain(monkeypatch):
     Discovery stays on this machine, and DDS uses the profile for large images, as the node does.
     """
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    from yoso_ros.node_process import reserved_domain
+    from yoso_ros.node_process import dds_profile_variable, reserved_domain
 
     with reserved_domain() as domain:
         monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
         monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-        monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(ROOT / "config/dds/large_images.xml"))
+        monkeypatch.setenv(dds_profile_variable(), str(ROOT / "config/dds/large_images.xml"))
         yield domain
 
 

@@ -21,7 +21,8 @@ def open_source(source, topic=None):
 
     Returns:
         an object with `len()`, `name`, `rate_hz` (frames/s), `losses` (lines on what a damaged recording has lost;
-        reading may find more), and an iterator of `Frame` that starts anew each time.
+        reading may find more), for a recording `unchecked` (files without checksums), and an iterator of `Frame` that
+        starts anew each time.
 
     Raises:
         InputError: no such path, unknown kind, nothing readable, or a topic that does not fit; also while iterating.

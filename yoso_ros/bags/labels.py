@@ -5,15 +5,15 @@ Legend: `H W` size of a label image in pixels. A prefix such as /yoso/panoptic s
 PREFIX/image_raw (mono16, the id rule) and PREFIX/segments.
 """
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 
 from yoso_ros.bags.message_types import IMAGE, SEGMENTS
 from yoso_ros.configuration import dataclass_from_mapping
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.label_sets import LabelSet
+from yoso_ros.reading import parse_json, path_inside
 from yoso_ros.results import UNLABELLED_ID, Segment
 from yoso_ros.stamps import message_stamp_ns
 
@@ -86,7 +86,10 @@ class Labels:
         panoptic = _label_image(image, where)
         if panoptic.shape != (array.height, array.width):
             raise InputError(f"{where}: label image of {panoptic.shape}, segments of {(array.height, array.width)}")
-        segments = [segment_from_message(message) for message in array.segments]
+        try:
+            segments = [segment_from_message(message) for message in array.segments]
+        except AttributeError as error:  # a file can define its own messages of this name
+            raise InputError(f"{where}: expected yoso_ros/PanopticSegment, found other messages: {error}") from error
         present, listed = set(np.unique(panoptic).tolist()) - {UNLABELLED_ID}, {s.id for s in segments}
         if present != listed:
             raise InputError(
@@ -97,13 +100,32 @@ class Labels:
 
 def label_set_of(bag):
     """The `LabelSet` that a recording made from a data set holds, or None."""
-    text = bag.custom_data.get(LABEL_SET_KEY)
-    return dataclass_from_mapping(LabelSet, json.loads(text), bag.name) if text else None
+    text, where = bag.custom_data.get(LABEL_SET_KEY), f"{bag.name}: {LABEL_SET_KEY} in its metadata"
+    if not text:
+        return None
+    content = parse_json(text, where)
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: expected a label set, found {brief(content)}")
+    return dataclass_from_mapping(LabelSet, content, where)
 
 
 def names_of(bag):
     """Stamp in nanoseconds to (image id, file name) in a recording made from a data set, else empty: dict."""
-    return {stamp: (image_id, name) for stamp, image_id, name in json.loads(bag.custom_data.get(NAMES_KEY, "[]"))}
+    where = f"{bag.name}: {NAMES_KEY} in its metadata"
+    names = {}
+    for entry in _list(parse_json(bag.custom_data.get(NAMES_KEY, "[]"), where), where):
+        stamp, image_id, name = entry if isinstance(entry, list) and len(entry) == 3 else (None, None, None)
+        if not isinstance(stamp, int) or not isinstance(image_id, (int, str)):
+            raise InputError(f"{where}: expected stamp, image id and file name, found {brief(entry)}")
+        path_inside(bag.name, name, where)
+        names[stamp] = image_id, name
+    return names
+
+
+def _list(content, where):
+    if not isinstance(content, list):
+        raise InputError(f"{where}: expected a list, found {brief(content)}")
+    return content
 
 
 def _label_image(message, where):

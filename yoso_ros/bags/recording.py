@@ -64,6 +64,11 @@ class Recording:
         """See `open_source`."""
         return self.bag.losses
 
+    @property
+    def unchecked(self):
+        """See `Bag`."""
+        return self.bag.unchecked
+
     def __iter__(self):
         infos = self._camera_infos()
         # A calibration seldom changes: without one of the same stamp the last one holds.

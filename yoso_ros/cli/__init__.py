@@ -31,6 +31,7 @@ SUBCOMMANDS = {
     "gpu-check": "yoso_ros.cli.gpu_check",
     "synthesize": "yoso_ros.cli.synthesize",
     "demo": "yoso_ros.ros.demo_command",
+    "loop-demo": "yoso_ros.cli.loop_demo",
 }
 
 

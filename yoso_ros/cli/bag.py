@@ -130,3 +130,5 @@ def _kind(arguments):
 def _print_losses(bag):
     for line in bag.losses:
         print(f"lost: {line}")
+    for name in bag.unchecked:
+        print(f"not checked: {name} has no checksums")

@@ -10,8 +10,10 @@ EXAMPLE = "yoso-ros benchmark merge --kept 30"
 # Benchmark to the module that holds it, of the same form as a subcommand.
 BENCHMARKS = {
     "engines": "yoso_ros.cli.benchmark_engines",
+    "masks": "yoso_ros.cli.benchmark_masks",
     "merge": "yoso_ros.cli.benchmark_merge",
     "modules": "yoso_ros.cli.benchmark_modules",
+    "networks": "yoso_ros.cli.benchmark_networks",
     "node": "yoso_ros.cli.benchmark_node",
     "throughput": "yoso_ros.cli.benchmark_throughput",
     "training": "yoso_ros.cli.benchmark_training",

@@ -29,6 +29,7 @@ def add_arguments(parser):
     parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="the real model (default: %(default)s)")
     parser.add_argument("--weights", help="its weights (default: the shipped checkpoint)")
     parser.add_argument("--size", default="720x1280", metavar="HxW", help="size of the images (default: %(default)s)")
+    parser.add_argument("--cameras", type=int, default=1, help="that play at once; rates are each one's (default: 1)")
     parser.add_argument("--source", default="synthetic", help="where the pictures come from (default: %(default)s)")
     parser.add_argument("--rates", nargs="*", type=float, default=[10.0, 30.0, 60.0], help="Hz (default: 10 30 60)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a run (default: %(default)s)")
@@ -50,8 +51,12 @@ def add_arguments(parser):
 def run(arguments):
     """Measure each segmenter in turn and print the tables."""
     height, width = height_and_width("--size", arguments.size)
-    if arguments.seconds <= 0 or arguments.iterations < 1 or any(rate <= 0 for rate in arguments.rates):
-        raise InputError("--seconds, --rates and --iterations: expected numbers above 0")
+    if (
+        arguments.seconds <= 0
+        or min(arguments.iterations, arguments.cameras) < 1
+        or any(rate <= 0 for rate in arguments.rates)
+    ):
+        raise InputError("--seconds, --rates, --iterations and --cameras: expected numbers above 0")
     report = {}
     for segmenter in arguments.segmenters:
         with _bench(segmenter, arguments, str(height), str(width)) as bench:
@@ -74,10 +79,15 @@ def _bench(segmenter, arguments, height, width):
         parameters |= {"model": arguments.model} | ({"weights": arguments.weights} if arguments.weights else {})
     else:
         command = [sys.executable, "-m", "yoso_ros.ros.runs.latency_roles", "node"]
-    remappings = {"image_raw": "/benchmark/image_raw"}
+    remappings, cameras = {"image_raw": "/benchmark/image_raw"}, []
+    if arguments.cameras > 1:
+        remappings, cameras = {}, [f"camera_{number}" for number in range(arguments.cameras)]
+        parameters["cameras"] = f"[{', '.join(cameras)}]"
     with tempfile.TemporaryDirectory() as folder:
-        camera, log = ["camera", height, width, arguments.source], Path(folder) / "node.log"
-        with open_bench(camera, log, parameters, remappings, command, listen=arguments.listen) as bench:
+        camera, log = ["camera", height, width, arguments.source, *cameras], Path(folder) / "node.log"
+        with open_bench(
+            camera, log, parameters, remappings, command, listen=arguments.listen, cameras=cameras
+        ) as bench:
             yield bench
 
 
@@ -94,6 +104,8 @@ def _measure(bench, segmenter, arguments):
     )
     if arguments.listen:
         print(f"somebody listens to {', '.join(arguments.listen)} too")
+    if arguments.cameras > 1:
+        print(f"{arguments.cameras} cameras, all at the same times; Hz of each")
     if arguments.parameters:
         print(f"with {', '.join(arguments.parameters)}")
     print(f"load of the machine before: {load:.1f} on {os.cpu_count()} processors")

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from yoso_ros.cli.image_size import height_and_width
+from yoso_ros.cli.timed_frames import read_frames, resized, size_or_own
 from yoso_ros.errors import InputError
 
 SUMMARY = "Frames per second from uint8 frame to result, per engine and precision, beside the authors' form in torch."
@@ -11,7 +11,6 @@ EXAMPLE = "yoso-ros benchmark throughput --model yoso_r50_coco --weights random 
 ENGINES = ("baseline", "torch", "onnxruntime", "openvino", "openvino:bf16", "openvino:int8")
 FACTORS, CAMERAS, KEPT = (0.25, 0.5, 0.75, 1.0), (1, 2, 4), (1, 10, 30, 60, 100)  # of the plots
 GROWTH_ROUNDS = 5
-MOST_FRAMES = 50
 
 
 def add_arguments(parser):
@@ -56,16 +55,16 @@ def run(arguments):
         raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
     if not 1 <= arguments.kept <= PROPOSALS:
         raise InputError(f"--kept: expected 1 to {PROPOSALS}, found {arguments.kept}")
-    sizes = [_size(text) for text in arguments.sizes]
+    sizes = [size_or_own(text) for text in arguments.sizes]
     if arguments.figures:
         from yoso_ros.benchmark.figures import check_matplotlib
 
         check_matplotlib()
     network = load_benchmark_network(arguments.model, arguments.weights)
     kept = arguments.kept if arguments.weights == RANDOM else None
-    pictures, report = _read_frames(arguments.source), {}
+    pictures, report = read_frames(arguments.source), {}
     for size in sizes:
-        frames = pictures if size is None else _resized(pictures, size)
+        frames = pictures if size is None else resized(pictures, size)
         config = resized_config(network.config, size)
         ways, reasons = create_ways(network, config, arguments.engines, arguments.device, frames, kept)
         for reason in reasons:
@@ -184,28 +183,3 @@ def _draw_growth(folder, ways, config, size):
         ],
     )
     print(f"figure: {folder / 'throughput_growth.png'}")
-
-
-def _read_frames(source):
-    """The first frames of a source: list of uint8 (H, W, 3) RGB."""
-    from itertools import islice
-
-    from yoso_ros.bags import RawImage, open_source
-    from yoso_ros.images.decoding import decode_compressed, decode_image
-
-    images = [frame.image for frame in islice(open_source(source), MOST_FRAMES)]
-    if not images:
-        raise InputError(f"--source: expected frames, found none in {source}")
-    return [decode_image(i) if isinstance(i, RawImage) else decode_compressed(i) for i in images]
-
-
-def _resized(frames, size):
-    import cv2
-
-    return [cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames]
-
-
-def _size(text):
-    if text == "own":
-        return None
-    return height_and_width("--sizes", text, ["own"])

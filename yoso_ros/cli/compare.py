@@ -55,7 +55,7 @@ def run(arguments):
         },
         **result,
     }
-    pictures = _pictures(comparison, folders, arguments.pictures)
+    pictures = comparison_pictures(comparison, folders, arguments.pictures)
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "comparison.json", comparison)
@@ -89,7 +89,7 @@ def _report(folder):
     return report
 
 
-def _pictures(comparison, folders, count):
+def comparison_pictures(comparison, folders, count):
     """Frame and truth of the frames that differ most, and the labels of both runs where they were kept: list of
     (title, dict of JPEG); empty where the recording is not where it was."""
     from yoso_ros.bags import open_source

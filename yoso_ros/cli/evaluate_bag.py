@@ -187,7 +187,7 @@ def _facts(arguments, source, labels, model, backend):
     if labels and labels.unpaired:
         losses.append(f"{labels.unpaired} truth messages have no image or segments of the same stamp")
     facts = {"command": _command(arguments), "bag": str(arguments.bag), "topic": source.topic, "model": model}
-    return {**facts, **weights, "backend": backend, **environment(), "losses": losses}
+    return {**facts, **weights, "backend": backend, **environment(), "losses": losses, "unchecked": source.unchecked}
 
 
 def _write(output, report, page, text):
@@ -199,6 +199,8 @@ def _write(output, report, page, text):
     write_file(output / "report.html", page.encode())
     for line in (*report["losses"], *report.get("undecodable", ())):
         print(f"lost: {line}")
+    for name in report["unchecked"]:
+        print(f"not checked: {name} has no checksums, so a changed bit in it would not be noticed")
 
 
 def _truth(arguments, bag, model_labels):

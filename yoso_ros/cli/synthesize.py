@@ -34,6 +34,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--rate", type=float, default=5.0, metavar="HZ", help="frames per second of scene time (default 5)"
     )
+    parser.add_argument(
+        "--world", default="yard", help="yard, the world of the shipped checkpoint, or dusk, which it has not seen"
+    )
     parser.add_argument("--noise", type=float, default=2.0, help="sensor noise, 8-bit steps (default 2; 0 for none)")
     parser.add_argument("--format", choices=("jpg", "png"), default="jpg", help="of the pictures (default jpg)")
     parser.add_argument("--depth", action="store_true", help="also write depth as 16-bit PNG in millimetres")
@@ -50,6 +53,7 @@ def run(arguments):
     from tqdm import tqdm
 
     from yoso_ros.data.synthetic.dataset import Synthesis, write_dataset
+    from yoso_ros.data.synthetic.worlds import WORLDS
 
     width, height = image_size(arguments.size)
     for name in ("count", "frames_per_scene", "rate"):
@@ -57,6 +61,8 @@ def run(arguments):
             raise InputError(f"--{name.replace('_', '-')}: expected more than 0, found {getattr(arguments, name)}")
     if arguments.seed < 0 or arguments.noise < 0:
         raise InputError(f"--seed and --noise: expected 0 or more, found {arguments.seed} and {arguments.noise:g}")
+    if arguments.world not in WORLDS:
+        raise InputError(f"--world: expected one of {', '.join(WORLDS)}, found {arguments.world!r}")
     synthesis = Synthesis(
         count=arguments.count,
         width=width,
@@ -68,6 +74,7 @@ def run(arguments):
         noise=arguments.noise,
         image_format=arguments.format,
         depth=arguments.depth or arguments.bag is not None,
+        world=arguments.world,
     )
     if arguments.bag and Path(arguments.bag).exists():
         raise InputError(f"--bag: expected a folder that does not exist yet, found {arguments.bag}")

@@ -80,7 +80,7 @@ def run(arguments):
 
 def _train(arguments, splits, device):
     from yoso_ros.checkpoint import save_checkpoint
-    from yoso_ros.cli.train_start import load_backbone, model_config, read_changes, start_from, training_data
+    from yoso_ros.cli.train_start import load_backbone, model_config, read_changes, start_from, teacher, training_data
     from yoso_ros.data import open_dataset
     from yoso_ros.files import write_json
     from yoso_ros.models import create_model
@@ -134,6 +134,7 @@ def _train(arguments, splits, device):
         on_step=on_step if logs else None,
         workers=arguments.workers,
         save_every=arguments.save_every,
+        distillation=teacher(recipe, config, device),
     )
     if arguments.resume:
         trainer.load_state()

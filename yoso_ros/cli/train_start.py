@@ -104,3 +104,14 @@ def start_from(weights, model):
     if told and rank() == 0:
         print(told)
     return f"{path.name}{f': {told}' if told else ''}"
+
+
+def teacher(recipe, config, device):
+    """The recipe's `Distillation` for a model configuration, or None."""
+    from yoso_ros.training.distillation import Distillation
+    from yoso_ros.training.distributed import one_of_machine_first
+
+    if recipe.distillation is None:
+        return None
+    with one_of_machine_first():
+        return Distillation(recipe.distillation, config, recipe.criterion, device)

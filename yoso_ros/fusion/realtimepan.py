@@ -56,17 +56,24 @@ def find_dense_box_instances(outputs, input_size, output_size, config):
     """
     _check(outputs, input_size, output_size)
     queries = find_queries(outputs, input_size, config)
-    height, width = output_size
-    masks = _zeros((len(queries.scores), height * width), queries.scores.device)
-    for part in MaskConstruction(queries, outputs, config).pixels(input_size, output_size):
-        masks.view(-1)[part.instances.long() * (height * width) + part.pixels] = True
+    masks = dense_box_masks(queries, outputs, input_size, output_size, config)
     return Instances(
         class_ids=_class_ids(queries, config),
         scores=queries.scores,
         proposals=torch.arange(len(queries.scores), device=masks.device),
-        masks=masks.view(-1, height, width),
+        masks=masks,
         boxes=queries.boxes,
     )
+
+
+@torch.no_grad()
+def dense_box_masks(queries, outputs, input_size, output_size, config):
+    """The masks of boxes: `Detections` of N -> bool (N, H, W). Other arguments as of `merge_dense_boxes`."""
+    height, width = output_size
+    masks = _zeros((len(queries.scores), height * width), queries.scores.device)
+    for part in MaskConstruction(queries, outputs, config).pixels(input_size, output_size):
+        masks.view(-1)[part.instances.long() * (height * width) + part.pixels] = True
+    return masks.view(-1, height, width)
 
 
 @torch.no_grad()

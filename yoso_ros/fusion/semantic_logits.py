@@ -51,10 +51,10 @@ def semantic_confidence(logits, stride, input_size, output_size):
         as of `semantic_map_of_logits`.
 
     Returns:
-        float32 (H, W), 0..1.
+        float32 (H, W), 0..1; 0 where a logit is not a number.
     """
     logits = logits.float()
-    best = (logits.amax(0) - logits.logsumexp(0)).exp()
+    best = (logits.amax(0) - logits.logsumexp(0)).exp().nan_to_num(nan=0.0)
     padded = [stride * side for side in best.shape]
     best = functional.interpolate(best[None, None], size=padded, mode="bilinear", align_corners=False)
     best = best[:, :, : input_size[0], : input_size[1]]

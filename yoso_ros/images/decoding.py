@@ -5,13 +5,12 @@ Works on anything that has the fields of the message, so it needs no ROS. Encodi
 sensor_msgs/image_encodings.hpp, read as cv_bridge reads them.
 """
 
-import reprlib
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.images.encoded import check_size, decode_encoded
 from yoso_ros.images.pixels import image_array, image_rows
 
@@ -74,7 +73,7 @@ def decode_image(message, max_pixels=None):
     """
     layout = LAYOUTS.get(message.encoding)
     if layout is None:
-        raise InputError(f"expected an encoding of {', '.join(LAYOUTS)}; found {reprlib.repr(message.encoding)}")
+        raise InputError(f"expected an encoding of {', '.join(LAYOUTS)}; found {brief(message.encoding)}")
     check_size(message.width, message.height, max_pixels, f"image of {message.encoding}")
     pixels = _pixels(message, layout)
     if layout.bits == 16:
@@ -115,7 +114,7 @@ def decode_compressed(message, max_pixels=None):
         InputError: no data, another format, too many pixels, or data that is cut off or broken.
     """
     data = message.data.tobytes() if hasattr(message.data, "tobytes") else bytes(message.data)
-    where = f"format {reprlib.repr(message.format)} with {len(data)} bytes"
+    where = f"format {brief(message.format)} with {len(data)} bytes"
     if "compressedDepth" in message.format:
         raise InputError(f"{where}: expected a colour picture, found depth")
     # image_transport stores the channels swapped where it says "compressed rgb".

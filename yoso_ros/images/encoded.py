@@ -5,14 +5,13 @@ The header is read first, so that nothing is decoded that is too large, cut off,
 """
 
 import os
-import stat
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from yoso_ros.errors import InputError
 from yoso_ros.images.headers import read_header
+from yoso_ros.reading import read_bytes
 
 MAX_IMAGE_PIXELS = 7680 * 4320  # of a picture, unless it is said otherwise
 VARIABLE = "YOSO_MAX_IMAGE_PIXELS"  # of the environment; what the node has as a parameter
@@ -95,16 +94,5 @@ def read_image(path, flags=None, max_pixels=None):
 
 def read_image_file(path, max_pixels=None):
     """The bytes of an image file. Raises `InputError` for what is no file or too large for a picture."""
-    path = Path(path)
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{path}: expected an image file, found a folder, pipe or device")
-        largest = SMALL_FILE + BYTES_PER_PIXEL * (largest_image() if max_pixels is None else max_pixels)
-        if status.st_size > largest:
-            raise InputError(f"{path}: expected an image file of at most {largest} bytes, found {status.st_size}")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected an image file, found none") from error
-    except OSError as error:
-        raise InputError(f"{path}: expected an image file, it cannot be read: {error.strerror}") from error
+    largest = SMALL_FILE + BYTES_PER_PIXEL * (largest_image() if max_pixels is None else max_pixels)
+    return read_bytes(path, "an image file", largest)

@@ -14,7 +14,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.signals import SignalHandlerOptions
 
 from yoso_ros.errors import InputError
-from yoso_ros.resources import share_path
+from yoso_ros.node_process import dds_profile_environment
 
 try:
     # Half the CPU time per message, for it does not list all topics, services and events anew for each of them.
@@ -36,7 +36,7 @@ def open_ros(args=None):
         InputError: ROS cannot read its arguments or a parameter file.
     """
     # Fast DDS loses most frames of camera size with its own defaults; the profile says more.
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
+    os.environ.update(dds_profile_environment())
     # A picture of a camera is converted as soon by one thread, and the others would spin for a while after each.
     cv2.setNumThreads(1)
     # SIGINT is set too, for a shell that starts a process in the background has it ignore that signal.

@@ -61,17 +61,18 @@ class HealthReport:
         self._last_failure = text
         return self._causes.line(text)
 
-    def warning(self, text, kind):
+    def warning(self, text, kind, tell=True):
         """Note what is wrong with frames that are processed all the same, or do not come; else as `failure`.
 
         Args:
             text: one line for people.
             kind: what makes it the same cause as another one.
+            tell: False to have it in the report only, and in the log another time.
         """
         self._warnings[kind] = text
-        return self._causes.line(text, kind)
+        return self._causes.line(text, kind) if tell else None
 
-    def status(self, phase, enabled, counts, backend, model, more=None):
+    def status(self, phase, enabled, counts, backend, model, more=None, lost=0):
         """The report since the last call.
 
         Args:
@@ -81,6 +82,7 @@ class HealthReport:
             backend: engine, device and precision; empty while no model is loaded.
             model: name of the model.
             more: dict of further values to show.
+            lost: images that never arrived, as far as the middleware has noticed.
 
         Returns:
             diagnostic_msgs/DiagnosticStatus.
@@ -111,6 +113,7 @@ class HealthReport:
             "processed": counts.processed,
             "dropped": counts.dropped,
             "failed": counts.failed,
+            "lost": lost,
             "last failure": self._last_failure or "none",
             "seconds since last frame": "no frame yet" if self._last_frame is None else f"{now - self._last_frame:.1f}",
             "latency of last frame (ms)": _milliseconds(self._last_times.get("latency_ms")),

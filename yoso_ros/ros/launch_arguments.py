@@ -9,10 +9,11 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJ
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from yoso_ros.node_process import dds_profile_variable
 from yoso_ros.ros.parameters import PARAMETERS
 
 SHARE = FindPackageShare("yoso_ros")
-DDS_PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+DDS_PROFILE = dds_profile_variable()
 LARGE_IMAGES = PathJoinSubstitution([SHARE, "config", "dds", "large_images.xml"])
 TRUTH = {"true": True, "1": True, "false": False, "0": False}
 

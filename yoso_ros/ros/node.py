@@ -28,6 +28,7 @@ from yoso_ros.ros.segment_service import SegmentService
 from yoso_ros.ros.worker import LatestItemsWorker
 
 DIAGNOSTICS_PERIOD_S = 1.0
+FOLLOW_PERIOD_S = 0.25  # how soon a publisher that comes is read as it sends
 STOP_S = 1.0  # time that the frame in work gets to finish when the node ends
 CLOCK_LIMIT_S = 10.0  # a stamp farther from now was not made by this machine's clock
 
@@ -72,6 +73,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report_health, clock=steady)
+        self.create_timer(FOLLOW_PERIOD_S, self._follow_publishers, clock=steady)
         self._caught_before = 0  # errors that the last report told
         self.add_on_set_parameters_callback(self.caught.guard(self._on_parameters, "parameters", _refused))
 
@@ -219,6 +221,10 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
                 camera.listen()
         else:
             self._unsubscribe()
+
+    def _follow_publishers(self):
+        for camera in self._cameras.values():
+            camera.input.follow()
 
     def _on_enable(self, request, response):
         (result,) = self.set_parameters([Parameter("enable", value=request.data)])

@@ -22,7 +22,8 @@ LONGEST_DRIVE = 60.0  # seconds; a scene's first frame is drawn from this span
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesis:
-    """What to write: `count` frames of `width` x `height` pixels, `frames_per_scene` at `rate_hz` in each scene."""
+    """What to write: `count` frames of `width` x `height` pixels, `frames_per_scene` at `rate_hz` in each scene
+    of a world (see `WORLDS`)."""
 
     count: int
     width: int = 320
@@ -35,6 +36,7 @@ class Synthesis:
     noise: float = 2.0
     image_format: str = "jpg"
     depth: bool = False
+    world: str = "yard"
 
 
 def synthesized_frames(synthesis):
@@ -43,7 +45,7 @@ def synthesized_frames(synthesis):
     for index in range(synthesis.count):
         number, step = divmod(index, synthesis.frames_per_scene)
         if step == 0:
-            scene = random_scene([synthesis.seed, number])
+            scene = random_scene([synthesis.seed, number], synthesis.world)
             start = np.random.default_rng([synthesis.seed, number, 1]).uniform(0, LONGEST_DRIVE)
         yield number, step, renderer.render(scene, start + step / synthesis.rate_hz, [synthesis.seed, index])
 

@@ -35,7 +35,7 @@ def html_page(comparison, pictures=()):
     cards += [("B better in resamples", _percent(pq["b_wins"])), ("frames", str(frames["common"]))]
     parts = [card_row(cards), f"<p>{escape(verdict(comparison))}</p>"]
     parts.append(section("Runs", table(("", "A", "B"), _runs(comparison), texts=True)))
-    parts.append(section("Measures", table(_MEASURE_HEAD, _measures(comparison))))
+    parts.append(section("Measures", table(MEASURE_HEAD, measure_rows(comparison))))
     for key, name in (("pq", "PQ"), ("iou", "IoU")):
         rows = [(r["name"], r[f"{key}_difference"], r[f"{key}_interval"]) for r in comparison["per_class"]]
         note = f'<p class="pale">{escape(NOTE)}</p>' if key == "pq" else ""
@@ -52,7 +52,7 @@ def markdown(comparison):
     """The summary as Markdown, str; argument as for `html_page`."""
     lines = ["# Comparison of two runs", "", verdict(comparison), ""]
     lines += _rows(("", "A", "B"), _runs(comparison))
-    lines += ["", *_rows(_MEASURE_HEAD, _measures(comparison))]
+    lines += ["", *_rows(MEASURE_HEAD, measure_rows(comparison))]
     lines += ["", *_rows(_CLASS_HEAD, _classes(comparison))]
     lines += ["", *_rows(("frame", "PQ A", "PQ B", "B - A"), _frames(comparison))]
     return "\n".join([*lines, "", NOTE, "", f"`{comparison['command']}`"]) + "\n"
@@ -71,11 +71,12 @@ def verdict(comparison):
     return f"No difference that the frames can show: {size}."
 
 
-_MEASURE_HEAD = ("", "A", "B", "B - A", "95 % interval", "A better", "B better")
+MEASURE_HEAD = ("", "A", "B", "B - A", "95 % interval", "A better", "B better")
 _CLASS_HEAD = ("class", "PQ A", "PQ B", "B - A", "95 % interval", "IoU A", "IoU B", "B - A", "95 % interval")
 
 
-def _measures(comparison):
+def measure_rows(comparison):
+    """Rows of a table with `MEASURE_HEAD`; a dict with the "measures" of `compare_runs` will do."""
     for name, m in comparison["measures"].items():
         values = number(m["a"]), number(m["b"]), _signed(m["difference"]), _interval(m["interval"])
         yield name, *values, _percent(m["a_wins"]), _percent(m["b_wins"])

@@ -52,6 +52,8 @@ def picture_row(pictures):
 
 def how_it_was_made(report, more=()):
     """Command, model, versions and hardware of a report; `more` are rows of (name, text)."""
-    rows = [*((name, report[name]) for name in FACTS), *more, *report["versions"].items(), *report["hardware"].items()]
+    unchecked = [("files without checksums", name) for name in report.get("unchecked", ())]
+    rows = [*((name, report[name]) for name in FACTS), *more, *unchecked]
+    rows += [*report["versions"].items(), *report["hardware"].items()]
     command = f"<p><code>{escape(report['command'])}</code></p>"
     return section("How it was made", command + table(("", ""), rows, texts=True))
