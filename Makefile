@@ -39,6 +39,7 @@ gpu-check: ## on a machine with a GPU, without a network: no setup; .venv where 
 lint: setup
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
 
 docs: setup $(STAMPS)/docs ## the pages of docs/ and the API as a site: out/site/index.html
 	@rm -rf build/site && mkdir -p build/site && cp -r docs build/site/docs && cp package.xml README.md CHANGELOG.rst build/site/
