@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "download": "yoso_ros.cli.download",
     "segment": "yoso_ros.cli.segment",
     "train": "yoso_ros.cli.train",
+    "ablate": "yoso_ros.cli.ablate",
     "evaluate": "yoso_ros.cli.evaluate",
     "evaluate-bag": "yoso_ros.cli.evaluate_bag",
     "compare": "yoso_ros.cli.compare",
