@@ -17,7 +17,8 @@ def load_backbone_weights(backbone, path, pixel_std=IMAGENET_STD):
     """Load a torchvision ResNet or MobileNetV2 state dict into a backbone.
 
     Keys of the classifier and of layers that the trunk does not have are ignored; every key of the trunk must be
-    present. If the network divides its input by a different standard deviation, the first convolution is scaled to compensate.
+    present. If the network divides its input by a different standard deviation, the first convolution is scaled to
+    compensate.
 
     Args:
         backbone: from `yoso_ros.models.backbone.create_backbone`.
