@@ -34,6 +34,7 @@ class HuggingFaceNetwork(PanopticNetwork):
     def __init__(self, config: HuggingFaceConfig):
         super().__init__(config)
         self.size_divisor = config.size_divisor
+        self.features_are_transformer = "resnet" not in config.backbone
         self.take(create_transformers_model(config.network))
 
     def take(self, model: Any) -> None:
