@@ -14,7 +14,9 @@ from yoso_ros.cli import main
 from yoso_ros.errors import InputError
 from yoso_ros.inference.segmenter import load_network
 from yoso_ros.models import load_config
+from yoso_ros.weights.find import find_weights
 from yoso_ros.weights.hub import source_folder, source_name
+from yoso_ros.weights.store import weights_digest
 
 pytest.importorskip("transformers", reason="needs transformers (yoso-ros[hub])")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -100,12 +102,13 @@ def test_from_the_hub_into_the_cache_and_from_there_without_a_network(tmp_path, 
     monkeypatch.setenv("YOSO_OFFLINE", "1")
     network = load_network(MODEL)
     assert (network.config.name, network.config.num_proposals) == ("robots--eomt-tiny", 12)
-    load_network(f"{MODEL}@{COMMIT}", download=False)
+    pinned = f"{MODEL}@{COMMIT}"
+    assert len(weights_digest(find_weights(load_config(pinned), download=False))) == 64
     with pytest.raises(InputError, match="YOSO_OFFLINE is set and hf:robots/other is not here"):
         load_config("hf:robots/other")
     assert main(["models", MODEL]) == 0
     card = capsys.readouterr().out
-    assert f"{MODEL}@{COMMIT}" in card and "(model.safetensors)" in card and "19 of cityscapes" in card
+    assert pinned in card and "(model.safetensors)" in card and "19 of cityscapes" in card
 
 
 def test_a_repository_with_pickled_weights_only_is_refused(tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ def compile_graph(core, model, kind, options, sides=None):
         openvino.CompiledModel.
 
     Raises:
-        InputError: `QUANTIZED`, and there is no quantised graph.
+        InputError: `QUANTIZED`, and there is no quantised graph; or the network cannot be converted.
     """
     folder = graph_folder(model, kind, sides)
     compiled = _compile_kept(core, folder, options)
@@ -140,13 +140,22 @@ def read_graph(core, model, kind=FULL, sides=None):
         core: an `openvino.Core`.
         model: a `PanopticNetwork`.
         kind, sides: as of `convert`.
+
+    Raises:
+        InputError: this network cannot be converted.
     """
     folder = graph_folder(model, kind, sides)
     graph = _read(core, folder)
     if graph is not None:
         return graph
     with told(f"converting {model.config.name} for OpenVINO (seconds, once; it is kept in {folder})", "converted"):
-        graph = convert(model, kind, sides)
+        try:
+            graph = convert(model, kind, sides)
+        except (RuntimeError, TypeError) as error:  # of the tracer, and of OpenVINO's readers
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{model.config.reference} cannot be converted for OpenVINO; use engine torch ({reason})"
+            ) from error
     try:
         keep_graph(graph, folder)
         graph = _read(core, folder) or graph

@@ -89,6 +89,11 @@ class ModelConfig:
         return False
 
     @property
+    def onnx_is_of_one_shape(self) -> bool:
+        """Whether the exporter to ONNX makes graphs for one (B, H, W) only."""
+        return False
+
+    @property
     def padding_color(self) -> tuple[float, ...]:
         """RGB 0..255 of what frames are padded with at the right and bottom."""
         return self.pixel_mean

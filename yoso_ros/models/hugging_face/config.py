@@ -82,6 +82,10 @@ class HuggingFaceConfig(ModelConfig):
         return self.input_shape is None and self.family in ("mask2former", "oneformer")
 
     @property
+    def onnx_is_of_one_shape(self) -> bool:
+        return True
+
+    @property
     def padding_color(self) -> tuple[float, ...]:
         return (0.0, 0.0, 0.0) if self.resize == "canvas" else self.pixel_mean
 
