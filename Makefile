@@ -21,7 +21,13 @@ $(STAMPS)/messages: $(STAMPS)/packages CMakeLists.txt package.xml $(wildcard msg
 demo: setup ## SOURCE=path of a bag, a video or a folder of images; without it the project's own rendered scene
 	@$(VENV)/bin/yoso-ros demo $(if $(SOURCE),--source "$(SOURCE)") --output out/demo
 
-test: setup ## ARGS="-k words" or other pytest options; "-n 0" for one process
+# What is installed with ROS and has no wheels: message packages that tests of the node talk with.
+$(STAMPS)/test_messages: $(STAMPS)/messages $(wildcard test/ros/messages/*/* test/ros/messages/*/msg/*)
+	@for package in vision_msgs bond; do \
+	  .ci/build_messages $(VENV) test/ros/messages/$$package $(VENV)/test_messages/$$package || exit 1; done
+	@touch $@
+
+test: setup $(STAMPS)/test_messages ## ARGS="-k words" or other pytest options; "-n 0" for one process
 	@$(PYTHON) -m pytest test -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench: setup
@@ -33,6 +39,7 @@ gpu-check: ## on a machine with a GPU, without a network: no setup; .venv where 
 lint: setup
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
 
 clean: ## what was built or written here; .venv stays
 	rm -rf build install log out *.egg-info .pytest_cache .ruff_cache .hypothesis

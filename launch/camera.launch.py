@@ -5,17 +5,17 @@ from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from yoso_ros.ros.launch_parts import (
+from yoso_ros.ros.launch_arguments import (
     NODE_ARGUMENTS,
     SOURCE_ARGUMENTS,
-    dds_profile,
     declare,
-    image_source,
     node_name,
-    panoptic_node,
-    rviz,
+    parameter_arguments,
+    topic,
+    truth,
     value,
 )
+from yoso_ros.ros.launch_parts import dds_profile, image_source, panoptic_node, revival, rviz
 
 ARGUMENTS = {
     "source": (
@@ -35,8 +35,10 @@ ARGUMENTS = {
 
 
 def _nodes(context):
-    topics = [("image_raw", value(context, "input_image_topic")), ("camera_info", value(context, "camera_info_topic"))]
+    names = {"image_raw": "input_image_topic", "camera_info": "camera_info_topic"}
+    topics = [(own, topic(context, value(context, name))) for own, name in names.items()]
     return [
+        *rviz(context),
         *image_source(context, "camera", topics),
         panoptic_node(context, topics),
         *_point_cloud_node(context),
@@ -54,13 +56,15 @@ def _point_cloud_node(context):
             executable="point_cloud_node",
             name="point_cloud",
             namespace=node_name(context),
-            remappings=[("depth/image_raw", depth)],
+            parameters=[{"use_sim_time": truth(context, "use_sim_time")}],
+            remappings=[("depth/image_raw", topic(context, depth))],
             output="screen",
+            **revival(context),
         )
     ]
 
 
 def generate_launch_description():
     """The arguments, the image source, the node, and RViz when asked for."""
-    arguments = declare(ARGUMENTS | NODE_ARGUMENTS | SOURCE_ARGUMENTS)
-    return LaunchDescription([*arguments, dds_profile(), rviz(), OpaqueFunction(function=_nodes)])
+    arguments = declare(ARGUMENTS | NODE_ARGUMENTS | SOURCE_ARGUMENTS | parameter_arguments(without=["cameras"]))
+    return LaunchDescription([*arguments, dds_profile(), OpaqueFunction(function=_nodes)])

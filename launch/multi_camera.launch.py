@@ -4,16 +4,15 @@
 from launch.actions import OpaqueFunction
 
 from launch import LaunchDescription
-from yoso_ros.ros.launch_parts import (
+from yoso_ros.ros.launch_arguments import (
     NODE_ARGUMENTS,
     SOURCE_ARGUMENTS,
-    dds_profile,
     declare,
-    image_source,
-    panoptic_node,
-    rviz,
+    parameter_arguments,
+    topic,
     value,
 )
+from yoso_ros.ros.launch_parts import dds_profile, image_source, panoptic_node, rviz
 
 ARGUMENTS = {
     "cameras": (
@@ -44,7 +43,9 @@ def _cameras(context):
 def _topics(context, camera, prefix=""):
     """Remappings of image and calibration of a camera."""
     names = {"image_raw": "input_image_topic", "camera_info": "camera_info_topic"}
-    return [(prefix + own, value(context, name).replace("{camera}", camera)) for own, name in names.items()]
+    return [
+        (prefix + own, topic(context, value(context, name).replace("{camera}", camera))) for own, name in names.items()
+    ]
 
 
 def _nodes(context):
@@ -55,10 +56,10 @@ def _nodes(context):
         for source in image_source(context, f"{camera.replace('/', '_')}_camera", _topics(context, camera))
     ]
     remappings = [pair for camera in cameras for pair in _topics(context, camera, f"{camera}/")]
-    return [*sources, panoptic_node(context, remappings, {"cameras": cameras})]
+    return [*rviz(context, cameras), *sources, panoptic_node(context, remappings, {"cameras": cameras})]
 
 
 def generate_launch_description():
     """The arguments, the image sources, the node, and RViz when asked for."""
-    arguments = declare(ARGUMENTS | NODE_ARGUMENTS | SOURCE_ARGUMENTS)
-    return LaunchDescription([*arguments, dds_profile(), rviz(), OpaqueFunction(function=_nodes)])
+    arguments = declare(ARGUMENTS | NODE_ARGUMENTS | SOURCE_ARGUMENTS | parameter_arguments(without=ARGUMENTS))
+    return LaunchDescription([*arguments, dds_profile(), OpaqueFunction(function=_nodes)])

@@ -7,15 +7,33 @@ from launch.events import Shutdown
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from yoso_ros.ros.launch_parts import NODE_ARGUMENTS, dds_profile, declare, node_name, number, panoptic_node, value
+from yoso_ros.ros.launch_arguments import (
+    NODE_ARGUMENTS,
+    declare,
+    node_name,
+    number,
+    parameter_arguments,
+    truth,
+    value,
+)
+from yoso_ros.ros.launch_parts import dds_profile, panoptic_node
 
-OUTPUTS = ("panoptic/image_raw", "panoptic/segments", "panoptic/camera_info", "semantic/image_raw", "stats")
+OUTPUTS = (
+    "panoptic/image_raw",
+    "panoptic/segments",
+    "panoptic/camera_info",
+    "semantic/image_raw",
+    "semantic/label_info",
+    "stats",
+)
+OWN_PARAMETERS = ("cameras", "image_transport", "input_reliability")  # of the node; they follow from the recording
 
 ARGUMENTS = {
     "recording": (None, "rosbag2 folder, .mcap, .db3, video file or image folder."),
     "topic": ("", "Image topic of the recording; empty for the only camera topic in it."),
     "rate_hz": ("0.0", "Frames per second; 0 for the recorded rate. Choose one that the node keeps up with."),
-    "loop": ("false", "Begin again.", ["true", "false"]),
+    "loop": ("false", "true: begin again at the end."),
+    "clock": ("false", "true: publish the time of the frames on /clock; with use_sim_time:=true the node goes by it."),
     "record_to": ("", "Folder for a recording of the node's outputs; empty for none."),
     "evaluate_to": (
         "",
@@ -37,7 +55,8 @@ def _transport(recording, topic):
 
 def _player(context, remappings):
     parameters = {"source": value(context, "recording"), "topic": value(context, "topic"), "stamps": "recorded"}
-    parameters |= {"rate_hz": number(context, "rate_hz"), "loop": value(context, "loop") == "true"}
+    parameters |= {"rate_hz": number(context, "rate_hz"), "loop": truth(context, "loop")}
+    parameters["clock"] = truth(context, "clock")
     return Node(
         package="yoso_ros",
         executable="source_node",
@@ -69,10 +88,10 @@ def _nodes(context):
     source = _evaluation(context, base, evaluate_to) if evaluate_to else _player(context, remappings)
     actions = [node, source]
     if value(context, "record_to"):
-        topics = [f"{base}/{name}" for name in OUTPUTS]
-        actions.append(
-            ExecuteProcess(cmd=["ros2", "bag", "record", "-o", value(context, "record_to"), *topics], output="screen")
-        )
+        # A pattern, for the way to list topics differs between the distributions.
+        pattern = f"^{base}/({'|'.join(OUTPUTS)})$"
+        command = ["ros2", "bag", "record", "-o", value(context, "record_to"), "-e", pattern]
+        actions.append(ExecuteProcess(cmd=command, output="screen"))
     # All ends with the recording.
     ended = OnProcessExit(target_action=source, on_exit=[EmitEvent(event=Shutdown(reason="the recording is over"))])
     return [*actions, RegisterEventHandler(ended)]
@@ -80,4 +99,5 @@ def _nodes(context):
 
 def generate_launch_description():
     """The arguments, the node, the player, and the recorder when asked for."""
-    return LaunchDescription([*declare(ARGUMENTS | NODE_ARGUMENTS), dds_profile(), OpaqueFunction(function=_nodes)])
+    arguments = declare(ARGUMENTS | NODE_ARGUMENTS | parameter_arguments(without=OWN_PARAMETERS))
+    return LaunchDescription([*arguments, dds_profile(), OpaqueFunction(function=_nodes)])

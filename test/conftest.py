@@ -33,7 +33,7 @@ def screenshot(tmp_path):
     if browser is None:
         pytest.skip("needs chromium or google-chrome to look at the page")
     # Not needed by tests of the plain package.
-    import cv2
+    from yoso_ros.images.encoded import read_image
 
     def take(page, height):
         picture = tmp_path / "page.png"
@@ -41,7 +41,7 @@ def screenshot(tmp_path):
         command += [f"--window-size=1140,{height}", f"--screenshot={picture}"]
         command += [f"--user-data-dir={tmp_path}/profile", "--host-resolver-rules=MAP * ~NOTFOUND", page.as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
-        shown = cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB).astype(int)
+        shown = read_image(picture).astype(int)
         assert shown.shape == (height, 1140, 3)
         return shown
 

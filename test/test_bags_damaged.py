@@ -240,7 +240,8 @@ def test_broken_metadata_is_said(tmp_path):
     (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
     source = open_source(bag)
     check(source, range(COUNT))
-    assert source.losses == ["metadata.yaml cannot be read: how many messages there were is unknown"]
+    (line,) = source.losses
+    assert line.startswith("metadata.yaml cannot be read: how many messages there were is unknown (")
 
 
 def test_nothing_there(tmp_path):

@@ -35,10 +35,10 @@ def atomic_path(path, needed_bytes=None):
         WriteError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        remove_leftovers(path)
         yield temporary
         os.replace(temporary, path)
     except WriteError:
@@ -46,10 +46,20 @@ def atomic_path(path, needed_bytes=None):
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)  # before the free space is looked at
-        raise WriteError(f"{path} cannot be written: {_reason(error, path, needed_bytes)}") from error
+        raise write_error(path, error, needed_bytes) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def temporary_path(path):
+    """Where this process writes what will be `path`: `.PID.NAME` beside it."""
+    return path.with_name(f".{os.getpid()}.{path.name}")
+
+
+def write_error(path, error, needed_bytes=None):
+    """The `WriteError` of an `OSError`; `needed_bytes` is the size of the content where it is known."""
+    return WriteError(f"{path} cannot be written: {_reason(error, path, needed_bytes)}")
 
 
 def write_file(path, content):
@@ -58,7 +68,8 @@ def write_file(path, content):
     Raises:
         WriteError: the disk is full, or the folder cannot be written.
     """
-    content = content.encode() if isinstance(content, str) else content
+    # Names of files may hold bytes that are no text.
+    content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)
 
@@ -87,12 +98,15 @@ def _reason(error, path, needed_bytes):
     return "no space left"
 
 
-def _remove_leftovers(path):
+def remove_leftovers(path):
+    """Remove what processes that are no more have left of `path`: their `temporary_path`, a file or a folder."""
     for old in path.parent.glob(f".*.{_literally(path.name)}"):
         owner = re.fullmatch(r"\.(\d+)\." + re.escape(path.name), old.name)
         if owner and not _is_running(int(owner[1])):
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old, ignore_errors=True)
             with contextlib.suppress(OSError):
-                old.unlink()
+                old.unlink(missing_ok=True)
 
 
 def _literally(name):

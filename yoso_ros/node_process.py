@@ -16,6 +16,7 @@ from yoso_ros.resources import share_path
 DOMAINS = range(1, 102)  # higher ones reach into the ports that Linux hands out to clients
 # DDS ports of a domain (RTPS 2.2, section 9.6.1.1).
 PORT_BASE, DOMAIN_GAIN, UNICAST_OFFSET = 7400, 250, 10
+DDS_PROFILE_VARIABLES = {"fastdds": "FASTDDS_DEFAULT_PROFILES_FILE", "fastrtps": "FASTRTPS_DEFAULT_PROFILES_FILE"}
 STOP_S = 5.0  # between asking the node to stop and killing it
 LAST_LINES = 8
 
@@ -52,13 +53,32 @@ def _bound(taker, address, port):
     return True
 
 
+def dds_profile_variable():
+    """Name of the environment variable that tells Fast DDS its profile: str.
+
+    It has changed with version 3, of Kilted, which warns of the old one; version 2 knows no other.
+    """
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    for prefix in filter(None, prefixes):
+        for package, variable in DDS_PROFILE_VARIABLES.items():
+            if Path(prefix, "share", package).is_dir():
+                return variable
+    return DDS_PROFILE_VARIABLES["fastrtps"]
+
+
+def dds_profile_environment():
+    """What Fast DDS has to be told for messages of camera size, unless the user has told it: dict of str."""
+    if any(os.environ.get(variable) for variable in DDS_PROFILE_VARIABLES.values()):
+        return {}
+    return {dds_profile_variable(): str(share_path("config/dds/large_images.xml"))}
+
+
 def dds_environment(domain):
     """Environment variables for talk within this machine with images: dict of str."""
-    profile = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or str(share_path("config/dds/large_images.xml"))
     return {
         "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+        **dds_profile_environment(),
     }
 
 

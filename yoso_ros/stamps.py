@@ -2,6 +2,7 @@
 """Stamps of messages as nanoseconds. Works on anything with the fields of builtin_interfaces/Time."""
 
 NANOSECONDS = 10**9
+LAST_STAMP_NS = (2**31 - 1) * NANOSECONDS + NANOSECONDS - 1  # its seconds have 32 bits, with a sign
 
 
 def stamp_ns(stamp):

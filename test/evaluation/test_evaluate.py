@@ -14,6 +14,7 @@ from yoso_ros.data.samples import rgb_from_ids
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation import evaluate_predictions, evaluate_segmenter
 from yoso_ros.evaluation.segment_maps import semantic_map, truth_panoptic
+from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import LabelClass, LabelSet
 from yoso_ros.results import UNLABELLED_ID, PanopticResult, Segment
 
@@ -165,7 +166,7 @@ def test_command_writes_report_table_and_pictures(dataset, tmp_path, monkeypatch
         f"| floor | stuff | {50 * (1 + FLOOR_IOU):.1f} | " in table
         and "| wall | stuff | - | - | - | - | 0 | 0 | 0 |" in table
     )
-    best, worst = (cv2.imread(str(output / f"{name}_1.png"), cv2.IMREAD_COLOR_RGB) for name in ("best", "worst"))
+    best, worst = (read_image(output / f"{name}_1.png") for name in ("best", "worst"))
     rows = best.shape[0] - 10
     prediction, truth = best[rows:, 20:40], best[rows:, 40:]
     np.testing.assert_array_equal(prediction[:, :18], truth[:, :18])  # perfect; then the void's border

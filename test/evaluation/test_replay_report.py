@@ -171,7 +171,7 @@ def test_the_page_is_whole_and_needs_no_network(reports):
     # Three frames with four pictures each; the worst one comes first and its errors are the missed thing.
     assert [alt for alt, _ in page.images] == ["frame", "prediction", "truth", "errors"] * 3
     data = np.frombuffer(base64.b64decode(page.images[3][1].partition(",")[2]), np.uint8)
-    errors = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB).astype(int)
+    errors = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(int)
     red = errors[..., 0] - errors[..., 1] > 60
     expected = Boxes()[WORST].ids == 3
     assert (red == expected).mean() > 0.97

@@ -112,6 +112,17 @@ def test_graph_of_every_configuration_on_a_picture(exporter, request, monkeypatc
     assert_equal_outputs(run_graph(proto, frames), expected_outputs(model, frames))
 
 
+def test_graph_of_a_network_whose_outputs_depend_on_its_configuration(exporter):
+    narrow = {"backbone": "resnet18", "pyramid_channels": 16, "tower_channels": 16, "tower_depth": 1, "basis_width": 8}
+    own = load_config("dr1mask_mobilenetv2_synthetic")
+    model = network(dataclasses.replace(own, attention="factored", **narrow))
+    frames = frames_of((2, 64, 96))
+    proto = export_onnx(model, frames.shape[:3], "portable")
+    names = [output.name for output in proto.graph.output]
+    assert names == list(model.Outputs._fields) and "attention_components" in names and "stuff_logits" in names
+    assert_equal_outputs(run_graph(proto, frames), expected_outputs(model, frames))
+
+
 def test_tensorrt_variant_keeps_deformable_convolutions_with_a_bias(exporter):
     model = network(load_config(SMALL))
     frames = frames_of((1, 64, 90))

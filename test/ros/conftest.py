@@ -2,9 +2,11 @@
 """For tests on real DDS: a domain that no other test on this machine uses, and processes that end with their test."""
 
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -23,14 +25,34 @@ def ros_domain(monkeypatch):
     Discovery stays on this machine, and DDS uses the profile for large images, as the node does.
     """
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    from yoso_ros.node_process import reserved_domain
+    from yoso_ros.node_process import dds_profile_variable, reserved_domain
 
     with reserved_domain() as domain:
         monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
         monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-        monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(ROOT / "config/dds/large_images.xml"))
+        monkeypatch.setenv(dds_profile_variable(), str(ROOT / "config/dds/large_images.xml"))
         yield domain
+
+
+def message_environment(*packages):
+    """Environment variables (dict of str) of a process that uses message packages; skips where they are nowhere.
+
+    Those that are not installed are taken from where `make test` compiles its stand-ins, test/ros/messages.
+    """
+    folders = [Path(sys.prefix, "test_messages", name) for name in packages if importlib.util.find_spec(name) is None]
+    absent = [folder.name for folder in folders if not folder.is_dir()]
+    if absent:
+        pytest.skip(f"needs the messages of {', '.join(absent)}, which `make test` compiles")
+    prepended = {
+        "PYTHONPATH": [str(path) for folder in folders for path in folder.glob("lib/python3*/site-packages")],
+        "LD_LIBRARY_PATH": [str(folder / "lib") for folder in folders],
+    }
+    return {
+        name: os.pathsep.join(filter(None, [*paths, os.environ.get(name)]))
+        for name, paths in prepended.items()
+        if paths
+    }
 
 
 class StartedProcess:

@@ -21,6 +21,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 import rclpy
 from node_with_test_segmenter import CAR, POISON_RED, ROAD, expected_panoptic
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from yoso_ros import node_process
@@ -293,14 +294,17 @@ def source_node(start_process, **parameters):
 
 def test_source_node_plays_a_bag_as_recorded(ros_domain, shared_data, start_process):
     bag = shared_data / "data/bags/highway_raw_sqlite3"
-    listener = Listener(ros_domain, images=(Image, "/image_raw"), infos=(CameraInfo, "/camera_info"))
+    topics = {"images": (Image, "/image_raw"), "infos": (CameraInfo, "/camera_info"), "clock": (Clock, "/clock")}
+    listener = Listener(ros_domain, **topics)
     try:
-        process = source_node(start_process, source=bag, stamps="recorded")
+        process = source_node(start_process, source=bag, stamps="recorded", clock="true")
         listener.spin_until_ended(process)
         assert process.returncode == 0, process.output()
         frames = list(open_source(bag))
         images = listener.messages["images"]
         assert [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in images] == [f.stamp_ns for f in frames]
+        times = [m.clock.sec * 10**9 + m.clock.nanosec for m in listener.messages["clock"]]
+        assert times == [f.stamp_ns for f in frames]
         for message, frame in zip(images, frames, strict=True):
             assert (message.encoding, message.step, message.header.frame_id) == ("bgr8", 2880, frame.frame_id)
             assert message.data.tobytes() == frame.image.data.tobytes()
@@ -329,7 +333,10 @@ def test_source_node_loops_with_rising_stamps(ros_domain, shared_data, start_pro
         listener.close()
 
 
-@pytest.mark.parametrize(("name", "value"), [("source", "/no/such"), ("rate_hz", "-1.0"), ("reliability", "maybe")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("source", "/no/such"), ("rate_hz", "-1.0"), ("reliability", "maybe"), ("clock", "true")],
+)
 def test_source_node_refuses(ros_domain, start_process, name, value):
     process = source_node(start_process, **{name: value})
     assert process.wait(PATIENCE_S) == 2

@@ -91,7 +91,8 @@ def scored(pairs):
 def check_errors(page, truth, said):
     """The first picture of errors is red where a pixel got another class."""
     data = re.findall(r'alt="errors" src="data:image/jpeg;base64,([^"]+)"', page)[0]
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    picture = picture[..., ::-1].astype(int)
     wrong = np.where(truth == 2, CAR, ROAD) != said.panoptic >> 8
     assert ((picture[..., 0] - picture[..., 1] > 60) == wrong).mean() > 0.97 and wrong.any()
 

@@ -65,7 +65,7 @@ def test_levels(clock):
     status, values = report(health, Counts(1, 1))
     assert status.level == DiagnosticStatus.WARN and values["seconds since last frame"] == "2.5"
     health.frame_arrived()
-    health.failure("found 5 bytes", "found # bytes")
+    health.failure("found 5 bytes")
     status, values = report(health, Counts(2, 1, 0, 1))
     assert status.level == DiagnosticStatus.ERROR, "every frame since the last report failed"
     assert "found 5 bytes" in status.message and values["last failure"] == "found 5 bytes"
@@ -128,9 +128,9 @@ def test_memory_of_the_accelerator(monkeypatch):
 
 def test_a_kind_of_failure_is_new_once():
     health = diagnostics.HealthReport("yoso")
-    assert health.failure("found 5 bytes", "found # bytes")
-    assert not health.failure("found 6 bytes", "found # bytes")
-    assert health.failure("unknown encoding", "unknown encoding")
+    assert health.failure("found 5 bytes") == "found 5 bytes"
+    assert health.failure("found 6 bytes") is None
+    assert health.failure("unknown encoding")
 
 
 def test_a_new_report_counts_from_where_it_begins(clock):

@@ -2,6 +2,7 @@
 """The launch files: arguments declared with texts, and what they would start."""
 
 import ast
+import re
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 import yoso_ros
 from yoso_ros.resources import share_path
 
-PARTS = Path(yoso_ros.__file__).parent / "ros/launch_parts.py"
+PARTS = Path(yoso_ros.__file__).parent / "ros/launch_arguments.py"
 CAMERA, SEVERAL, REPLAY = (Path(share_path(f"launch/{n}.launch.py")) for n in ("camera", "multi_camera", "replay"))
 PROMISED = {
     "input_image_topic",
@@ -26,6 +27,9 @@ PROMISED = {
     "source",
     "use_rviz",
     "log_level",
+    "use_sim_time",
+    "respawn",
+    "respawn_delay_s",
 }
 
 
@@ -41,6 +45,8 @@ PROMISED = {
                 "topic",
                 "rate_hz",
                 "record_to",
+                "clock",
+                "use_sim_time",
                 "evaluate_to",
                 "model",
                 "weights",
@@ -53,6 +59,7 @@ PROMISED = {
 )
 def test_every_promised_argument_is_declared_with_a_text(path, promised):
     """Read from the source, for launch is not installed everywhere: tables of name to (default, text, choices)."""
+    parameters = pytest.importorskip("yoso_ros.ros.parameters", reason="needs ROS 2 (rcl_interfaces)")
     tables = tables_of(PARTS) | tables_of(path)
     (call,) = (
         c for c in ast.walk(ast.parse(path.read_text())) if getattr(getattr(c, "func", None), "id", "") == "declare"
@@ -60,8 +67,9 @@ def test_every_promised_argument_is_declared_with_a_text(path, promised):
     declared = {}
     for name in ast.walk(call.args[0]):
         if isinstance(name, ast.Name):
-            declared |= tables[name.id]
-    assert set(declared) >= promised
+            declared |= tables.get(name.id, {})
+    of_the_node = set(parameters.BY_NAME) if "parameter_arguments" in ast.dump(call) else set()
+    assert set(declared) | of_the_node >= promised
     for entry in declared.values():
         assert isinstance(entry, ast.Tuple) and len(entry.elts) in (2, 3)
         assert isinstance(entry.elts[1], (ast.Constant, ast.JoinedStr)), "expected a text"
@@ -91,6 +99,22 @@ def tables_of(path):
         (CAMERA, {"source": "synthetic"}, ["panoptic_node", "source_node"], ["image_raw:=/camera/image_raw"]),
         (CAMERA, {"input_depth_topic": "/depth"}, ["panoptic_node", "point_cloud_node"], []),
         (
+            CAMERA,
+            {
+                "source": "synthetic",
+                "namespace": "robot",
+                "input_image_topic": "cam/image",
+                "use_sim_time": "True",
+                "tracking": "False",
+                "max_rate_hz": "10",
+                "mask_classes": "car, pedestrian",
+                "weights": "12",
+            },
+            ["panoptic_node", "source_node"],
+            ["image_raw:=/robot/cam/image", "__ns:=/robot", "use_sim_time: true", "tracking: false"]
+            + ["max_rate_hz: 10.0", "- car\n    - pedestrian", "weights: '12'"],
+        ),
+        (
             SEVERAL,
             {"cameras": "left, right", "input_image_topic": "/{camera}/color/image_raw"},
             ["panoptic_node"],
@@ -106,6 +130,38 @@ def tables_of(path):
     ],
 )
 def test_what_a_launch_file_starts(ros_domain, tmp_path, monkeypatch, path, given, executables, words):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("a.png", np.zeros((48, 64, 3), np.uint8))
+    started, _ = launch(path, given, len(executables))
+    assert sorted(started) == executables
+    for word in words:
+        assert word in started["panoptic_node"]
+    if "source" in given and path == CAMERA:  # the source publishes where the node reads, whatever the namespace
+        for ending in ("image_raw", "camera_info"):
+            (topic,) = re.findall(rf"{ending}:=(\S+)", started["panoptic_node"])
+            assert f"{ending}:={topic}" in started["source_node"]
+
+
+@pytest.mark.needs_launch_ros
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"params_file": "/no/such.yaml"}, ["params_file", "/no/such.yaml"]),
+        ({"use_rviz": "maybe"}, ["use_rviz: expected true or false, found 'maybe'"]),
+        ({"max_rate_hz": "fast"}, ["max_rate_hz: expected a number, found 'fast'"]),
+        ({"score_threshold": "7"}, ["score_threshold: expected 0 to 1"]),
+    ],
+)
+def test_what_a_launch_file_refuses(ros_domain, given, words, caplog, capfd):
+    started, status = launch(CAMERA, given, 1)
+    assert not started and status == 1
+    said = caplog.text + "".join(capfd.readouterr())
+    for word in words:
+        assert word in said
+
+
+def launch(path, given, count):
+    """Run a launch file until `count` processes have started: their commands with parameter files by name, status."""
     pytest.importorskip("launch_ros", reason="needs launch_ros, which comes with a ROS installation")
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
     from launch.actions import EmitEvent, IncludeLaunchDescription, RegisterEventHandler
@@ -119,13 +175,14 @@ def test_what_a_launch_file_starts(ros_domain, tmp_path, monkeypatch, path, give
         get_package_prefix("yoso_ros")
     except PackageNotFoundError:
         pytest.skip("needs yoso_ros built by colcon and its setup file sourced")
-    monkeypatch.chdir(tmp_path)
-    cv2.imwrite("a.png", np.zeros((48, 64, 3), np.uint8))
     started = {}
 
     def on_start(event, context):
-        started[Path(event.cmd[0]).name] = " ".join(event.cmd)
-        return [EmitEvent(event=Shutdown())] if len(started) == len(executables) else []
+        files = [
+            Path(word) for before, word in zip(event.cmd, event.cmd[1:], strict=False) if before == "--params-file"
+        ]
+        started[Path(event.cmd[0]).name] = " ".join([*event.cmd, "\n", *(file.read_text() for file in files)])
+        return [EmitEvent(event=Shutdown())] if len(started) == count else []
 
     service = LaunchService(noninteractive=True)
     service.include_launch_description(
@@ -136,7 +193,4 @@ def test_what_a_launch_file_starts(ros_domain, tmp_path, monkeypatch, path, give
             ]
         )
     )
-    service.run()
-    assert sorted(started) == executables
-    for word in words:
-        assert word in started["panoptic_node"]
+    return started, service.run()

@@ -71,13 +71,17 @@ def test_publishers_that_cannot_be_heard_are_named(start):
     node, probe = start("-p", "input_reliability:=reliable", connect=False, image_topic="/elsewhere/image_raw")
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     images = probe.node.create_publisher(Image, "/cam/image_raw", best_effort)
-    status = await_status(probe, DiagnosticStatus.WARN, "QoS")
-    assert "/probe publishes /cam/image_raw" in status.message and "Best effort" in status.message
+    # A publisher is heard of before its name, and named as soon as that is known.
+    status = await_status(probe, DiagnosticStatus.WARN, "/probe publishes /cam/image_raw with a QoS")
+    assert "Best effort" in status.message
     assert "input_reliability" in status.message
     probe.node.destroy_publisher(images)
     await_status(probe, DiagnosticStatus.WARN, "nobody publishes", after=len(probe.diagnostics))
     images = probe.node.create_publisher(CompressedImage, "/cam/image_raw", QOS)
-    status = await_status(probe, DiagnosticStatus.WARN, "CompressedImage", after=len(probe.diagnostics))
+    status = await_status(
+        probe, DiagnosticStatus.WARN, "/probe publishes /cam/image_raw as", after=len(probe.diagnostics)
+    )
+    assert "CompressedImage" in status.message
     assert "expected sensor_msgs/msg/Image" in status.message
     assert node.output().count("Best effort publisher") == 1
     assert node.output().count(SAID_ONCE) == 3

@@ -4,12 +4,14 @@
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 
 from yoso_ros.resources import share_path
+from yoso_ros.ros.rviz_view import write_view
 
 FOXGLOVE, RVIZ = (Path(share_path(f"config/{name}")) for name in ("foxglove/yoso.json", "rviz/yoso.rviz"))
 NODE = Path(__file__).with_name("node_with_test_segmenter.py")
@@ -18,6 +20,18 @@ NODE = Path(__file__).with_name("node_with_test_segmenter.py")
 def topics_of_rviz():
     displays = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]["Displays"]
     return {display["Topic"]["Value"] for display in displays}
+
+
+def test_the_view_follows_namespace_and_cameras(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert write_view("/yoso", [""]) == RVIZ
+    path = write_view("/robot/yoso", ["front", "rear"])
+    displays = yaml.safe_load(path.read_text())["Visualization Manager"]["Displays"]
+    own = {topic.removeprefix("/yoso/") for topic in topics_of_rviz()}
+    shown = [display["Topic"]["Value"] for display in displays]
+    assert sorted(shown) == sorted(f"/robot/yoso/{camera}/{name}" for camera in ("front", "rear") for name in own)
+    assert len({display["Name"] for display in displays}) == len(displays)
+    assert path.parent.parent == tmp_path
 
 
 def topics_of_foxglove():

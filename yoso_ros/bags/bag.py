@@ -1,20 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 (or rosbag1) recording: its topics and messages, whole or damaged, with what is lost. No ROS is needed."""
+"""A rosbag2 (or rosbag1) recording, intact or damaged: its topics, messages and losses. Does not need ROS."""
 
+import struct
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import storage_mcap
 from tqdm import tqdm
 
-from yoso_ros.bags.linear import is_storage_file, read_storage_file, uncompressed
-from yoso_ros.bags.message_types import typestore
+from yoso_ros.bags.checksums import check_file
+from yoso_ros.bags.decompression import decompress_lz4, decompress_zstd, largest_chunk
+from yoso_ros.bags.linear import COMPRESSED_SUFFIX, is_storage_file, read_storage_file, uncompressed
+from yoso_ros.bags.message_types import CAMERA_INFO, COMPRESSED, IMAGE, typestore
+from yoso_ros.bags.metadata import read_metadata
 from yoso_ros.errors import InputError
+from yoso_ros.stamps import LAST_STAMP_NS
 
-METADATA = "metadata.yaml"
-SILENT_S = 2  # an opening that takes longer shows how far it is
+# Always read with our own definitions, so that a file cannot redefine what an image is.
+KNOWN_TYPES = (IMAGE, COMPRESSED, CAMERA_INFO)
+# The library trusts the size that a chunk declares, and a few bytes can declare anything.
+storage_mcap.DECOMPRESSORS |= {
+    "zstd": lambda data, size: decompress_zstd(data, min(size, largest_chunk())),
+    "lz4": lambda data, size: decompress_lz4(data, min(size, largest_chunk())),
+}
+SILENT_S = 2  # opening shows its progress if it takes longer
 
 
 @dataclass(slots=True)
@@ -22,7 +33,7 @@ class Topic:
     """One topic.
 
     Attributes:
-        type: of its messages. times_ns: when each readable message was recorded, nanoseconds, rising.
+        type: of its messages. times_ns: when each readable message was recorded, nanoseconds, ascending.
     """
 
     type: str
@@ -30,7 +41,7 @@ class Topic:
 
     @property
     def count(self):
-        """Readable messages."""
+        """Number of readable messages."""
         return len(self.times_ns)
 
     @property
@@ -45,7 +56,7 @@ class Topic:
 
 
 class Bag:
-    """The messages of a recording; opening it reads it once from end to end, to know what can be read.
+    """The messages of a recording; opening it reads all of it once to find out what can be read.
 
     Args:
         path: rosbag2 folder, with or without its metadata.yaml, or a single .mcap, .db3 (both also .zstd) or .bag file.
@@ -53,7 +64,8 @@ class Bag:
     Attributes:
         name: the path.
         topics: dict of topic name to `Topic`, of the topics with messages.
-        custom_data: dict of str that the writer left in metadata.yaml.
+        custom_data: dict of str that the writer stored in metadata.yaml.
+        unchecked: names of the storage files in which not every message is covered by a checksum.
 
     Raises:
         InputError: nothing in it can be read.
@@ -62,28 +74,33 @@ class Bag:
     def __init__(self, path):
         self.name, self._path = str(path), Path(path)
         self._lost, self._undecoded = [], {}
-        metadata, fault = _read_metadata(self._path)
-        self.custom_data = metadata.get("custom_data") or {}
-        self._is_damaged = False
-        try:
-            self.topics = _survey(_shown(self._whole(None), metadata))
-            return
-        except Exception as error:  # the library lets errors of SQLite, mcap, YAML and its asserts through
-            reason = " ".join(str(error).split()) or type(error).__name__
-        self._is_damaged = True
-        self._files = _storage_files(self._path, metadata, self._lost.append)
-        self.topics = _survey(_shown(self._linear(self._lost.append), metadata))
-        if not self.topics:
-            raise InputError(f"{self.name}: expected a rosbag2 recording; it cannot be read: {reason}")
-        if fault:
-            self._lost.append(fault)
-        self._lost += self._missing_messages(metadata)
+        metadata = read_metadata(self._path)
+        self.custom_data = metadata.custom_data
+        self._files = _storage_files(self._path, metadata.files, self._lost.append)
+        self._lost += metadata.faults
+        expected = sum(metadata.counts.values()) or None
+        self.unchecked, fault = _check(self._files)
+        self._lost += [fault] if fault else []
+        self._is_linear = bool(fault) or any(file.suffix == COMPRESSED_SUFFIX for file in self._files)
+        if not self._is_linear:
+            try:
+                self.topics, impossible = _survey(_shown(self._whole(None), expected))
+            except Exception as error:  # the library passes on errors of SQLite and mcap, and its own asserts
+                self._is_linear, fault = True, " ".join(str(error).split())[:300] or type(error).__name__
+        if self._is_linear:
+            self.topics, impossible = _survey(_shown(self._linear(self._lost.append), expected))
+            if not self.topics:
+                fault = fault or "; ".join(self._lost) or "it has no messages"
+                raise InputError(f"{self.name}: expected a rosbag2 recording; it cannot be read: {fault}")
+        if impossible:
+            self._lost.append(f"{impossible} messages were recorded before 1970 or after 2038 and are ignored")
+        self._lost += self._missing_messages(metadata.counts)
 
     def messages(self, topics, start_ns=None, stop_ns=None):
-        """Read the messages of some topics in the order of recording; a whole recording is read from `start_ns` on.
+        """Read the messages of some topics in recording order; an intact recording is read from `start_ns` on.
 
         Args:
-            topics: names; those that the recording lacks are passed over.
+            topics: names; those that the recording lacks are ignored.
             start_ns, stop_ns: recording times in nanoseconds, the second exclusive; None for no limit.
 
         Yields:
@@ -92,82 +109,94 @@ class Bag:
         topics = {topic for topic in topics if topic in self.topics}
         if not topics:
             return
-        source = self._linear(lambda _: None) if self._is_damaged else self._whole(topics, start_ns, stop_ns)
-        low, high = start_ns or 0, float("inf") if stop_ns is None else stop_ns
+        source = self._linear(lambda _: None) if self._is_linear else self._whole(topics, start_ns, stop_ns)
+        low, high = start_ns or 0, LAST_STAMP_NS + 1 if stop_ns is None else stop_ns
         for topic, kind, recorded, data, deserialize in source:
             if topic not in topics or not low <= recorded < high:
                 continue
             try:
                 message = deserialize(data, kind)
-            except Exception:  # of many kinds: whatever the bytes made the library do
+            except Exception:  # of any kind, depending on what the bytes make the library do
                 self._undecoded.setdefault(topic, set()).add(recorded)
                 continue
             yield topic, recorded, message
 
     @property
     def losses(self):
-        """What is lost in a damaged recording: list of str, empty for a whole one; `messages` may find more."""
+        """What a damaged recording has lost: list of str, empty for an intact one; `messages` may find more."""
         return self._lost + [f"{t}: {len(found)} messages cannot be decoded" for t, found in self._undecoded.items()]
 
     def _whole(self, topics, start_ns=None, stop_ns=None):
-        with AnyReader([self._path], default_typestore=typestore()) as reader:
+        with AnyReader(self._files, default_typestore=typestore()) as reader:
             chosen = [c for c in reader.connections if topics is None or c.topic in topics]
-            if not chosen:  # which would mean all topics to the library
+            if not chosen:  # the library would read an empty list as all topics
                 return
             for connection, recorded, data in reader.messages(chosen, start_ns, stop_ns):
-                data = uncompressed(data) if reader.is2 else data
-                yield connection.topic, connection.msgtype, recorded, data, reader.deserialize
+                kind, deserialize = connection.msgtype, reader.deserialize
+                if reader.is2:
+                    data = uncompressed(data)
+                    deserialize = typestore().deserialize_cdr if kind in KNOWN_TYPES else deserialize
+                yield connection.topic, kind, recorded, data, deserialize
 
     def _linear(self, note):
         for path in self._files:
             for topic, kind, recorded, data in read_storage_file(path, note):
                 yield topic, kind, recorded, data, typestore().deserialize_cdr
 
-    def _missing_messages(self, metadata):
-        for entry in metadata.get("topics_with_message_count") or []:
-            topic, expected = entry["topic_metadata"]["name"], entry["message_count"]
+    def _missing_messages(self, counts):
+        for topic, expected in counts.items():
             found = self.topics[topic].count if topic in self.topics else 0
             if found < expected:
                 yield f"{topic}: {expected - found} of {expected} messages are lost"
 
 
+def _check(files):
+    """(names of the files not entirely covered by checksums, the first fault found or None)."""
+    unchecked = []
+    for file in files:
+        covered, fault = False, None
+        if file.suffix == ".mcap":
+            try:
+                covered, fault = check_file(file)
+            except (OSError, struct.error) as error:
+                fault = str(error)
+        if fault:
+            return unchecked, f"{file.name}: {fault}"
+        if not covered:
+            unchecked.append(file.name)
+    return unchecked, None
+
+
 def _survey(messages):
-    topics = {}
+    """(dict of `Topic`, number of messages whose time a stamp cannot express)."""
+    topics, impossible = {}, 0
     for topic, kind, recorded, *_ in messages:
-        topics.setdefault(topic, Topic(kind)).times_ns.append(recorded)
+        if 0 <= recorded <= LAST_STAMP_NS:
+            topics.setdefault(topic, Topic(kind)).times_ns.append(recorded)
+        else:
+            impossible += 1
     for entry in topics.values():
         entry.times_ns = array("q", sorted(entry.times_ns))
-    return topics
+    return topics, impossible
 
 
-def _shown(messages, metadata):
-    return tqdm(messages, "open", metadata.get("message_count"), unit="message", delay=SILENT_S, leave=False)
+def _shown(messages, expected):
+    return tqdm(messages, "open", expected, unit="message", delay=SILENT_S, leave=False)
 
 
-def _read_metadata(path):
-    """(content of metadata.yaml or {}, what is wrong with it or None)."""
-    file = path / METADATA
+def _storage_files(path, named, note):
+    """The storage files of a recording in order; `note` is called for missing ones."""
     if not path.is_dir():
-        return {}, None
-    try:
-        content = yaml.safe_load(file.read_text())["rosbag2_bagfile_information"]
-        if not isinstance(content, dict):
-            raise TypeError("not a mapping")
-        return content, None
-    except FileNotFoundError:
-        return {}, f"no {METADATA}: how many messages there were is unknown"
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
-        return {}, f"{METADATA} cannot be read: how many messages there were is unknown"
-
-
-def _storage_files(path, metadata, note):
-    """The storage files of a recording in their order; `note` is told of missing ones."""
-    if not path.is_dir():
-        return [path] if is_storage_file(path) else []
+        if not path.is_file():
+            raise InputError(f"{path} cannot be read: expected a recording, found no file")
+        return [path]
     present = sorted((p for p in path.iterdir() if is_storage_file(p)), key=lambda p: (len(p.name), p.name))
-    named = [path / Path(name).name for name in metadata.get("relative_file_paths") or []]
+    for file in [p for p in present if not p.is_file()]:
+        note(f"{file.name} is a folder, pipe or device, not a recording")
+        present.remove(file)
+    named = [path / name for name in named]
     for file in named:
         if file not in present:
             note(f"{file.name} is missing")
-    # Files of a recording that was interrupted are in the folder before they are in the metadata.
+    # In an interrupted recording, files are in the folder before they are in the metadata.
     return [f for f in named if f in present] + [f for f in present if f not in named]

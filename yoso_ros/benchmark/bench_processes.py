@@ -23,7 +23,7 @@ class AttachedNode:
 
 
 @contextlib.contextmanager
-def open_bench(camera, log_path, parameters=None, remappings=None, command=None, attach_to=None, listen=()):
+def open_bench(camera, log_path, parameters=None, remappings=None, command=None, attach_to=None, listen=(), cameras=()):
     """A connected `Bench` for the length of a with block.
 
     Args:
@@ -32,6 +32,7 @@ def open_bench(camera, log_path, parameters=None, remappings=None, command=None,
         parameters: dict of the node's ROS parameters. remappings: dict of topic to topic.
         command: list of str, what to start instead of this package's node.
         listen: names of image outputs below the node, such as "overlay", that get a subscriber.
+        cameras: names of several cameras of the node, which `camera` plays.
         attach_to: full name of a running node in the ROS domain of this process, instead of a node of our own.
 
     Raises:
@@ -53,12 +54,12 @@ def open_bench(camera, log_path, parameters=None, remappings=None, command=None,
             started.callback(node.stop)
         player = Role([*roles, *camera], environment)
         started.callback(player.stop)
-        monitor = Role([*roles, "monitor", attach_to or NODE_NAME], environment)
+        monitor = Role([*roles, "monitor", attach_to or NODE_NAME, *cameras], environment)
         started.callback(monitor.stop)
         if listen:
             topics = [f"{attach_to or NODE_NAME}/{name}/image_raw" for name in listen]
             started.callback(Role([*roles, "listener", *topics], environment).stop)
-        bench = Bench(player, monitor, node)
+        bench = Bench(player, monitor, node, len(cameras) or 1)
         with tqdm(desc="waiting for the node", bar_format="{desc}: {elapsed}", leave=False) as bar:
             bench.connect(bar.refresh)
         yield bench

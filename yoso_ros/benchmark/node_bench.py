@@ -22,7 +22,6 @@ STOP_S = 5.0  # between asking a process to stop and killing it
 QUIET_S = 1.0  # without a message, on top of the time of the frames in work, a run is over
 WARM_UP_S = 60.0  # for the node's first answer
 POLL_S = 0.25  # between looks at what else goes on while a process works
-TOPICS = 4  # panoptic, semantic, segments, stats
 
 
 class Role:
@@ -104,10 +103,11 @@ class Bench:
         camera, monitor: `Role`s, as yoso_ros.ros.runs.latency_roles has them.
         node: has `pid`, None for a process that is not to be watched, and `check()`, which raises when the node has
             ended.
+        cameras: number of cameras that publish at the same times; a rate is that of each.
     """
 
-    def __init__(self, camera, monitor, node):
-        self._camera, self._monitor, self._node = camera, monitor, node
+    def __init__(self, camera, monitor, node, cameras=1):
+        self._camera, self._monitor, self._node, self._cameras = camera, monitor, node, cameras
         self._counts = dict.fromkeys(("received", "processed", "dropped", "failed"), 0)
 
     def connect(self, waiting=lambda: None):
@@ -120,7 +120,7 @@ class Bench:
             InputError: the node has ended, does not connect, or does not answer.
         """
         deadline = time.monotonic() + CONNECT_S
-        while not self._camera.ask("subscribers") or self._monitor.ask("publishers") < TOPICS:
+        while not self._camera.ask("subscribers") or not self._monitor.ask("publishers"):
             self._node.check()
             waiting()
             if time.monotonic() > deadline:
@@ -195,7 +195,7 @@ class Bench:
         memory, peak = memory_mb(pid)
         run = Run(
             rate_hz=rate_hz,
-            reached_hz=(len(sent) - 1) / max(1e-9 * (sent[-1][1] - sent[0][1]), 1e-9),
+            reached_hz=(len(sent) / self._cameras - 1) / max(1e-9 * (sent[-1][1] - sent[0][1]), 1e-9),
             sent=len(sent),
             **counts,
             answered=len(rows),

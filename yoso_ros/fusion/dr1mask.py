@@ -2,14 +2,19 @@
 """DR1Mask's outputs of one image to a panoptic segment map, to instances and to a semantic map.
 
 One softmax over the stuff classes and the kept instances decides each pixel (Eq. 9); an instance takes part inside its
-box only. Legend: `N` instances, best first; `S` stuff classes; `h w` map at stride 4; `H W` output.
+box only. A network for instances alone has no stuff and makes masks in crops. Legend: `N` instances, best first; `S`
+stuff classes; `h w` map at stride 4; `H W` output.
 """
+
+from typing import Any
 
 import torch
 from torch.nn import functional
 
 from yoso_ros.fusion.detections import Detections, best_of, clip_boxes, find_candidates, level_map_sizes
 from yoso_ros.fusion.detections import non_maximum_suppression as suppress
+from yoso_ros.fusion.dr1mask_instances import find_cropped_instances, merge_cropped
+from yoso_ros.fusion.instance_attention import map_logits
 from yoso_ros.fusion.instances import Instances
 from yoso_ros.fusion.merged import MergedSegment, MergedSegments
 from yoso_ros.fusion.semantic_logits import semantic_confidence, semantic_map_of_logits
@@ -20,11 +25,13 @@ MOST_CHANNELS = 255  # of the uint8 map of winners
 
 
 @torch.no_grad()
-def merge_unified(outputs, input_size, output_size, config):
+def merge_unified(
+    outputs: Any, input_size: tuple[int, int], output_size: tuple[int, int], config: Any
+) -> MergedSegments:
     """The panoptic map.
 
     Args:
-        outputs: `Dr1MaskOutputs` of one image, without the batch axis.
+        outputs: the network's `Outputs` of one image, without the batch axis.
         input_size: (height, width) of the network input before padding at the right and bottom.
         output_size: (H, W) of the wanted map.
         config: a `Dr1MaskConfig`.
@@ -32,7 +39,8 @@ def merge_unified(outputs, input_size, output_size, config):
     Returns:
         `MergedSegments`: instances in the order of their score, then stuff by class. The score of stuff is its mean
         probability. An instance that wins less than `overlap_threshold` of the pixels where it beats stuff is dropped
-        before the final competition; stuff smaller than `stuff_area_limit` pixels becomes void.
+        before the final competition; stuff smaller than `stuff_area_limit` pixels becomes void. In mode instance what
+        no instance covers is void.
 
     Raises:
         ValueError: sizes that do not fit.
@@ -40,7 +48,10 @@ def merge_unified(outputs, input_size, output_size, config):
     _check(outputs, input_size, output_size)
     found = find_boxes(outputs, input_size, config)
     found = found.select(found.scores >= config.score_threshold)
-    stuff, things = _logits(outputs, found)
+    if config.mode == "instance":
+        class_ids = _class_ids(config, found.classes.device)[0][found.classes]
+        return merge_cropped(outputs, found, class_ids, input_size, output_size, config, STRIDE)
+    stuff, things = _logits(outputs, found, config)
     kept = _enough_of_its_mask(stuff, things, config.overlap_threshold)
     found, logits = found.select(kept), torch.cat([stuff, things[kept]])
     winners = semantic_map_of_logits(logits, STRIDE, input_size, output_size).long()
@@ -67,8 +78,12 @@ def merge_unified(outputs, input_size, output_size, config):
 
 
 @torch.no_grad()
-def find_unified_instances(outputs, input_size, output_size, config):
-    """All kept boxes with their masks, highest score first: the pixels that are more probably of it than of any stuff.
+def find_unified_instances(
+    outputs: Any, input_size: tuple[int, int], output_size: tuple[int, int], config: Any
+) -> Instances:
+    """All kept boxes with their masks, highest score first.
+
+    A mask has the pixels that are more probably of it than of any stuff; in mode instance, than not of it.
 
     Args:
         as of `merge_unified`.
@@ -78,28 +93,38 @@ def find_unified_instances(outputs, input_size, output_size, config):
     """
     _check(outputs, input_size, output_size)
     found = find_boxes(outputs, input_size, config)
-    stuff, things = _logits(outputs, found)
+    class_ids = _class_ids(config, found.classes.device)[0][found.classes]
+    if config.mode == "instance":
+        return find_cropped_instances(outputs, found, class_ids, input_size, output_size, config, STRIDE)
+    stuff, things = _logits(outputs, found, config)
     best = stuff.amax(0)
     masks = torch.empty((len(things), *output_size), dtype=torch.bool, device=things.device)
     for index, one in enumerate(things):  # one at a time: full-size maps of 100 instances would be gigabytes
         masks[index] = _resize(one - best, input_size, output_size) > 0
-    thing_ids, _ = _class_ids(config, masks.device)
     proposals = torch.arange(len(things), device=masks.device)
-    return Instances(thing_ids[found.classes], found.scores, proposals, masks, found.boxes)
+    return Instances(class_ids, found.scores, proposals, masks, found.boxes)
 
 
 @torch.no_grad()
-def find_unified_semantic_map(outputs, input_size, output_size, config):
-    """The class of every pixel: uint8 (H, W), by the competition of stuff and instances. As of `merge_unified`."""
+def find_unified_semantic_map(
+    outputs: Any, input_size: tuple[int, int], output_size: tuple[int, int], config: Any
+) -> torch.Tensor:
+    """The class of every pixel: uint8 (H, W), by the competition of stuff and instances. As of `merge_unified`.
+
+    Raises:
+        ValueError: sizes that do not fit, or a network for instances alone, which has no classes of pixels.
+    """
     _check(outputs, input_size, output_size)
+    if config.mode == "instance":
+        raise ValueError(f"{config.name}: a network in mode instance has no semantic map")
     found = find_boxes(outputs, input_size, config)
     found = found.select(found.scores >= config.score_threshold)
-    winners = semantic_map_of_logits(torch.cat(_logits(outputs, found)), STRIDE, input_size, output_size).long()
+    winners = semantic_map_of_logits(torch.cat(_logits(outputs, found, config)), STRIDE, input_size, output_size).long()
     thing_ids, stuff_ids = _class_ids(config, winners.device)
     return torch.cat([stuff_ids, thing_ids[found.classes]]).to(torch.uint8)[winners]
 
 
-def find_boxes(outputs, input_size, config):
+def find_boxes(outputs: Any, input_size: tuple[int, int], config: Any) -> Detections:
     """The boxes that are kept: candidates of each level, clipped, class-wise suppression, the best of all.
 
     Returns:
@@ -116,24 +141,29 @@ def find_boxes(outputs, input_size, config):
         threshold_on="product",
         root=True,
     )
-    found = found._replace(boxes=clip_boxes(found.boxes, input_size))
+    # A box ends after its last pixel, as in the targets.
+    found = found._replace(boxes=clip_boxes(found.boxes, [side + 1 for side in input_size]))
     found = found.select((found.boxes[:, 2:] > found.boxes[:, :2]).all(1))  # one outside the image is clipped to none
     found = found.select(suppress(found.boxes, found.scores, config.nms_threshold, found.classes))
-    return found.select(best_of(found.scores, min(config.max_boxes, MOST_CHANNELS - len(outputs.stuff_logits))))
+    most = config.max_boxes
+    if config.mode == "panoptic":
+        most = min(most, MOST_CHANNELS - len(outputs.stuff_logits))
+    return found.select(best_of(found.scores, most))
 
 
-def _logits(outputs, found: Detections):
+def _logits(outputs, found: Detections, config):
     """Stuff (S, h, w) and instances (N, h, w), outside their boxes below stuff; what is not a number loses."""
     stuff = torch.nan_to_num(outputs.stuff_logits.float(), nan=-MARGIN)
     height, width = stuff.shape[1:]
-    things = outputs.embeddings.float()[found.locations] @ outputs.basis.float().flatten(1)
-    things = things.view(-1, height, width)
+    embeddings = outputs.embeddings.float()[found.locations]
+    components = outputs.attention_components.float() if config.attention == "factored" else None
+    things = map_logits(outputs.basis.float(), embeddings, found.boxes, config.attention, components, STRIDE)
     floor = stuff.amax(0) - MARGIN
     things = torch.where(inside_boxes(found.boxes, (height, width)), things, floor)
     return stuff, torch.where(things.isnan(), floor, things)
 
 
-def inside_boxes(boxes, size, stride=STRIDE):
+def inside_boxes(boxes: torch.Tensor, size: tuple[int, int], stride: int = STRIDE) -> torch.Tensor:
     """Whether the centre of a map pixel lies in a box, widened by one map pixel: (N, 4) -> bool (N, h, w)."""
     y, x = ((torch.arange(side, device=boxes.device) + 0.5) * stride for side in size)
     x1, y1, x2, y2 = (boxes[:, i, None] for i in range(4))

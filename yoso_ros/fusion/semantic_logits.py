@@ -14,7 +14,9 @@ MOST_VALUES = 1 << 22  # resized logits held at a time
 
 
 @torch.no_grad()
-def semantic_map_of_logits(logits, stride, input_size, output_size):
+def semantic_map_of_logits(
+    logits: torch.Tensor, stride: int, input_size: tuple[int, int], output_size: tuple[int, int]
+) -> torch.Tensor:
     """The class of every output pixel.
 
     Args:
@@ -44,17 +46,19 @@ def semantic_map_of_logits(logits, stride, input_size, output_size):
 
 
 @torch.no_grad()
-def semantic_confidence(logits, stride, input_size, output_size):
+def semantic_confidence(
+    logits: torch.Tensor, stride: int, input_size: tuple[int, int], output_size: tuple[int, int]
+) -> torch.Tensor:
     """How probable the class of a pixel is: the greatest softmax of the map, resized bilinearly.
 
     Args:
         as of `semantic_map_of_logits`.
 
     Returns:
-        float32 (H, W), 0..1.
+        float32 (H, W), 0..1; 0 where a logit is not a number.
     """
     logits = logits.float()
-    best = (logits.amax(0) - logits.logsumexp(0)).exp()
+    best = (logits.amax(0) - logits.logsumexp(0)).exp().nan_to_num(nan=0.0)
     padded = [stride * side for side in best.shape]
     best = functional.interpolate(best[None, None], size=padded, mode="bilinear", align_corners=False)
     best = best[:, :, : input_size[0], : input_size[1]]

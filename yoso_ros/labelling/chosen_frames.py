@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Single frames of recordings, and frames as image files with nothing lost."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
@@ -68,3 +70,8 @@ def recording_names(paths):
 def frame_name(recording, index):
     """File name without suffix of a frame: `recording` of `recording_names`, and the number of the frame."""
     return f"{recording}_{index:06d}"
+
+
+def frame_index(name):
+    """The number of the frame in a name of `frame_name`, with or without suffix."""
+    return int(Path(name).stem.rpartition("_")[2])

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in encodings that the package does not read itself: through cv_bridge, where that is installed."""
 
-import reprlib
-
 import numpy as np
 
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.images.decoding import LAYOUTS, decode_image
 from yoso_ros.images.encoded import check_size
 
@@ -22,13 +20,13 @@ def decode_any_image(message, max_pixels=None):
     bridge = None if message.encoding in LAYOUTS else _bridge()
     if bridge is None:
         return decode_image(message, max_pixels)
-    check_size(message.width, message.height, max_pixels, f"image of {reprlib.repr(message.encoding)}")
+    check_size(message.width, message.height, max_pixels, f"image of {brief(message.encoding)}")
     try:
         return np.ascontiguousarray(bridge.imgmsg_to_cv2(message, "rgb8"))
     except Exception as error:  # CvBridgeError, and what numpy raises for data of the wrong length
         known = ", ".join(LAYOUTS)
         raise InputError(
-            f"expected an encoding of {known}, or one of cv_bridge; found {reprlib.repr(message.encoding)}: {error}"
+            f"expected an encoding of {known}, or one of cv_bridge; found {brief(message.encoding)}: {error}"
         ) from error
 
 

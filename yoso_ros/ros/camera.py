@@ -5,6 +5,7 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
 from yoso_ros.msg import InferenceStats
+from yoso_ros.node_process import dds_profile_variable
 from yoso_ros.ros.diagnostics import SILENCE, HealthReport
 from yoso_ros.ros.inputs import CameraInput
 from yoso_ros.ros.messages import stats_message
@@ -14,6 +15,11 @@ from yoso_ros.stamps import message_stamp_ns, stamp_ns
 from yoso_ros.tracking import SegmentTracker
 
 STATS_QOS = QoSProfile(depth=10)
+LOST = "images are lost on the way"
+DDS_ADVICE = (
+    f"start the camera with {dds_profile_variable()} set to config/dds/large_images.xml of this package, or with a "
+    "reliable publisher"
+)
 
 
 class FrameLog:
@@ -62,6 +68,7 @@ class Camera:
         self._tracker = SegmentTracker()
         self._stamps = StampCheck(self.input.topic)
         self._clock = node.get_clock()
+        self._lost_before = 0  # images that the last report told
 
     def listen(self):
         """Begin to read images; nothing happens when it does already."""
@@ -77,9 +84,17 @@ class Camera:
         for kind, text in self._stamps.faults(stamp, now, self._clock.ros_time_is_active).items():
             self._warn(text, kind)
 
-    def _warn(self, text, kind):
-        if self.health.warning(text, kind):
-            self._node.get_logger().warning(f"{text} (said once; see /diagnostics)")
+    def _tell_losses(self):
+        new, self._lost_before = self.input.lost - self._lost_before, self.input.lost
+        if new > 0:
+            way = "the network between" if self.input.reliable else DDS_ADVICE
+            text = f"{new} images of {self.input.topic} lost on the way from its publisher, {self.input.lost} in all"
+            self._warn(f"{text}: {way}", LOST)
+
+    def _warn(self, text, kind, tell=True):
+        line = self.health.warning(text, kind, tell)
+        if line is not None:
+            self._node.get_logger().warning(f"{line} (said once; see /diagnostics)")
 
     def decode(self, message):
         """uint8 (H, W, 3) RGB of an image message. Raises InputError when the image cannot be used."""
@@ -103,11 +118,12 @@ class Camera:
         if self.input.subscribed:
             silent = self.health.silent
             faults = self.input.faults(silent)
-            for text in faults:
-                self._warn(text, text)
+            for text, certain in faults.items():
+                self._warn(text, text, certain)
+            self._tell_losses()
             if silent and not faults:
                 self._warn(f"no images arrive on {self.input.topic}, which has a publisher", SILENCE)
-        return self.health.status(*values)
+        return self.health.status(*values, lost=self.input.lost)
 
     def destroy(self):
         """Take the subscriptions and publishers away."""

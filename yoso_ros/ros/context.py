@@ -14,7 +14,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.signals import SignalHandlerOptions
 
 from yoso_ros.errors import InputError
-from yoso_ros.resources import share_path
+from yoso_ros.node_process import dds_profile_environment
 
 try:
     # Half the CPU time per message, for it does not list all topics, services and events anew for each of them.
@@ -25,6 +25,7 @@ except ImportError:  # Humble
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TOGETHER_S = 1.0  # Ctrl-C under ros2 launch is two signals, the terminal's and that of launch
 SPIN_S = 0.1  # longest time that a signal waits for the executor
+AFTER_FAULT_S = 0.01  # pause of an executor that failed, so that one that always fails takes no whole core
 LONGEST_STOP_S = 1.7  # from a signal to the end of the process, whatever it does then
 
 
@@ -35,7 +36,7 @@ def open_ros(args=None):
         InputError: ROS cannot read its arguments or a parameter file.
     """
     # Fast DDS loses most frames of camera size with its own defaults; the profile says more.
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share_path("config/dds/large_images.xml")))
+    os.environ.update(dds_profile_environment())
     # A picture of a camera is converted as soon by one thread, and the others would spin for a while after each.
     cv2.setNumThreads(1)
     # SIGINT is set too, for a shell that starts a process in the background has it ignore that signal.
@@ -57,7 +58,11 @@ def open_ros(args=None):
 
 
 def spin_until_stopped(node):
-    """Serve a node until SIGINT or SIGTERM."""
+    """Serve a node until SIGINT or SIGTERM.
+
+    Args:
+        node: rclpy node with `yoso_ros.ros.caught.GuardedCallbacks`.
+    """
     stopped = threading.Event()
 
     def stop(number, frame):
@@ -74,8 +79,12 @@ def spin_until_stopped(node):
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not stopped.is_set():
-            executor.spin_once(timeout_sec=SPIN_S)
+        while not stopped.is_set() and rclpy.ok():
+            try:
+                executor.spin_once(timeout_sec=SPIN_S)
+            except Exception as error:  # of rclpy itself, such as for an event of what was destroyed meanwhile
+                node.caught.note(error, "executor")
+                stopped.wait(AFTER_FAULT_S)
     finally:
         executor.shutdown(timeout_sec=0)
 

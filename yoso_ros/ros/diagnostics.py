@@ -6,6 +6,7 @@ import time
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from yoso_ros.ros.causes import Causes
 from yoso_ros.ros.worker import Counts
 
 SILENCE_S = 2.0  # a camera without an image for so long is a warning
@@ -27,13 +28,13 @@ class HealthReport:
         self._last_frame, self._expected_since = None, time.monotonic()
         self._last_times = {}
         self._last_failure = ""
-        self._causes = set()
+        self._causes = Causes()
         self._warnings = {}  # text by cause, since the last report
 
     def images_expected(self):
         """Note that the node begins to listen, so that the silence before does not count."""
         self._expected_since = time.monotonic()
-        self._causes.discard(SILENCE)
+        self._causes.forget(SILENCE)
 
     def frame_arrived(self):
         """Note that an image came in."""
@@ -48,30 +49,30 @@ class HealthReport:
         """True when no image has come for too long."""
         return time.monotonic() - self._expected_since > SILENCE_S
 
-    def failure(self, text, kind):
+    def failure(self, text):
         """Note that a frame failed.
 
         Args:
-            text: one line for people.
-            kind: the part of it that does not change from frame to frame.
+            text: why, one line for people.
 
         Returns:
-            True when this kind is a new one, which should be logged.
+            The line to log when the cause is a new one, else None; see `Causes.line`.
         """
         self._last_failure = text
-        return self._is_new(kind)
+        return self._causes.line(text)
 
-    def warning(self, text, kind):
-        """Note what is wrong with frames that are processed all the same, or do not come; else as `failure`."""
+    def warning(self, text, kind, tell=True):
+        """Note what is wrong with frames that are processed all the same, or do not come; else as `failure`.
+
+        Args:
+            text: one line for people.
+            kind: what makes it the same cause as another one.
+            tell: False to have it in the report only, and in the log another time.
+        """
         self._warnings[kind] = text
-        return self._is_new(kind)
+        return self._causes.line(text, kind) if tell else None
 
-    def _is_new(self, kind):
-        new = kind not in self._causes
-        self._causes.add(kind)
-        return new
-
-    def status(self, phase, enabled, counts, backend, model, memory=None):
+    def status(self, phase, enabled, counts, backend, model, more=None, lost=0):
         """The report since the last call.
 
         Args:
@@ -80,7 +81,8 @@ class HealthReport:
             counts: `Counts` of this camera.
             backend: engine, device and precision; empty while no model is loaded.
             model: name of the model.
-            memory: dict of further values to show, as `memory_values` gives them.
+            more: dict of further values to show.
+            lost: images that never arrived, as far as the middleware has noticed.
 
         Returns:
             diagnostic_msgs/DiagnosticStatus.
@@ -89,7 +91,7 @@ class HealthReport:
         before, seconds = self._last_counts, max(now - self._last_time, 1e-3)
         self._last_counts, self._last_time = counts, now
         if (counts.received - before.received) / seconds >= STEADY_HZ:
-            self._causes.discard(SILENCE)
+            self._causes.forget(SILENCE)
         processed, failures = counts.processed - before.processed, counts.failed - before.failed
         warnings, self._warnings = list(self._warnings.values()), {}
         if self.silent and not warnings:
@@ -104,13 +106,14 @@ class HealthReport:
             "engine": engine,
             "device": device,
             "precision": precision,
-            **(memory or {}),
+            **(more or {}),
             "frames per second": f"{processed / seconds:.1f}",
             "dropped per second": f"{(counts.dropped - before.dropped) / seconds:.1f}",
             "received": counts.received,
             "processed": counts.processed,
             "dropped": counts.dropped,
             "failed": counts.failed,
+            "lost": lost,
             "last failure": self._last_failure or "none",
             "seconds since last frame": "no frame yet" if self._last_frame is None else f"{now - self._last_frame:.1f}",
             "latency of last frame (ms)": _milliseconds(self._last_times.get("latency_ms")),
@@ -125,18 +128,20 @@ def _milliseconds(value):
     return "unknown" if value is None or np.isnan(value) else f"{value:.1f}"
 
 
-def idle_status(name, phase, failure=""):
+def idle_status(name, phase, failure="", more=None):
     """diagnostic_msgs/DiagnosticStatus of a node without a model, which has no cameras yet.
 
     Args:
         name: name of the status.
         phase: state of the lifecycle, in words.
         failure: why it could not be configured, or "".
+        more: dict of further values to show.
     """
     level, text = _judge(phase, True, [], 0, 0, "")
     if failure:
         level, text = DiagnosticStatus.ERROR, f"{phase}: {failure}"
-    values = [KeyValue(key="state", value=phase), KeyValue(key="last failure", value=failure or "none")]
+    values = {"state": phase, "last failure": failure or "none", **(more or {})}
+    values = [KeyValue(key=key, value=value) for key, value in values.items()]
     return DiagnosticStatus(level=level, name=name, message=text, values=values)
 
 

@@ -5,17 +5,15 @@ import copy
 import functools
 from collections import OrderedDict
 
-from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from yoso_ros.images.decoding import decode_compressed
 from yoso_ros.ros.bridge import decode_any_image
+from yoso_ros.ros.image_subscription import ImageSubscription, create_subscription, reliability_policy
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
+UNKNOWN_NAME = "_"  # what rmw calls a node whose name it does not know begins with it, and no name of a node may
+UNNAMED_REPORTS = 5  # so many reports wait for a publisher's name; one that is no node of ROS never has one
 KEPT_CAMERA_INFOS = 8  # enough for frames that are still in work when newer infos arrive
 
 
@@ -48,46 +46,61 @@ class CameraInput:
         node: rclpy node.
         prefix: "" or the camera's name with a slash behind it.
         transport: "raw" or "compressed".
-        reliability: "best_effort" or "reliable".
+        reliability: "best_effort", "reliable", or "auto" for that of the publishers.
         deliver: called with each image message.
         max_pixels: of an image; larger ones are refused.
     """
 
     def __init__(self, node, prefix, transport, reliability, deliver, max_pixels=None):
-        self._node, self._deliver = node, deliver
+        self._node = node
         base = f"{prefix}image_raw"
         self.topic = image_topic(node, base, transport)
         self.info_topic = camera_info_topic(node, base)
         kinds = {"raw": (Image, decode_any_image), "compressed": (CompressedImage, decode_compressed)}
         self._type, decode = kinds[transport]
         self.decode = functools.partial(decode, max_pixels=max_pixels)
-        self._qos = QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
-        self._subscriptions = []
+        self._images = ImageSubscription(node, self._type, self.topic, reliability, deliver, self._on_mismatch)
+        # One that is not reliable hears every publisher, and a camera_info is small.
+        self._info_qos = QoSProfile(depth=1, reliability=reliability_policy(reliability))
+        self._info_subscription = None
         self._mismatch = False  # a publisher was seen whose QoS does not fit
+        self._unnamed = 0  # reports in which a publisher's name was not known yet
         self._infos = OrderedDict()
 
     def subscribe(self):
         """Begin to listen; nothing happens when it does already."""
-        if self._subscriptions:
+        if self.subscribed:
             return
-        events = SubscriptionEventCallbacks(incompatible_qos=self._on_mismatch)
-        for kind, topic, callback in (
-            (self._type, self.topic, self._deliver),
-            (CameraInfo, self.info_topic, self._keep_info),
-        ):
-            subscription = self._node.create_subscription(kind, topic, callback, self._qos, event_callbacks=events)
-            self._subscriptions.append(subscription)
+        self._info_subscription = create_subscription(
+            self._node, CameraInfo, self.info_topic, self._keep_info, self._info_qos, incompatible_qos=self._on_mismatch
+        )
+        self._images.begin()
 
     @property
     def subscribed(self):
         """True while it listens."""
-        return bool(self._subscriptions)
+        return self._info_subscription is not None
+
+    @property
+    def lost(self):
+        """Images that were lost between publisher and node so far, as the middleware counts them."""
+        return self._images.lost
+
+    @property
+    def reliable(self):
+        """True while the images are read reliably."""
+        return self._images.reliable
+
+    def follow(self):
+        """Read the images as their publishers send them, if it should; to be called now and then."""
+        self._images.follow()
 
     def unsubscribe(self):
         """Stop listening, so that a disabled node costs nothing."""
-        for subscription in self._subscriptions:
+        self._images.end()
+        subscription, self._info_subscription = self._info_subscription, None
+        if subscription is not None:
             self._node.destroy_subscription(subscription)
-        self._subscriptions = []
 
     def _on_mismatch(self, event):
         self._mismatch = True
@@ -99,28 +112,34 @@ class CameraInput:
             silent: True when no image comes.
 
         Returns:
-            list of str, one for each publisher that cannot be heard, or that there is none.
+            dict of str to bool: a line for each publisher that cannot be heard, or that there is none; False while DDS
+            has not told the publisher's name yet, which comes a little later than the publisher.
         """
         if not (silent or self._mismatch):
-            return []
-        topics = {self.topic: self._type, self.info_topic: CameraInfo}
-        publishers = {topic: self._node.get_publishers_info_by_topic(topic) for topic in topics}
-        faults = [text for topic, kind in topics.items() for text in self._unheard(topic, kind, publishers[topic])]
-        self._mismatch = bool(faults)
+            return {}
+        kinds = {self.topic: (self._type, self._images.qos), self.info_topic: (CameraInfo, self._info_qos)}
+        publishers = {topic: self._node.get_publishers_info_by_topic(topic) for topic in kinds}
+        unheard = [fault for topic, kind in kinds.items() for fault in self._unheard(topic, *kind, publishers[topic])]
+        self._mismatch = bool(unheard)
+        named = all(name is not None for name, _ in unheard)
+        self._unnamed = 0 if named else self._unnamed + 1
+        certain = named or self._unnamed > UNNAMED_REPORTS
+        faults = {f"{name or 'a publisher without a name'} {text}": certain for name, text in unheard}
         if silent and not publishers[self.topic]:
-            faults.append(f"nobody publishes {self.topic}")
+            faults[f"nobody publishes {self.topic}"] = True
         return faults
 
-    def _unheard(self, topic, kind, publishers):
+    def _unheard(self, topic, kind, qos, publishers):
         expected = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
         for publisher in publishers:
-            name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name} publishes {topic}"
-            compatible, reason = qos_check_compatible(publisher.qos_profile, self._qos)
+            known = not publisher.node_name.startswith(UNKNOWN_NAME)
+            name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}" if known else None
+            compatible, reason = qos_check_compatible(publisher.qos_profile, qos)
             if publisher.topic_type != expected:
-                yield f"{name} as {publisher.topic_type}; expected {expected}"
+                yield name, f"publishes {topic} as {publisher.topic_type}; expected {expected}"
             elif compatible == QoSCompatibility.ERROR:
                 reason = reason.removeprefix("ERROR: ").rstrip("; ")
-                yield f"{name} with a QoS that does not fit ({reason}); see input_reliability"
+                yield name, f"publishes {topic} with a QoS that does not fit ({reason}); see input_reliability"
 
     def _keep_info(self, info):
         self._infos[_stamp(info.header)] = info

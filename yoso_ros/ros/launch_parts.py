@@ -1,59 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the launch files share: their arguments with texts, the panoptic node, the source of images, and RViz."""
+"""What the launch files start: the panoptic node, the source of images, and RViz."""
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
-from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.actions import SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.substitutions import FindPackageShare
 
-SHARE = FindPackageShare("yoso_ros")
-DDS_PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
-LARGE_IMAGES = PathJoinSubstitution([SHARE, "config", "dds", "large_images.xml"])
+from yoso_ros.ros.launch_arguments import (
+    DDS_PROFILE,
+    base_namespace,
+    given_parameters,
+    node_name,
+    number,
+    params_file,
+    truth,
+    value,
+)
+from yoso_ros.ros.rviz_view import write_view
+
 # USB camera drivers of ROS 2, in the order of preference, with their executables.
 USB_DRIVERS = (("usb_cam", "usb_cam_node_exe"), ("v4l2_camera", "v4l2_camera_node"))
-
-# Arguments of every launch file: name to default, text and, for some, the allowed values.
-NODE_ARGUMENTS = {
-    "namespace": ("", "Namespace of the node; its topics are <namespace>/yoso/..."),
-    "params_file": (PathJoinSubstitution([SHARE, "config", "node.yaml"]), "Parameter file of the node."),
-    "model": ("", "Model configuration, name or YAML file; empty for that of params_file."),
-    "weights": ("", "Weights file; empty for that of params_file."),
-    "download": (
-        "",
-        "true: fetch the model's weights where they are not on this machine; empty for that of params_file.",
-        ["", "true", "false"],
-    ),
-    "device": ("", "auto, cpu, cuda or cuda:N; empty for that of params_file."),
-    "engine": ("", "auto, torch, openvino, onnxruntime or tensorrt; empty for that of params_file."),
-    "precision": ("", "auto, fp32, bf16, fp16 or int8; empty for that of params_file."),
-    "dds_profile": (
-        EnvironmentVariable(DDS_PROFILE, default_value=LARGE_IMAGES),
-        f"Fast DDS profile of all processes started here; else that in {DDS_PROFILE} or one for large images.",
-    ),
-    "log_level": ("info", "Least severe messages that are logged.", ["debug", "info", "warn", "error", "fatal"]),
-}
-OVERRIDES = ("model", "weights", "download", "device", "engine", "precision")
-# Arguments of those that can start a source of images.
-SOURCE_ARGUMENTS = {
-    "source_path": ("", "With source:=video: the video file, image folder or recording."),
-    "source_rate_hz": ("10.0", "With source:=video or synthetic: frames per second."),
-    "source_loop": ("true", "With source:=video or synthetic: begin again at the end.", ["true", "false"]),
-    "use_rviz": ("false", "Show overlay and points in RViz.", ["true", "false"]),
-}
-
-
-def declare(arguments):
-    """Launch arguments: list of DeclareLaunchArgument.
-
-    Args:
-        arguments: dict of name to (default, None for one that must be given; text; allowed values, optional).
-    """
-    return [
-        DeclareLaunchArgument(name, default_value=default, description=text, choices=choices[0] if choices else None)
-        for name, (default, text, *choices) in arguments.items()
-    ]
 
 
 def dds_profile():
@@ -61,36 +27,32 @@ def dds_profile():
     return SetEnvironmentVariable(DDS_PROFILE, LaunchConfiguration("dds_profile"))
 
 
-def value(context, name):
-    """What a launch argument is: str."""
-    return LaunchConfiguration(name).perform(context)
-
-
 def panoptic_node(context, remappings, parameters=None):
     """The node; arguments that are left empty do not override the parameter file.
 
     Args:
         remappings: list of (topic of the node, topic). parameters: dict of further ones.
+
+    Raises:
+        RuntimeError: no parameter file, or a parameter that the node would refuse.
     """
-    given = {name: value(context, name) for name in OVERRIDES if value(context, name)}
-    if "download" in given:
-        given["download"] = given["download"] == "true"
+    own = given_parameters(context) | {"use_sim_time": truth(context, "use_sim_time")} | (parameters or {})
     return Node(
         package="yoso_ros",
         executable="panoptic_node",
         name="yoso",
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[LaunchConfiguration("params_file"), given | (parameters or {})],
+        namespace=base_namespace(context),
+        parameters=[params_file(context), own],
         remappings=remappings,
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="screen",
+        **revival(context),
     )
 
 
-def node_name(context):
-    """Full name of the node, such as /robot/yoso."""
-    namespace = value(context, "namespace").strip("/")
-    return f"/{namespace}/yoso" if namespace else "/yoso"
+def revival(context):
+    """Whether and when launch starts a process again that has ended: keyword arguments of its action."""
+    return {"respawn": truth(context, "respawn"), "respawn_delay": number(context, "respawn_delay_s")}
 
 
 def image_source(context, name, remappings):
@@ -111,29 +73,18 @@ def image_source(context, name, remappings):
         package, executable = "yoso_ros", "source_node"
         source = path if source == "video" else "synthetic"
         parameters = {"source": source, "rate_hz": number(context, "source_rate_hz")}
-        parameters["loop"] = value(context, "source_loop") == "true"
+        parameters["loop"] = truth(context, "source_loop")
     return [
         Node(
             package=package,
             executable=executable,
             name=name,
-            parameters=[parameters],
+            namespace=base_namespace(context),
+            parameters=[parameters | {"use_sim_time": truth(context, "use_sim_time")}],
             remappings=remappings,
             output="screen",
         )
     ]
-
-
-def number(context, name):
-    """What a launch argument is, as float.
-
-    Raises:
-        RuntimeError: it is no number.
-    """
-    try:
-        return float(value(context, name))
-    except ValueError:
-        raise RuntimeError(f"{name}: expected a number, found {value(context, name)!r}") from None
 
 
 def _usb_driver():
@@ -147,14 +98,21 @@ def _usb_driver():
     raise RuntimeError(f"source:=usb needs the package {known}; install one, e.g. ros-$ROS_DISTRO-usb-cam")
 
 
-def rviz():
-    """RViz with the package's view, if `use_rviz` says so.
+def rviz(context, cameras=("",)):
+    """RViz with the package's view of the cameras, if `use_rviz` says so: a list of one node or none.
 
     To come before the nodes: where RViz is missing the launch ends, and would leave them behind.
+
+    Args:
+        cameras: their names; one empty name for a camera without one.
     """
-    return Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", PathJoinSubstitution([SHARE, "config", "rviz", "yoso.rviz"])],
-        condition=IfCondition(LaunchConfiguration("use_rviz")),
-    )
+    if not truth(context, "use_rviz"):
+        return []
+    return [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            arguments=["-d", str(write_view(node_name(context), cameras))],
+            parameters=[{"use_sim_time": truth(context, "use_sim_time")}],
+        )
+    ]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node: images of cameras in, panoptic label images out; thin, with the work in the modules beside it."""
 
-import re
 import sys
 import time
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -17,6 +17,8 @@ from yoso_ros.errors import InputError
 from yoso_ros.msg import InferenceStats
 from yoso_ros.ros.batch import FrameStages
 from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
+from yoso_ros.ros.caught import GuardedLifecycle
+from yoso_ros.ros.causes import cause_of
 from yoso_ros.ros.context import ignore_stop_signals, run_process, spin_until_stopped
 from yoso_ros.ros.diagnostics import idle_status
 from yoso_ros.ros.log import forward_log
@@ -26,11 +28,12 @@ from yoso_ros.ros.segment_service import SegmentService
 from yoso_ros.ros.worker import LatestItemsWorker
 
 DIAGNOSTICS_PERIOD_S = 1.0
+FOLLOW_PERIOD_S = 0.25  # how soon a publisher that comes is read as it sends
 STOP_S = 1.0  # time that the frame in work gets to finish when the node ends
 CLOCK_LIMIT_S = 10.0  # a stamp farther from now was not made by this machine's clock
 
 
-class PanopticNode(LifecycleNode):
+class PanopticNode(GuardedLifecycle, LifecycleNode):
     """Panoptic segmentation of one camera or of several, those together in one pass of the network.
 
     States: unconfigured holds nothing; configure loads the model (seconds) and creates the publishers; active reads
@@ -58,7 +61,7 @@ class PanopticNode(LifecycleNode):
         # that serves one batch size would be built again.
         self._worker = LatestItemsWorker(
             (self._stages.prepare, self._stages.infer, self._stages.publish),
-            self._finish,
+            self.caught.guard(self._finish, "report of a frame"),
             apart=(SegmentService.SOURCE,),
             name="segmentation",
         )
@@ -70,7 +73,9 @@ class PanopticNode(LifecycleNode):
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report_health, clock=steady)
-        self.add_on_set_parameters_callback(self._on_parameters)
+        self.create_timer(FOLLOW_PERIOD_S, self._follow_publishers, clock=steady)
+        self._caught_before = 0  # errors that the last report told
+        self.add_on_set_parameters_callback(self.caught.guard(self._on_parameters, "parameters", _refused))
 
     # Lifecycle
 
@@ -139,34 +144,43 @@ class PanopticNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _tell_failure(self, error):
-        self._failure = _cause(error)
+        self._failure = cause_of(error)
         self.get_logger().error(self._failure)
 
     def on_deactivate(self, state):
         """Stop reading images; the model stays loaded."""
+        return self.guarded_transition(self._deactivate, "deactivate")
+
+    def _deactivate(self):
         self._phase = "inactive"
         self._unsubscribe()
         # Without a limit, for the model must not be freed or used again while a frame is in work.
         self._worker.stop(timeout=None)
-        return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state):
         """Free the model and take its topics away."""
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
+        return self.guarded_transition(self._release, "cleanup")
 
     def on_shutdown(self, state):
         """Stop and free everything, from any state."""
-        if self._phase == "active":
-            self.on_deactivate(state)
-        self._release()
+        outcome = self.guarded_transition(self._free_all, "shutdown")
         self._phase = "finalized"
+        return outcome
+
+    def on_error(self, state):
+        """A transition failed on its way: free everything, so that the node can be configured anew."""
+        self.guarded_transition(self._free_all, "error processing")
         return TransitionCallbackReturn.SUCCESS
 
+    def _free_all(self):
+        if self._phase == "active":
+            self._deactivate()
+        self._release()
+
     def _release(self):
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras = {}
+        cameras, self._cameras = self._cameras, {}
+        for camera in cameras.values():
+            self.caught.guard(camera.destroy, "end of a camera")()
         self._segmenter = self._stages.segmenter = None
         self._phase = "unconfigured"
         free_memory()
@@ -208,6 +222,10 @@ class PanopticNode(LifecycleNode):
         else:
             self._unsubscribe()
 
+    def _follow_publishers(self):
+        for camera in self._cameras.values():
+            camera.input.follow()
+
     def _on_enable(self, request, response):
         (result,) = self.set_parameters([Parameter("enable", value=request.data)])
         response.success = result.successful
@@ -228,14 +246,14 @@ class PanopticNode(LifecycleNode):
 
     def _finish(self, delivery, times, error):
         """Report the outcome of one image message, in the worker's last thread."""
-        cause = None if error is None else _cause(error)
+        cause = None if error is None else cause_of(error)
         if delivery.source == SegmentService.SOURCE:
             return self._requests.finish(delivery.item, cause)
         camera = self._cameras[delivery.source]
-        # Numbers change from frame to frame; the rest of the line names the kind.
-        if cause is not None and camera.health.failure(cause, re.sub(r"\d+", "#", cause)):
+        line = None if cause is None else camera.health.failure(cause)
+        if line is not None:
             place = f"a frame of {camera.name}" if camera.name else "a frame"
-            self.get_logger().warning(f"{place} failed (reported once): {cause}")
+            self.get_logger().warning(f"{place} failed (reported once): {line}")
         header, backend = delivery.item.header, self._segmenter.backend
         camera.report(header, times, self._worker.counts_of(delivery.source), backend)
         self._log.report(header, times, self._worker.counts_of(*self._cameras), backend)
@@ -245,21 +263,22 @@ class PanopticNode(LifecycleNode):
         array.header.stamp = self.get_clock().now().to_msg()
         if self._cameras:
             settings, backend = self.settings, self._segmenter.backend
-            memory = memory_values(backend, settings.device)
+            more = {**memory_values(backend, settings.device), **self.caught.values}
+            new_errors, self._caught_before = self.caught.count - self._caught_before, self.caught.count
+            for camera in self._cameras.values() if new_errors else ():
+                camera.health.warning(f"{new_errors} errors caught, the last: {self.caught.last}", "caught errors")
             array.status = [
-                camera.status(
-                    self._phase, settings.enable, self._worker.counts_of(name), backend, settings.model, memory
-                )
+                camera.status(self._phase, settings.enable, self._worker.counts_of(name), backend, settings.model, more)
                 for name, camera in self._cameras.items()
             ]
         else:
-            array.status = [idle_status(f"{self.get_name()}: segmentation", self._phase, self._failure)]
+            name = f"{self.get_name()}: segmentation"
+            array.status = [idle_status(name, self._phase, self._failure, self.caught.values)]
         self._diagnostics.publish(array)
 
 
-def _cause(error):
-    text = " ".join(str(error).split())
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
+def _refused(changes):
+    return SetParametersResult(successful=False, reason="the change could not be made; the cause is in the log")
 
 
 def main(args=None, load_segmenter=yoso_ros.load_segmenter):

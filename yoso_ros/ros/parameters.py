@@ -115,9 +115,9 @@ PARAMETERS = (
     ),
     Parameter(
         name="input_reliability",
-        default="best_effort",
-        choices=("best_effort", "reliable"),
-        text="Reliability of the image subscription; reliable for replay only.",
+        default="auto",
+        choices=("auto", "best_effort", "reliable"),
+        text="Reliability of the image subscription; auto: reliable when all publishers of the images are.",
     ),
     Parameter(
         name="score_threshold",

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The point cloud node: panoptic labels onto the points of an aligned depth image or of a lidar."""
 
-import re
 import sys
 
 import numpy as np
@@ -12,11 +11,13 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from yoso_ros.errors import InputError
-from yoso_ros.geometry.camera_model import CameraModel
 from yoso_ros.geometry.depth import decode_depth
 from yoso_ros.geometry.point_cloud import cloud_from_depth, cloud_from_points, rotation_matrix
 from yoso_ros.images.decoding import decode_image
 from yoso_ros.images.pixels import image_array
+from yoso_ros.ros.calibration import Calibration
+from yoso_ros.ros.caught import GuardedCallbacks
+from yoso_ros.ros.causes import Causes, cause_of
 from yoso_ros.ros.context import run_process, spin_until_stopped
 from yoso_ros.ros.parameters import Parameter
 from yoso_ros.ros.point_cloud_messages import cloud_message, read_points
@@ -48,7 +49,7 @@ EXTRINSIC_TEXT = (
 )
 
 
-class PointCloudNode(Node):
+class PointCloudNode(GuardedCallbacks, Node):
     """Publishes `~/points` as long as somebody listens.
 
     Its name is /yoso/point_cloud, so that without remapping it reads the topics of the node /yoso and the cloud is
@@ -60,13 +61,12 @@ class PointCloudNode(Node):
 
     def __init__(self):
         super().__init__("point_cloud", namespace="yoso")
-        self._settings = self._declare()
+        settings = self._settings = self._declare()
         self._extrinsic = self._declare_extrinsic()
         self._tf_buffer = None
-        self._info, self._model, self._rays = None, None, None
-        self._early = None  # the first set, which may come before the calibration that belongs to it
-        self._causes = set()
-        settings = self._settings
+        self._calibration = Calibration(settings["rectified"], settings["source"] == "depth", self._on_rays)
+        self._early = None  # the last set that came before the calibration that belongs to it, or before its rays
+        self._causes = Causes()
         source_type, topic = {"depth": (Image, "depth/image_raw"), "lidar": (PointCloud2, "lidar/points")}[
             settings["source"]
         ]
@@ -117,49 +117,55 @@ class PointCloudNode(Node):
         return lambda message: self._sync.add(name, message)
 
     def _on_info(self, info):
-        if self._info is None or any(
-            not np.array_equal(getattr(info, part), getattr(self._info, part))
-            for part in ("height", "width", "distortion_model", "k", "d", "p")
-        ):
-            self._info, self._model, self._rays = info, None, None
+        self._calibration.update(info)
+        self._serve_early()
+
+    def _on_rays(self):
+        """In the thread that has worked them out."""
+        if self.executor is not None:
+            self.executor.create_task(self.caught.guard(self._serve_early, "rays"))
+
+    def _serve_early(self):
         if self._early is not None:
             early, self._early = self._early, None
             self._on_set(early)
 
     def _on_set(self, messages):
-        if self._info is None and self._early is None:
+        if self._calibration.info is None and self._early is None:
             self._early = messages
             return
         if self._points.get_subscription_count() == 0:
             return
         try:
             cloud = self._cloud(messages)
+            if cloud is None:
+                self._early = messages
+                return
         except Exception as error:  # one set of messages must not end the node
-            text = " ".join(str(error).split())
-            cause = text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
-            kind = re.sub(r"\d+", "#", cause)  # numbers change from frame to frame
-            if kind not in self._causes:
-                self._causes.add(kind)
-                self.get_logger().warning(f"no cloud of a frame (reported once): {cause}")
+            line = self._causes.line(cause_of(error))
+            if line is not None:
+                self.get_logger().warning(f"no cloud of a frame (reported once): {line}")
             return
         self._points.publish(cloud_message(cloud, messages["points"].header))
 
     def _cloud(self, messages):
-        if self._info is None:
+        """The cloud of a set of messages, or None while the rays of its calibration are worked out."""
+        if self._calibration.info is None:
             topic = self.resolve_topic_name("panoptic/camera_info")
             raise InputError(f"expected a calibration on {topic}, found none so far")
-        if self._model is None:
-            self._model = CameraModel(self._info, self._settings["rectified"])
-            self._rays = self._model.rays() if self._settings["source"] == "depth" else None
         if messages["panoptic"].encoding != "mono16":
             raise InputError(f"expected a panoptic image in mono16, found {messages['panoptic'].encoding!r}")
         panoptic = image_array(messages["panoptic"], "u2")
+        calibration = self._calibration.for_images(panoptic.shape)
+        if calibration is None:
+            return None
+        model, rays = calibration
         rgb = decode_image(messages["color"]) if "color" in messages else None
         organized = self._settings["organized"]
         if self._settings["source"] == "depth":
-            return cloud_from_depth(decode_depth(messages["points"]), self._rays, panoptic, rgb, organized)
+            return cloud_from_depth(decode_depth(messages["points"]), rays, panoptic, rgb, organized)
         pose = self._extrinsic or self._pose_from_tf(messages)
-        return cloud_from_points(read_points(messages["points"]), pose, self._model, panoptic, rgb, organized)
+        return cloud_from_points(read_points(messages["points"]), pose, model, panoptic, rgb, organized)
 
     def _pose_from_tf(self, messages):
         """Pose of the camera in the lidar's frame, for which the two are taken as mounted fast to each other."""

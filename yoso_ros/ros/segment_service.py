@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`~/segment_image`: one image as the node would segment it, whether or not it reads a camera."""
 
-import contextlib
 import threading
 
 import rclpy
@@ -25,6 +24,10 @@ class _Request:
         self.finished = threading.Event()
 
 
+def _refusal(request, response):
+    return SegmentImage.Response(message="the request could not be served; the cause is in the node's log")
+
+
 class SegmentService:
     """Hands the images of requests to the node's worker, as a camera does, and waits for them in a thread of its own.
 
@@ -41,6 +44,7 @@ class SegmentService:
 
     def __init__(self, node, deliver, active, max_pixels=lambda: None):
         self._deliver, self._active, self._max_pixels = deliver, active, max_pixels
+        self._caught = node.caught
         self._request = None  # the one in work
         # A node of its own, which its underscore hides from lists: an executor serves whole nodes, and that of the
         # other is for callbacks that never wait.
@@ -51,15 +55,23 @@ class SegmentService:
             enable_rosout=False,
             start_parameter_services=False,
         )
-        self._node.create_service(SegmentImage, node.resolve_service_name(self.SOURCE), self._answer)
+        answer = self._caught.guard(self._answer, f"service {self.SOURCE}", _refusal)
+        self._node.create_service(SegmentImage, node.resolve_service_name(self.SOURCE), answer)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="segment_image", daemon=True)
         self._thread.start()
 
     def _spin(self):
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        ended = False
+        while not ended:
+            try:
+                self._executor.spin()
+                ended = True
+            except ExternalShutdownException:
+                ended = True
+            except Exception as error:  # of rclpy itself
+                self._caught.note(error, f"executor of {self.SOURCE}")
 
     def _answer(self, request, response):
         if not self._active():

@@ -7,15 +7,17 @@ import time
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rosgraph_msgs.msg import Clock
 
 from yoso_ros.bags import open_source
 from yoso_ros.errors import InputError
 from yoso_ros.ros.context import ignore_stop_signals, open_ros
-from yoso_ros.ros.runs.playback import FramePublisher, Pacer
+from yoso_ros.ros.runs.playback import FramePublisher, Pacer, time_message
 
 # A subscriber that is seen here may not have found this publisher yet, and what is sent until then is lost to it.
 SETTLE_S = 0.5
 HIGHEST_RATE = 1000.0  # frames/s
+CLOCK_DEPTH = 1  # only the newest time is of use
 
 # Name: default, description. The type follows from the default.
 PARAMETERS = {
@@ -25,6 +27,7 @@ PARAMETERS = {
     "loop": (False, "begin again at the end"),
     "reliability": ("reliable", "reliable or best_effort"),
     "stamps": ("now", "now: stamped when published, like a camera; recorded: as stored"),
+    "clock": (False, "publish the stamp of each frame on /clock before the frame; needs stamps:=recorded"),
     "wait_for_subscriber": (True, "publish nothing until somebody listens"),
 }
 CHOICES = {"reliability": ("reliable", "best_effort"), "stamps": ("now", "recorded")}
@@ -47,6 +50,8 @@ def declare_parameters(node):
             raise InputError(f"parameter {name}: expected {description} (0 to {HIGHEST_RATE:g}); {error}") from error
         if values[name] not in CHOICES.get(name, (values[name],)):
             raise InputError(f"parameter {name}: expected {' or '.join(CHOICES[name])}, found {values[name]!r}")
+    if values["clock"] and values["stamps"] != "recorded":
+        raise InputError(f"parameter clock: true needs stamps:=recorded, found stamps:={values['stamps']}")
     return values
 
 
@@ -56,6 +61,7 @@ def play(node, values):
     if len(source) == 0:
         raise InputError(f"{values['source']}: expected frames, found none")
     publisher, pacer, count = None, Pacer(values["rate_hz"]), 0
+    clock = node.create_publisher(Clock, "/clock", CLOCK_DEPTH) if values["clock"] else None
     last_stamp, shift = None, 0
     while publisher is None or values["loop"]:
         for frame in source:
@@ -70,6 +76,8 @@ def play(node, values):
                 shift = last_stamp + step - frame.stamp_ns
             last_stamp = frame.stamp_ns + shift
             _spin_for(node, pacer.seconds_until(last_stamp))
+            if clock is not None:
+                clock.publish(Clock(clock=time_message(last_stamp)))
             publisher.publish(frame, time.time_ns() if values["stamps"] == "now" else last_stamp)
             count += 1
         for line in () if count > len(source) else source.losses:  # once, also with `loop`

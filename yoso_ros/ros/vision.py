@@ -72,9 +72,14 @@ class VisionOutputs:
         def publish():
             self._label_info.publish(label_info_message(label_set, self._node.get_clock().now().to_msg()))
 
+        def repeat():
+            # An event of the timer may wait in the executor while a transition before it takes the publisher away.
+            if self._timer is not None:
+                publish()
+
         publish()
         if period_s > 0:
-            self._timer = self._node.create_timer(period_s, publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+            self._timer = self._node.create_timer(period_s, repeat, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def publish_detections(self, result, header):
         """Publish the things of a frame while somebody listens."""

@@ -35,10 +35,12 @@ class Job:
     Attributes:
         deliveries: dict of source to `Delivery`, in the order of arrival; without those that have an outcome already.
         content: whatever one stage leaves for the next.
+        ready: when it was handed to the stage that it waits for.
     """
 
     deliveries: dict = field(default_factory=dict)
     content: object = None
+    ready: float = -float("inf")
 
     def replaces(self, older):
         """Whether nothing is lost with an older job: each of its sources has a newer item here."""
@@ -194,15 +196,21 @@ class LatestItemsWorker:
 
     def _startable(self, index):
         """(Group of the job that may begin now or None, seconds until one may or None)."""
-        now = time.perf_counter()
+        stage, now, pause = self._stages[index], time.perf_counter(), None
         begin = self._begin_of_next(index, now)
         if index == 0:
             begin = max(begin, self._last_start + self._min_period)
-        after = self._stages[index + 1 : index + 2]
-        for group, job in self._stages[index].waiting.items():
-            if all(job.replaces(stage.waiting.get(group)) for stage in after):
-                return (group, None) if begin <= now else (None, begin - now)
-        return None, None
+        after = self._stages[index + 1].waiting if stage is not self._last else {}
+        for group, job in stage.waiting.items():
+            older = after.get(group)
+            if not job.replaces(older):
+                continue
+            # What was made a moment ago is as good; a second one so soon would mostly be work for nothing.
+            first = begin if older is None else max(begin, older.ready + stage.longest)
+            if first <= now:
+                return group, None
+            pause = min(first - now, pause or first - now)
+        return None, pause
 
     def _begin_of_next(self, index, now):
         """When a stage should begin: as soon as it is free, but not long before the next one is ready for its work."""
@@ -251,7 +259,7 @@ class LatestItemsWorker:
         if self._stopping and following is not self._last:
             return self._drop(job)
         self._drop(following.waiting.pop(group, None))
-        following.waiting[group] = job
+        following.waiting[group], job.ready = job, time.perf_counter()
         following.changed.notify()
 
     def _report(self, ended):

@@ -10,6 +10,7 @@ from yoso_ros.errors import InputError
 from yoso_ros.models import load_config
 from yoso_ros.resources import share_path
 from yoso_ros.training.criteria import find_criterion
+from yoso_ros.training.distillation import DistillationConfig
 
 FROZEN_AT_MOST = 5  # the stem and the four stages of a backbone
 
@@ -61,7 +62,8 @@ class TrainingConfig:
     to the poly schedule. The warm-up is linear from `warmup_factor`. `clip_norm` is for the gradient of the full model.
     With `patience` a run ends after so many validations without a better PQ; the best weights are kept either way.
     `repeat_threshold`: see `SampleMixture`. `classes: data` trains the classes of the data set, not those of the model.
-    `criterion` has the fields of the configuration of the model's criterion.
+    `distillation` adds the answers of a teacher as targets. `criterion` has the fields of the configuration of the
+    model's criterion.
     """
 
     model: str
@@ -89,6 +91,7 @@ class TrainingConfig:
     patience: int = 0
     repeat_threshold: float = 0.0
     classes: Literal["model", "data"] = "model"
+    distillation: DistillationConfig | None = None
     seed: int = 0
 
     def __post_init__(self):

@@ -43,6 +43,7 @@ class Trainer:
         on_step: callable (iteration, losses, learning rate), called in process 0 after each step, or None.
         workers: data-loading processes.
         save_every: iterations between two writes of `state.pt`; it is also written at each validation and at the end.
+        distillation: a `Distillation`, or None.
 
     Raises:
         InputError: the batch cannot be shared out evenly, or fp16 is asked for on a CPU.
@@ -50,7 +51,7 @@ class Trainer:
 
     def __init__(
         self, model, config, dataset, augment, folder, *, device, validate=None, on_best=None, on_step=None, workers=0,
-        save_every=500,
+        save_every=500, distillation=None,
     ):  # fmt: skip
         self.config, self.folder, self.device = config, Path(folder), torch.device(device)
         if config.batch_size % (world_size() * config.accumulation):
@@ -69,6 +70,7 @@ class Trainer:
             self.network = DistributedDataParallel(self.model)
         self.dataset, self.augment, self.workers = dataset, augment, workers
         self.validate, self.on_best, self.on_step, self.save_every = validate, on_best, on_step, save_every
+        self.distillation = distillation
         self.criterion = find_criterion(model.config.architecture)[1](model.config, config.criterion)
         self.optimizer = create_optimizer(self.model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
@@ -138,10 +140,11 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         batches = [self._on_device(*batch) for batch in batches]
         normalizer, values = self._joint_normalizer(batches), 0
+        taught = self._taught([images for images, _ in batches])
         for index, (images, targets) in enumerate(batches):
             last = index == len(batches) - 1
             with contextlib.nullcontext() if last or not is_distributed() else self.network.no_sync():
-                losses = self._losses(images, targets, normalizer)
+                losses = self._losses(images, targets, normalizer, *taught[index])
                 self.scaler.scale(sum(losses.values())).backward()
             values = values + torch.stack([v.detach() for v in losses.values()])
         losses = dict(zip(losses, mean_over_processes(values).tolist(), strict=True))
@@ -161,15 +164,26 @@ class Trainer:
         targets = [Target(*(part.to(self.device, non_blocking=True) for part in target)) for target in targets]
         return pad_batch(images, targets, self.model.pixel_mean, self.model.size_divisor)
 
-    def _losses(self, images, targets, normalizer):
+    def _losses(self, images, targets, normalizer, soft_targets=None, soft_normalizer=None):
         mixed = self.config.precision != "fp32"
         with torch.autocast(self.device.type, _AUTOCAST[self.config.precision]) if mixed else contextlib.nullcontext():
             outputs = self.network(images)
-        return self.criterion(outputs, targets, normalizer)
+        losses = self.criterion(outputs, targets, normalizer)
+        return losses if soft_targets is None else losses | self.distillation(outputs, soft_targets, soft_normalizer)
+
+    def _taught(self, batches):
+        """Targets of the teacher for each pass, with their joint normalizer: list of arguments of `_losses`."""
+        if self.distillation is None:
+            return [()] * len(batches)
+        soft = [self.distillation.targets(images) for images in batches]
+        joint = self._joint([self.distillation.normalizer(targets) for targets in soft])
+        return [(targets, joint) for targets in soft]
 
     def _joint_normalizer(self, batches):
-        own = [self.criterion.normalizer(targets, tuple(images.shape[2:])) for images, targets in batches]
-        return mean_over_processes(torch.stack(own).sum(0).to(self.device))
+        return self._joint([self.criterion.normalizer(targets, tuple(i.shape[2:])) for i, targets in batches])
+
+    def _joint(self, normalizers):
+        return mean_over_processes(torch.stack(normalizers).sum(0).to(self.device))
 
     def _check_finite(self, losses):
         bad = ", ".join(f"{name}={value:g}" for name, value in losses.items() if not np.isfinite(value))

@@ -2,12 +2,15 @@
 """The comparison of two runs for people: one HTML file that needs no network, and a Markdown summary."""
 
 import math
+from collections.abc import Iterator, Sequence
 from html import escape
+from typing import Any
 
 from yoso_ros.evaluation.pages.difference_plot import difference_bars, is_clear, signed
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import picture_row
 from yoso_ros.stamps import stamp_text
+from yoso_ros.tables import markdown_row
 
 FRAMES = 20  # in the table of frames that differ most
 SIZE = ("shortest_edge", "longest_edge")
@@ -19,7 +22,7 @@ NOTE = (
 )
 
 
-def html_page(comparison, pictures=()):
+def html_page(comparison: dict[str, Any], pictures: Sequence[tuple[str, Any]] = ()) -> str:
     """The comparison as one HTML file, str.
 
     Args:
@@ -35,7 +38,7 @@ def html_page(comparison, pictures=()):
     cards += [("B better in resamples", _percent(pq["b_wins"])), ("frames", str(frames["common"]))]
     parts = [card_row(cards), f"<p>{escape(verdict(comparison))}</p>"]
     parts.append(section("Runs", table(("", "A", "B"), _runs(comparison), texts=True)))
-    parts.append(section("Measures", table(_MEASURE_HEAD, _measures(comparison))))
+    parts.append(section("Measures", table(MEASURE_HEAD, measure_rows(comparison))))
     for key, name in (("pq", "PQ"), ("iou", "IoU")):
         rows = [(r["name"], r[f"{key}_difference"], r[f"{key}_interval"]) for r in comparison["per_class"]]
         note = f'<p class="pale">{escape(NOTE)}</p>' if key == "pq" else ""
@@ -48,17 +51,17 @@ def html_page(comparison, pictures=()):
     return page("Comparison of two runs", f"A: {comparison['a']['folder']}; B: {comparison['b']['folder']}", parts)
 
 
-def markdown(comparison):
+def markdown(comparison: dict[str, Any]) -> str:
     """The summary as Markdown, str; argument as for `html_page`."""
     lines = ["# Comparison of two runs", "", verdict(comparison), ""]
     lines += _rows(("", "A", "B"), _runs(comparison))
-    lines += ["", *_rows(_MEASURE_HEAD, _measures(comparison))]
+    lines += ["", *_rows(MEASURE_HEAD, measure_rows(comparison))]
     lines += ["", *_rows(_CLASS_HEAD, _classes(comparison))]
     lines += ["", *_rows(("frame", "PQ A", "PQ B", "B - A"), _frames(comparison))]
     return "\n".join([*lines, "", NOTE, "", f"`{comparison['command']}`"]) + "\n"
 
 
-def verdict(comparison):
+def verdict(comparison: dict[str, Any]) -> str:
     """The outcome in one sentence."""
     pq, frames = comparison["measures"]["PQ"], comparison["frames"]["common"]
     low, high = pq["interval"]
@@ -71,11 +74,12 @@ def verdict(comparison):
     return f"No difference that the frames can show: {size}."
 
 
-_MEASURE_HEAD = ("", "A", "B", "B - A", "95 % interval", "A better", "B better")
+MEASURE_HEAD = ("", "A", "B", "B - A", "95 % interval", "A better", "B better")
 _CLASS_HEAD = ("class", "PQ A", "PQ B", "B - A", "95 % interval", "IoU A", "IoU B", "B - A", "95 % interval")
 
 
-def _measures(comparison):
+def measure_rows(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Rows of a table with `MEASURE_HEAD`; a dict with the "measures" of `compare_runs` will do."""
     for name, m in comparison["measures"].items():
         values = number(m["a"]), number(m["b"]), _signed(m["difference"]), _interval(m["interval"])
         yield name, *values, _percent(m["a_wins"]), _percent(m["b_wins"])
@@ -117,14 +121,13 @@ def _runs(comparison):
             yield name, *((comparison["frames"][key], "") if key == "only_a" else ("", comparison["frames"][key]))
 
 
-def frame_name(name):
+def frame_name(name: str) -> str:
     """What a frame is called for people: a stamp in nanoseconds becomes seconds, a file keeps its name."""
     return f"{stamp_text(int(name))} s" if name.isdecimal() else name
 
 
 def _rows(head, rows):
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
+    lines = [markdown_row(row) for row in (head, *rows)]
     return [lines[0], f"|---|{'---:|' * (len(head) - 1)}", *lines[1:]]
 
 

@@ -31,7 +31,7 @@ FINISHED = ("processed", "dropped", "failed")
 class AnswerMonitor:
     """Answers the commands of the benchmark, a line of JSON each; times are CLOCK_MONOTONIC nanoseconds.
 
-    "publishers": how many of the topics have a publisher.
+    "publishers": whether all of the topics have a publisher.
     "collect COUNT QUIET_S": once the node is done with so many more frames, or nothing has come for the time plus
     that of the frames that may be in work, what came since the last answer:
     {"arrived": {topic: [[stamp ns, time ns], ...]}, "stats": [{field: value}, ...]}; the stats hold their stamp as
@@ -40,19 +40,22 @@ class AnswerMonitor:
 
     Args:
         node_name: full name of the panoptic node.
+        cameras: names of its cameras; none for the only one. Their answers are told apart by their stamps.
     """
 
-    def __init__(self, node_name):
+    def __init__(self, node_name, cameras=()):
         self._name, self._node = node_name, rclpy.create_node("benchmark_monitor")
         self._arrived, self._stats = {topic: [] for topic in LABEL_TOPICS}, []
         self._last, self._longest_s = time.monotonic(), 0.0
         self._finished, self._base = 0, None
         self._writer = None
-        for topic, message_type in LABEL_TOPICS.items():
-            # Raw, for to build the message takes longer than to receive it.
-            self._node.create_subscription(
-                message_type, f"{node_name}/{topic}", self._keeper(topic), MONITOR_QOS, raw=True
-            )
+        self._topics = [f"{node_name}/stats"]
+        for prefix in [f"{node_name}/{camera}" for camera in cameras] or [node_name]:
+            for topic, message_type in LABEL_TOPICS.items():
+                # Raw, for to build the message takes longer than to receive it.
+                name = f"{prefix}/{topic}"
+                self._node.create_subscription(message_type, name, self._keeper(topic), MONITOR_QOS, raw=True)
+                self._topics.append(name)
         self._node.create_subscription(InferenceStats, f"{node_name}/stats", self._keep_stats, MONITOR_QOS, raw=True)
 
     def _keeper(self, topic):
@@ -91,8 +94,7 @@ class AnswerMonitor:
     def _do(self, name, *values):
         """Answer a command, or return False to be asked again."""
         if name == "publishers":
-            names = [*(f"{self._name}/{topic}" for topic in LABEL_TOPICS), f"{self._name}/stats"]
-            _answer(sum(self._node.count_publishers(name) > 0 for name in names))
+            _answer(all(self._node.count_publishers(name) > 0 for name in self._topics))
         elif name == "record":
             self._writer = _LabelWriter(values[0])
             _answer(True)
@@ -168,10 +170,10 @@ def _answer(value):
     print(json.dumps(value), flush=True)
 
 
-def main(node_name):
+def main(node_name, *cameras):
     """Serve stdin until its end."""
     rclpy.init(args=[])
-    monitor = AnswerMonitor(node_name)
+    monitor = AnswerMonitor(node_name, cameras)
     _answer("ready")
     monitor.serve(sys.stdin)
     rclpy.shutdown()

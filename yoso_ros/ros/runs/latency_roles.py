@@ -26,28 +26,35 @@ DISTINCT_FRAMES = 3  # played in turn, so that nothing that remembers the last f
 CAMERA_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
-def camera(height, width, source):
+def camera(height, width, source, names=()):
     """Command "RATE_HZ COUNT": publish so many frames; answers [[stamp ns, time of publishing ns], ...].
 
-    Command "subscribers": answers how many subscribers the image topic has.
+    Command "subscribers": answers how many subscribers the image topic has, the least of all cameras.
+
+    Args:
+        height, width: of the images. source: where the pictures come from.
+        names: of several cameras, each with a topic below its name, that publish at the same times; none for one.
     """
     messages = _messages(height, width, source)
     rclpy.init(args=[])
     node = rclpy.create_node("benchmark_camera")
-    publisher = node.create_publisher(Image, IMAGE_TOPIC, CAMERA_QOS)
+    topics = [f"/{name}/image_raw" for name in names] or [IMAGE_TOPIC]
+    publishers = [node.create_publisher(Image, topic, CAMERA_QOS) for topic in topics]
     _answer("ready")
     for line in sys.stdin:
         if line.strip() == "subscribers":
-            _answer(publisher.get_subscription_count())
+            _answer(min(publisher.get_subscription_count() for publisher in publishers))
             continue
         rate, count = float(line.split()[0]), int(line.split()[1])
         sent, start = [], time.monotonic()
         for number in range(count):
             time.sleep(max(0.0, start + number / rate - time.monotonic()))
-            message, stamp = messages[number % len(messages)], time.time_ns()
-            message.header.stamp.sec, message.header.stamp.nanosec = seconds_and_nanoseconds(stamp)
-            sent.append((stamp, time.monotonic_ns()))
-            publisher.publish(message)
+            message = messages[number % len(messages)]
+            for publisher in publishers:
+                stamp = time.time_ns()
+                message.header.stamp.sec, message.header.stamp.nanosec = seconds_and_nanoseconds(stamp)
+                sent.append((stamp, time.monotonic_ns()))
+                publisher.publish(message)
         _answer(sent)
     node.destroy_node()
     rclpy.shutdown()
@@ -85,12 +92,12 @@ def _answer(value):
 def main(arguments):
     """Be one of them.
 
-    `camera HEIGHT WIDTH SOURCE`, `player SOURCE TOPIC PREFIX`, `monitor NODE_NAME`, `listener TOPIC ...`,
-    `lifecycle NODE_NAME`, or `node` with the arguments of panoptic_node.
+    `camera HEIGHT WIDTH SOURCE [NAME ...]`, `player SOURCE TOPIC PREFIX`, `monitor NODE_NAME [CAMERA ...]`,
+    `listener TOPIC ...`, `lifecycle NODE_NAME`, or `node` with the arguments of panoptic_node.
     """
     role, *values = arguments
     if role == "camera":
-        camera(int(values[0]), int(values[1]), values[2])
+        camera(int(values[0]), int(values[1]), values[2], values[3:])
     elif role == "player":
         from yoso_ros.ros.runs.replay_player import main as player_main
 

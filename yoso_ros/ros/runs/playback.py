@@ -14,10 +14,16 @@ from yoso_ros.stamps import seconds_and_nanoseconds
 PUBLISHER_DEPTH = 5
 
 
+def time_message(stamp_ns):
+    """builtin_interfaces/Time of nanoseconds."""
+    seconds, nanoseconds = seconds_and_nanoseconds(stamp_ns)
+    return Time(sec=seconds, nanosec=nanoseconds)
+
+
 def frame_header(frame, stamp_ns=None):
     """std_msgs/Header of a frame; `stamp_ns` replaces the recorded stamp."""
-    seconds, nanoseconds = seconds_and_nanoseconds(frame.stamp_ns if stamp_ns is None else stamp_ns)
-    return Header(stamp=Time(sec=seconds, nanosec=nanoseconds), frame_id=frame.frame_id)
+    stamp = time_message(frame.stamp_ns if stamp_ns is None else stamp_ns)
+    return Header(stamp=stamp, frame_id=frame.frame_id)
 
 
 def picture_message(image, header):

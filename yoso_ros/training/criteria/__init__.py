@@ -5,9 +5,11 @@ from typing import Any, Protocol
 
 import torch
 
+from yoso_ros.errors import InputError
 from yoso_ros.extensions import find
 from yoso_ros.training.criteria.dense_detection import DenseDetectionCriterion, DenseDetectionCriterionConfig
 from yoso_ros.training.criteria.mask_classification import MaskCriterionConfig, SetCriterion
+from yoso_ros.training.criteria.mask_distillation import MaskDistillation, soft_targets
 from yoso_ros.training.criteria.unified import UnifiedCriterion, UnifiedCriterionConfig
 from yoso_ros.training.targets import Target
 
@@ -54,3 +56,18 @@ def find_criterion(architecture: str) -> tuple[type, type]:
         InputError: there is none of that name.
     """
     return find(CRITERIA, architecture, "CRITERION")
+
+
+# architecture -> (losses of a student against a teacher's targets, function that makes these of the teacher's outputs)
+DISTILLATIONS = {"yoso": (MaskDistillation, soft_targets)}
+
+
+def find_distillation(architecture: str) -> tuple[type, Any]:
+    """The entry of `DISTILLATIONS`.
+
+    Raises:
+        InputError: a network of this kind can neither teach nor be taught.
+    """
+    if architecture not in DISTILLATIONS:
+        raise InputError(f"distillation: expected a network of {', '.join(DISTILLATIONS)}, found {architecture}")
+    return DISTILLATIONS[architecture]

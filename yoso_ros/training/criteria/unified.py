@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loss of DR1Mask in its panoptic form (section 3.3), with FCOS's losses and targets.
+"""The training loss of DR1Mask (sections 3.2.3 and 3.3), with FCOS's losses and targets.
 
 Legend: `B` batch, `T` thing classes, `S` stuff classes, `L` locations of all levels, `K` things of an image, `D` width,
 `h w` map at stride 4.
@@ -12,7 +12,9 @@ import torch.nn.functional as F
 
 from yoso_ros.fusion.detections import level_map_sizes
 from yoso_ros.fusion.dr1mask import MARGIN, inside_boxes
+from yoso_ros.fusion.instance_attention import map_logits
 from yoso_ros.models.fcos import LEVEL_LIMITS, STRIDES, grid_locations
+from yoso_ros.training.criteria.cropped_masks import cropped_mask_loss
 from yoso_ros.training.criteria.dense_detection import focal_loss
 from yoso_ros.training.criteria.dense_targets import UNLABELLED, at_locations, centerness, image_targets
 
@@ -21,9 +23,13 @@ IGNORED = -1  # pixels without a label, or of a thing without an embedding
 
 @dataclass(frozen=True, kw_only=True)
 class UnifiedCriterionConfig:
-    """Weights of the losses; `center_radius` is in strides (FCOS). `auxiliary_weight` is section 4.1's 0.3."""
+    """Weights of the losses; `center_radius` is in strides (FCOS). `auxiliary_weight` is section 4.1's 0.3.
+
+    `panoptic_weight` is for mode panoptic, `mask_weight` for mode instance.
+    """
 
     panoptic_weight: float = 1.0
+    mask_weight: float = 1.0
     auxiliary_weight: float = 0.3
     center_radius: float = 1.5
     focal_alpha: float = 0.25
@@ -31,7 +37,7 @@ class UnifiedCriterionConfig:
 
 
 class UnifiedCriterion:
-    """Losses `loss_{class, box, centerness, panoptic, auxiliary}` of a training forward pass.
+    """Losses `loss_{class, box, centerness, panoptic or mask, auxiliary}` of a training forward pass.
 
     Args:
         model_config: a `Dr1MaskConfig`.
@@ -39,7 +45,7 @@ class UnifiedCriterion:
     """
 
     def __init__(self, model_config, config):
-        self.config = config
+        self.config, self.mode, self.attention = config, model_config.mode, model_config.attention
         self.thing_ids = list(model_config.label_set.thing_ids)
         self.stuff_ids = [i for i in range(model_config.num_classes) if i not in self.thing_ids]
 
@@ -76,12 +82,16 @@ class UnifiedCriterion:
         """
         foreground, weight, fine, coarse = normalizer.clamp(min=1e-6).tolist()
         losses = [self._image_losses(predictions, i, target) for i, target in enumerate(targets)]
-        focal, box, center, panoptic, auxiliary = (sum(parts) for parts in zip(*losses, strict=True))
+        focal, box, center, masks, auxiliary = (sum(parts) for parts in zip(*losses, strict=True))
+        if self.mode == "panoptic":
+            masks = {"loss_panoptic": self.config.panoptic_weight * masks / max(fine, 1.0)}
+        else:
+            masks = {"loss_mask": self.config.mask_weight * masks / weight}
         return {
             "loss_class": focal / max(foreground, 1.0),
             "loss_box": box / weight,
             "loss_centerness": center / max(foreground, 1.0),
-            "loss_panoptic": self.config.panoptic_weight * panoptic / max(fine, 1.0),
+            **masks,
             "loss_auxiliary": self.config.auxiliary_weight * auxiliary / max(coarse, 1.0),
         }
 
@@ -111,7 +121,8 @@ class UnifiedCriterion:
         return torch.where(covering >= 0, place[covering], channel[semantic]), present
 
     def _image_losses(self, predictions, index, target):
-        prediction = type(predictions)(*(_float(field[index]) for field in predictions))
+        fields = (None if field is None else _float(field[index]) for field in predictions)
+        prediction = type(predictions)(*fields)
         things, instances, wanted = self._image(target, target.masks.shape[1:])
         foreground = instances >= 0
         own, classes = instances[foreground], torch.zeros_like(prediction.class_logits)
@@ -121,11 +132,14 @@ class UnifiedCriterion:
         weights = centerness(wanted)
         box = (weights * giou_loss(prediction.offsets[foreground], wanted)).sum()
         center = F.binary_cross_entropy_with_logits(prediction.centerness_logits[foreground], weights, reduction="sum")
-        panoptic = self._panoptic_loss(prediction, things, instances)
+        if self.mode == "panoptic":
+            masks = self._panoptic_loss(prediction, things, instances)
+        else:
+            masks = cropped_mask_loss(prediction, things, own, foreground.nonzero()[:, 0], weights, self.attention)
         auxiliary = prediction.semantic_logits
         semantic = at_locations(things.semantic_map, auxiliary.shape[1:], 8, UNLABELLED)
         auxiliary = F.cross_entropy(auxiliary.flatten(1).T, semantic, ignore_index=UNLABELLED, reduction="sum")
-        return focal, box, center, panoptic, auxiliary
+        return focal, box, center, masks, auxiliary
 
     def _panoptic_loss(self, prediction, things, instances):
         """Summed cross-entropy of the unified layer, with the mean embedding of each thing (Eq. 9)."""
@@ -133,9 +147,10 @@ class UnifiedCriterion:
         wanted, present = self._panoptic_targets(things, instances, size)
         stuff = prediction.stuff_logits
         means = mean_embeddings(prediction.embeddings, instances, present)
-        logits = (means @ prediction.basis.flatten(1)).view(-1, *size)
+        boxes = things.boxes[present]
+        logits = map_logits(prediction.basis, means, boxes, self.attention, prediction.attention_components)
         floor = stuff.detach().amax(0) - MARGIN
-        logits = torch.where(inside_boxes(things.boxes[present], size), logits, floor)
+        logits = torch.where(inside_boxes(boxes, size), logits, floor)
         logits = torch.cat([stuff, logits]).flatten(1).T
         return F.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum")
 
