@@ -13,7 +13,7 @@ def add_arguments(parser):
         "names",
         nargs="+",
         metavar="NAME",
-        help="model (see yoso-ros models), hf:ORG/NAME of the hub, or backbone: resnet18, resnet34, resnet50, mobilenet_v2",
+        help="model (see yoso-ros models), hf:ORG/NAME, or backbone: resnet18, resnet34, resnet50, mobilenet_v2",
     )
 
 
