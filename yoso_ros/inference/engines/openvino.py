@@ -52,8 +52,9 @@ class OpenVinoEngine:
 
         self._sized = model.config.graph_is_sized
         self._requests = ByShape(request)
-        if not self._sized:  # at once, for a start that needs time then, and not at the first frame
-            self._requests[None]
+        shape = model.config.input_shape if self._sized else None
+        if shape or not self._sized:  # at once, for a start that needs time then, and not at the first frame
+            self._requests[shape]
 
     def __call__(self, images):
         """images float32 (B, 3, H, W) -> `Outputs` of the network, float32 on the CPU."""

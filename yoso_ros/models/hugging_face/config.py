@@ -78,8 +78,9 @@ class HuggingFaceConfig(ModelConfig):
 
     @property
     def graph_is_sized(self) -> bool:
-        # The sizes of the maps that deformable attention samples are numbers in the graph.
-        return self.input_shape is None and self.family in ("mask2former", "oneformer")
+        # The sizes of the maps that deformable attention samples are numbers in the graph; and a model whose frames
+        # are stretched to one size may be measured at another.
+        return self.family in ("mask2former", "oneformer") or self.resize == "stretch" and not self.side
 
     @property
     def onnx_is_of_one_shape(self) -> bool:

@@ -79,6 +79,10 @@ def import_transformers() -> Any:
         InputError: it is not installed.
     """
     try:
+        import huggingface_hub
+
+        # Loaded before transformers, which asks for its parts in an order that makes it write of errors.
+        huggingface_hub.snapshot_download  # noqa: B018
         import transformers
     except ImportError as error:
         raise InputError(f"models of the hub need transformers: pip install yoso-ros[hub] ({error})") from error
