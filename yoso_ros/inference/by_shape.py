@@ -7,10 +7,10 @@ KEPT_SHAPES = 8  # that one owner keeps; each holds its memory
 
 
 class ByShape:
-    """The last `KEPT_SHAPES` of what was made for a shape.
+    """A cache of the `KEPT_SHAPES` most recently used objects by shape.
 
     Args:
-        make: function of a shape (a hashable).
+        make: function that creates the object for a shape (a hashable).
     """
 
     def __init__(self, make):
