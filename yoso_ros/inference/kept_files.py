@@ -8,6 +8,7 @@ import hashlib
 import logging
 
 from yoso_ros.files import WriteError, write_file
+from yoso_ros.resources import is_trusted
 
 _LOG = logging.getLogger(__name__)
 DIGEST_SUFFIX = ".sha256"  # of the file beside each kept one
@@ -25,8 +26,11 @@ def write_kept(path, content):
 
 
 def read_kept(path):
-    """The bytes of a kept file; None where there is none or where it is damaged, which is said."""
+    """The bytes of a kept file; None where there is none, or it is damaged or of another user, which is said."""
     if not path.is_file():
+        return None
+    if not is_trusted(path):
+        _LOG.warning("%s belongs to another user: making it again", path)
         return None
     content = path.read_bytes()
     digest = _digest_path(path)
@@ -51,6 +55,10 @@ def is_whole(folder, listing=None):
     """Whether the files that lie in a folder are those of its digests; a difference is said. Arguments as before."""
     listing = listing or folder / DIGESTS_FILE
     try:
+        strange = [path for path in (folder, *_files(folder)) if not is_trusted(path)]
+        if strange:
+            _LOG.warning("%s belongs to another user: making it again", strange[0])
+            return False
         found = "".join(f"{_file_digest(path)}  {path.name}\n" for path in _files(folder))
         whole = listing.read_text(errors="replace") == found
     except OSError:
