@@ -37,7 +37,6 @@ ROSDEP_KEYS = {
     "pillow": "python3-pil",
     "pyyaml": "python3-yaml",
     "scipy": "python3-scipy",
-    "torch": "python3-pytorch-pip",
     "tqdm": "python3-tqdm",
 }
 # Extras that the modules of a room may need as soon as they are imported; the others make do with the dependencies.
@@ -72,6 +71,8 @@ def imports(path, module_level_only=False):
                 base = ".".join((*package, *filter(None, [child.module])))
                 found.add(base)
                 found.update(f"{base}.{alias.name}" for alias in child.names)
+            elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                continue  # read by type checkers only
             elif not (module_level_only and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
                 visit(child)
 
@@ -163,12 +164,18 @@ def test_imports_are_declared_for_pip(path):
     assert not unknown, f"not declared in pyproject.toml: {unknown}"
 
 
+def pip_for_ros():
+    """What a ROS machine takes from pip: list of canonical name and specifiers."""
+    lines = (ROOT / ".ci/requirements_ros.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and line[0] != "#"]
+    return [(canonicalize_name(r.name), r.specifier) for r in found]
+
+
 @pytest.mark.parametrize("path", [*MODULES, *LAUNCH_FILES], ids=relative)
 def test_imports_are_declared_for_ros(path):
     keys = manifest_names("depend", "exec_depend", "test_depend")
-    by_pip = set(
-        re.findall(r"[\w-]+", " ".join(re.findall(r"pip install ([^\n]*)", (ROOT / "package.xml").read_text())))
-    )
+    listed = re.findall(r"pip install ([^\n]*)", (ROOT / "package.xml").read_text())
+    by_pip = set(re.findall(r"[\w-]+", " ".join(listed))) | {name for name, _ in pip_for_ros()}
     pip_names = set(requirements(*ALL_EXTRAS))
     for name in third_party(path):
         known = distribution(name) & pip_names if name not in keys else set()
@@ -242,7 +249,7 @@ def test_wheel_carries_modules_and_data_files(tmp_path):
     inside = set(zipfile.ZipFile(wheel).namelist())
     prefix = wheel.name.split("-py3")[0] + ".data/data/share/yoso_ros/"
     expected = {relative(p) for p in MODULES}
-    expected |= {relative(p) for p in (ROOT / "yoso_ros").rglob("*.safetensors")}
+    expected |= {relative(p) for p in (ROOT / "yoso_ros").rglob("*.safetensors")} | {"yoso_ros/py.typed"}
     data = [p for top in ("config", "launch") for p in (source / top).rglob("*") if p.is_file()]
     expected |= {prefix + p.relative_to(source).as_posix() for p in data}
     assert not expected - inside
@@ -324,6 +331,29 @@ def test_only_its_own_rooms_know_a_network(path):
     named = {n.attr for n in tree if isinstance(n, ast.Attribute)} | {n.id for n in tree if isinstance(n, ast.Name)}
     named |= {n.value for n in tree if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     assert not named & outputs
+
+
+# --- type hints ---
+
+TYPED_ROOMS = ("models", "fusion", "evaluation", "data", "tracking")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) in TYPED_ROOMS], ids=relative)
+def test_public_functions_have_type_hints(path):
+    bare = []
+
+    def visit(body, prefix):
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                visit(node.body, f"{prefix}{node.name}.")
+            if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__call__"):
+                arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                names = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+                names += ["return"] if node.returns is None else []
+                bare.extend(f"{prefix}{node.name}: {name}" for name in names)
+
+    visit(ast.parse(path.read_text()).body, "")
+    assert not bare
 
 
 # --- file rules ---

@@ -127,7 +127,8 @@ def test_given_proposals_go_the_way_of_a_device():
     config = resized_config(network.config, SIZE)
     path = DevicePath(config, _ReplacedOutputs(engine, GivenOutputs(5, config)))
     frame = np.zeros((*SIZE, 3), np.uint8)
-    assert len(path([frame], config).results[0].segments) > 1
+    (inferred,) = path.infer(path.prepare([frame], config))
+    assert len(path.merge(inferred).segments) > 1
 
 
 def test_growth_runs_each_size_and_batch_and_leaves_the_configuration():

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros bag`: data sets to recordings, panoptic topics to COCO files, and what a recording holds."""
+"""`yoso-ros bag`: data sets to recordings, panoptic topics to COCO files, and the contents of a recording."""
 
 from yoso_ros.cli import bag_label, bag_select
 from yoso_ros.errors import InputError
 
-SUMMARY = "Make recordings from data sets, choose and label frames of recordings, or show what one holds."
-# Commands with a file of their own.
+SUMMARY = "Make recordings from data sets, select and label frames of recordings, or show the contents of one."
+# Commands that have their own file.
 COMMANDS = {"select": bag_select, "label": bag_label}
 EXAMPLE = "yoso-ros bag from-dataset --data ../camvid --split val --output out/camvid_val"
 
@@ -30,12 +30,18 @@ def add_arguments(parser):
     example = "example: yoso-ros bag to-coco my_bag --topics /yoso/panoptic --output out/coco"
     take = commands.add_parser("to-coco", help=text, description=text, epilog=example)
     take.add_argument("bag", help="the recording: a folder, .mcap or .db3")
-    take.add_argument("--topics", metavar="PREFIX", help="of image_raw and segments, such as /yoso/panoptic")
+    take.add_argument(
+        "--topics", metavar="PREFIX", help="common prefix of image_raw and segments, such as /yoso/panoptic"
+    )
     take.add_argument("--output", required=True, metavar="DIR", help="folder for panoptic.json and panoptic/*.png")
     take.add_argument("--label-set", help="name or YAML file, for the category ids (default: the recording's own)")
-    text = "show topics, types, messages and rates of a recording, and what is lost in it"
+    text = "show the topics, types, message counts and rates of a recording, and any losses"
     show = commands.add_parser("info", help=text, description=text, epilog="example: yoso-ros bag info my_bag")
     show.add_argument("bag", help="the recording: a folder, .mcap or .db3")
+    text = "say how a recording, video or image folder holds its pictures: raw or compressed"
+    kind = commands.add_parser("kind", help=text, description=text, epilog="example: yoso-ros bag kind my_bag")
+    kind.add_argument("recording", help="a bag, video, image folder or image")
+    kind.add_argument("--topic", help="image topic of a bag (default: the only camera topic)")
     for name, module in COMMANDS.items():
         text = module.SUMMARY
         command = commands.add_parser(name, help=text, description=text, epilog=f"example: {module.EXAMPLE}")
@@ -44,7 +50,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command."""
-    own = {"from-dataset": _from_dataset, "to-coco": _to_coco, "info": _info}
+    own = {"from-dataset": _from_dataset, "to-coco": _to_coco, "info": _info, "kind": _kind}
     return (own | {name: module.run for name, module in COMMANDS.items()})[arguments.bag_command](arguments)
 
 
@@ -64,10 +70,10 @@ def _from_dataset(arguments):
         arguments.transport,
         lambda indices: tqdm(indices, "bag", unit="frame"),
     )
-    print(f"{counts.pop('frames')} frames with truth: {arguments.output}")
+    print(f"{counts.pop('frames')} frames with ground truth: {arguments.output}")
     for name, count in counts.items():
         if count:
-            print(f"{count} segments: {name.replace('_', ' ')}, because the id rule cannot name them apart")
+            print(f"{count} segments: {name.replace('_', ' ')}, because the id rule cannot distinguish them")
     return 0
 
 
@@ -95,7 +101,7 @@ def _to_coco(arguments):
     )
     print(f"{counts['images']} images, {counts['segments']} segments: {arguments.output}/panoptic.json")
     if counts["unpaired"]:
-        print(f"{counts['unpaired']} messages had no image or segments of the same stamp and are left out")
+        print(f"{counts['unpaired']} messages had no image or segments with the same stamp and were skipped")
     _print_losses(bag)
     return 0
 
@@ -109,6 +115,17 @@ def _info(arguments):
         rate = f"{(topic.count - 1) / seconds:.1f} Hz" if seconds > 0 else "-"
         print(f"{topic.count:8d}  {rate:>10}  {name}  {topic.type}")
     _print_losses(bag)
+    return 0
+
+
+def _kind(arguments):
+    """What replay.launch.py asks for: launch runs in the system's Python, which need not have what reads recordings."""
+    from yoso_ros.bags import open_source
+
+    frame = next(iter(open_source(arguments.recording, arguments.topic)), None)
+    if frame is None:
+        raise InputError(f"{arguments.recording}: expected frames, found none")
+    print(frame.kind)
     return 0
 
 

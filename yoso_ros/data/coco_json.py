@@ -2,6 +2,9 @@
 """JSON files of COCO's formats: read, and every value that is used checked for its type."""
 
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from yoso_ros.errors import InputError, brief
 from yoso_ros.reading import read_json
@@ -33,7 +36,7 @@ OPTIONAL = ("color",)
 IMAGE_KINDS = {"id": KINDS["image_id"]}  # an image may be called by a text
 
 
-def read_coco(path, what, required):
+def read_coco(path: str | Path, what: str, required: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The content of a COCO JSON, its lists checked.
 
     Args:
@@ -54,7 +57,7 @@ def read_coco(path, what, required):
     return content
 
 
-def field_fault(entry, fields, kinds=()):
+def field_fault(entry: dict[str, Any], fields: Sequence[str], kinds: Mapping[str, Any] | None = None) -> str | None:
     """What is wrong with the fields of an object: a text such as "lacks id", or None.
 
     Args:
@@ -64,7 +67,7 @@ def field_fault(entry, fields, kinds=()):
     if lacking := [name for name in fields if name not in entry]:
         return f"lacks {', '.join(lacking)}"
     for name in (*fields, *(name for name in OPTIONAL if name in entry)):
-        fits, expected = {**KINDS, **dict(kinds)}[name]
+        fits, expected = {**KINDS, **(kinds or {})}[name]
         if not fits(entry[name]):
             return f"has {name} {brief(entry[name])}, expected {expected}"
     return None

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO panoptic format: one JSON with segments, one RGB PNG of segment ids per image. Also the layout for own data."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +34,13 @@ class CocoPanoptic:
         InputError: the JSON is missing or malformed, or the label set calls one of its categories something else.
     """
 
-    def __init__(self, annotations_json, images_folder, panoptic_folder=None, label_set=None):
+    def __init__(
+        self,
+        annotations_json: str | Path,
+        images_folder: str | Path,
+        panoptic_folder: str | Path | None = None,
+        label_set: LabelSet | None = None,
+    ):
         self.annotations_json = Path(annotations_json)
         self.images_folder = Path(images_folder)
         self.panoptic_folder = Path(panoptic_folder or self.annotations_json.with_suffix(""))
@@ -41,7 +51,7 @@ class CocoPanoptic:
         self._annotations = content["annotations"]
 
     @classmethod
-    def from_root(cls, root, split, label_set=None):
+    def from_root(cls, root: str | Path, split: str, label_set: LabelSet | None = None) -> CocoPanoptic:
         """Find a split below the root folder of a data set.
 
         Layouts: `panoptic_SPLIT.json`, `panoptic_SPLIT/`, `images/SPLIT/` (own data); or COCO as downloaded, with
@@ -64,10 +74,10 @@ class CocoPanoptic:
                     return cls(json_path, images, next((p for p in png_folders if p.is_dir()), None), label_set)
         raise InputError(f"expected a COCO panoptic JSON at one of: {', '.join(map(str, tried))}; found none")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._annotations)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> PanopticSample:
         """Read one sample.
 
         Raises:
@@ -78,11 +88,11 @@ class CocoPanoptic:
             raise InputError(faults[0])
         return sample
 
-    def segments_of(self, index):
+    def segments_of(self, index: int) -> list[dict[str, Any]]:
         """The `segments_info` of an image, without reading any file."""
         return self._annotations[index].get("segments_info", [])
 
-    def find_faults(self, watch=iter):
+    def find_faults(self, watch: Callable[..., Any] = iter) -> Iterator[str]:
         """Read everything and yield each fault as one line that names the file and the reason.
 
         Beyond what `[i]` raises it reports segments without a pixel, wrong areas and images without an annotation.

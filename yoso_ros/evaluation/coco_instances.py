@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO's instance annotations as the truth of mask AP: the official numbers are measured against these."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from yoso_ros.data.coco_json import read_coco
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.coco_api import run_lengths_of_segmentation
 
+if TYPE_CHECKING:
+    from yoso_ros.data.samples import PanopticSample
+    from yoso_ros.label_sets import LabelSet
 REQUIRED = {
     "images": ("id",),
     "annotations": ("image_id", "category_id", "iscrowd", "area"),
@@ -27,7 +33,7 @@ class CocoInstances:
         InputError: the JSON is missing or malformed, or its categories are not the label set's things.
     """
 
-    def __init__(self, annotations_json, label_set):
+    def __init__(self, annotations_json: str | Path, label_set: LabelSet):
         self._path = Path(annotations_json)
         try:
             content = read_coco(self._path, "COCO instances", REQUIRED)
@@ -46,7 +52,7 @@ class CocoInstances:
                     f"{self._path}: category {number} {name!r} is not a thing of label set {label_set.name}"
                 )
 
-    def __call__(self, sample):
+    def __call__(self, sample: PanopticSample) -> list[dict[str, Any]]:
         """The true instances of a `PanopticSample`, as for `AveragePrecision.update`.
 
         Raises:

@@ -2,6 +2,8 @@
 """An evaluation on disk: report.json for programs, per_class.md for people."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 from yoso_ros.files import write_file, write_json
 from yoso_ros.tables import markdown_row
@@ -17,7 +19,7 @@ CLASS_NUMBERS = {
 }
 
 
-def write_report(report, folder):
+def write_report(report: dict[str, Any], folder: str | Path) -> None:
     """Write `report.json` and `per_class.md` of an evaluation.
 
     Args:
@@ -28,7 +30,7 @@ def write_report(report, folder):
     write_file(folder / "per_class.md", per_class_table(report))
 
 
-def summary_table(report):
+def summary_table(report: dict[str, Any]) -> str:
     """Markdown: of each task that was measured a table or a line with its numbers; percent."""
     parts = []
     if "panoptic_quality" in report:
@@ -48,7 +50,7 @@ def summary_table(report):
     return "\n\n".join(parts)
 
 
-def per_class_table(report):
+def per_class_table(report: dict[str, Any]) -> str:
     """Markdown: the summary, then one row per class; percent, `-` for a class that was not seen."""
     first = report["per_class"][0]
     numbers = {key: title for key, title in CLASS_NUMBERS.items() if key in first}
@@ -61,7 +63,7 @@ def per_class_table(report):
     return "\n".join(lines) + "\n"
 
 
-def scales_table(reports):
+def scales_table(reports: list[dict[str, Any]]) -> str:
     """Markdown: one row per input size, with the numbers of each task that was measured; percent, and milliseconds.
 
     Args:

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation of predictions on disk, in COCO's panoptic or instance result format."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from yoso_ros.data.samples import ids_from_rgb
 from yoso_ros.errors import InputError
@@ -9,18 +13,21 @@ from yoso_ros.evaluation.evaluate import Prediction, evaluate_images
 from yoso_ros.images.encoded import read_image
 from yoso_ros.reading import path_inside, read_json
 
+if TYPE_CHECKING:
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
+
 RESULT_KEYS = ("image_id", "category_id", "score", "segmentation")
 
 
 def evaluate_predictions(
-    predictions_json,
-    dataset,
-    predictions_folder=None,
-    progress=True,
-    instance_truth=None,
-    shared_out=False,
-    frame_counts=None,
-):
+    predictions_json: str | Path,
+    dataset: Any,
+    predictions_folder: str | Path | None = None,
+    progress: bool = True,
+    instance_truth: Callable[..., Any] | None = None,
+    shared_out: bool = False,
+    frame_counts: FrameCounts | None = None,
+) -> dict[str, Any]:
     """Evaluate stored predictions: PQ and mIoU of panoptic results, mask AP of instance results.
 
     Args:

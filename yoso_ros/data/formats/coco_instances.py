@@ -4,7 +4,11 @@
 Legend: `H W` size of an image in pixels.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -24,11 +28,17 @@ from yoso_ros.data.formats.painting import Annotation, paint
 from yoso_ros.errors import InputError, brief
 from yoso_ros.files import write_file, write_json
 
+if TYPE_CHECKING:
+    from yoso_ros.data.formats.exchange import ExchangeOptions
+    from yoso_ros.label_sets import LabelSet
+
 REQUIRED = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
 SUMMARY = "COCO instances: run lengths (exact) or polygons, stuff beside (CVAT, Label Studio, Roboflow, FiftyOne)"
 
 
-def export(dataset, folder, split, options, watch=iter):
+def export(
+    dataset: Any, folder: str | Path, split: str, options: ExchangeOptions, watch: Callable[..., Any] = iter
+) -> list[str]:
     """See `DataFormat`: images/SPLIT, annotations/instances_SPLIT.json and, unless in one file, stuff_SPLIT.json."""
     from pycocotools import mask as coco_mask
 
@@ -70,7 +80,7 @@ def export(dataset, folder, split, options, watch=iter):
     return [f"polygons have no holes and no single pixels: {100 * changed / max(pixels, 1):.2f} % of the pixels differ"]
 
 
-def read(folder, split, options):
+def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
     """See `DataFormat`. `folder` may be the JSON itself."""
     paths = _json_files(folder, split)
     root = folder.parent if folder.is_file() else folder

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Colour masks as Pascal VOC and CVAT's "Segmentation mask 1.1" have them, with labelmap.txt as the class table."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,12 +26,18 @@ from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
 from yoso_ros.reading import path_inside, read_text
 
+if TYPE_CHECKING:
+    from yoso_ros.data.formats.exchange import ExchangeOptions
+    from yoso_ros.label_sets import LabelSet
+
 SUMMARY = "colour masks with labelmap.txt: VOC folders, CVAT's Segmentation mask 1.1; crowds are lost"
 BACKGROUND = "background"  # black: no class
 MAX_OBJECTS = 255  # of an image: the colours that readers know
 
 
-def export(dataset, folder, split, options, watch=iter):
+def export(
+    dataset: Any, folder: str | Path, split: str, options: ExchangeOptions, watch: Callable[..., Any] = iter
+) -> list[str]:
     """See `DataFormat`: JPEGImages, SegmentationClass, SegmentationObject, ImageSets/Segmentation/SPLIT.txt."""
     label_set, names, crowds, unnamed = dataset.label_set, [], 0, 0
     if bad := [c.name for c in label_set.classes if ":" in c.name or c.name == BACKGROUND]:
@@ -58,7 +68,7 @@ def export(dataset, folder, split, options, watch=iter):
     return lines + ([f"{unnamed} segments past the {MAX_OBJECTS}th of an image are void"] if unnamed else [])
 
 
-def voc_color(number):
+def voc_color(number: int) -> tuple[int, ...]:
     """The RGB of the n-th object by Pascal VOC: its bits dealt out to the channels in turn, from the highest down."""
     channels = [0, 0, 0]
     for place in range(8):
@@ -68,7 +78,7 @@ def voc_color(number):
     return tuple(channels)
 
 
-def read(folder, split, options):
+def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
     """See `DataFormat`; without ImageSets all masks are read."""
     table = _read_labelmap(folder / "labelmap.txt")
     names = [name for name in table if name != BACKGROUND]

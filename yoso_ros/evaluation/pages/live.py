@@ -2,8 +2,10 @@
 """The report of a live run: one HTML file that needs no network, and a Markdown summary."""
 
 import math
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,7 @@ COUNTS = {
 }
 
 
-def html_page(report, worst=()):
+def html_page(report: dict[str, Any], worst: Sequence[dict[str, Any]] = ()) -> str:
     """The report as one HTML file, str.
 
     Args:
@@ -55,7 +57,7 @@ def html_page(report, worst=()):
     return page(f"Live replay of {Path(report['bag']).name}", _subtitle(report), parts)
 
 
-def markdown(report):
+def markdown(report: dict[str, Any]) -> str:
     """The summary as Markdown, str; argument as for `html_page`."""
     live = report["live"]
     lines = [f"# Live replay of {report['bag']}", "", f"{_subtitle(report)}.", ""]

@@ -2,6 +2,7 @@
 """The report over many recordings: one HTML file with a line for each, and the same as Markdown."""
 
 from html import escape
+from typing import Any
 
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import class_bars
@@ -21,7 +22,7 @@ COLUMNS = {
 }
 
 
-def html_page(report):
+def html_page(report: dict[str, Any]) -> str:
     """The page: str. `report`: dict of `join_reports` with "model", "backend", "command" and "faults"."""
     measures = report.get("measures", {})
     cards = [("recordings", len(report["recordings"])), ("frames", report["frames"])]
@@ -45,7 +46,7 @@ def html_page(report):
     return page("Replay of many recordings", f"{report['model']} on {report['backend']}", parts)
 
 
-def markdown(report):
+def markdown(report: dict[str, Any]) -> str:
     """The same as Markdown: str."""
     lines = ["# Replay of many recordings", "", f"`{report['command']}`", ""]
     lines += [f"left out: {line}" for line in report["faults"]]

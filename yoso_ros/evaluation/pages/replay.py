@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of a replay: one HTML file that needs no network, and a Markdown summary."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ STABILITY_NAMES = {
 }
 
 
-def html_page(report, worst):
+def html_page(report: dict[str, Any], worst: Sequence[dict[str, Any]]) -> str:
     """The report as one HTML file, str.
 
     Args:
@@ -52,7 +54,7 @@ def html_page(report, worst):
     return page(title, subtitle, parts)
 
 
-def markdown(report):
+def markdown(report: dict[str, Any]) -> str:
     """The summary as Markdown, str; argument as for `html_page`."""
     frames, total = report["frames"], report["latency_ms"]["total"]
     lines = [

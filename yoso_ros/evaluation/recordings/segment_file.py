@@ -2,6 +2,8 @@
 """Every segment of a run as a line of CSV."""
 
 import csv
+from pathlib import Path
+from typing import Any
 
 from yoso_ros.files import atomic_path
 from yoso_ros.stamps import stamp_text
@@ -17,7 +19,7 @@ class SegmentFile:
         path: pathlib.Path of the CSV file.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self._whole = atomic_path(path)
 
     def __enter__(self):
@@ -27,7 +29,7 @@ class SegmentFile:
         self._rows.writerow(("stamp", "frame", *SEGMENT_COLUMNS, *box, *centroid))
         return self
 
-    def add(self, frame):
+    def add(self, frame: Any) -> None:
         """Write the segments of a `ReplayedFrame`."""
         stamp = stamp_text(frame.stamp_ns)
         for s in frame.result.segments:
