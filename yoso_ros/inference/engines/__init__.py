@@ -7,6 +7,7 @@ Engines are not thread-safe.
 """
 
 import importlib
+import importlib.util
 import logging
 
 from yoso_ros.errors import InputError
@@ -83,11 +84,16 @@ def _fastest_present(model, device, precision):
         except Exception as error:  # whatever keeps an optional engine from starting, try the next one
             reasons.append(f"no {name}: {' '.join(str(error).split())[:200] or type(error).__name__}")
     else:
-        engine = _create(order[-1][0], model, order[-1][1], precision)
-    _LOG.info(
-        "engine %s: the fastest that is present for device %s%s",
+        name, place = order[-1]
+        engine = _create(name, model, place, precision)
+    # Said as a warning: a robot would run at a fraction of its speed and nobody would know why.
+    slow = (name, place) == ("torch", "cpu") and importlib.util.find_spec("openvino") is None
+    _LOG.log(
+        logging.WARNING if slow else logging.INFO,
+        "engine %s: the fastest that is present for device %s%s%s",
         engine.backend,
         engine.device.type,
         "".join(f"; {r}" for r in reasons),
+        "; torch does the work, which is much slower: pip install openvino" if slow else "",
     )
     return engine
