@@ -10,7 +10,6 @@ import importlib.metadata
 import logging
 import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,7 +18,7 @@ import torch
 
 from yoso_ros.checkpoint import weights_hash
 from yoso_ros.errors import InputError
-from yoso_ros.files import WriteError
+from yoso_ros.files import WriteError, remove_leftovers, temporary_path
 from yoso_ros.inference.engine_cache import cache_folder, structure_key
 from yoso_ros.inference.export import TRACED_SHAPE, prepare
 from yoso_ros.inference.kept_files import DIGESTS_FILE, is_whole, write_digests
@@ -198,9 +197,11 @@ def keep_graph(graph, folder):
     import openvino
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".graph-", dir=folder.parent) as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()
+    remove_leftovers(folder)
+    temporary = temporary_path(folder)
+    try:
+        new = temporary / "new"
+        new.mkdir(parents=True)
         try:
             openvino.save_model(graph, new / GRAPH_FILE, compress_to_fp16=False)
             _keep_float32(new / GRAPH_FILE, offset_nodes(graph))
@@ -208,8 +209,10 @@ def keep_graph(graph, folder):
         except RuntimeError as error:  # OpenVINO raises this for a full disk
             raise OSError(str(error)) from error
         if folder.exists():  # a damaged one, or one written by another process at the same time
-            os.replace(folder, Path(temporary) / "old")
+            os.replace(folder, temporary / "old")
         os.replace(new, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     kind = folder.name.rpartition("-")[0]
     known = sorted(folder.parent.glob(f"{kind}-" + 16 * "?"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in known[MOST_KEPT:]:
