@@ -19,7 +19,7 @@ SAME = 1.05  # ratio of times that is no reason for a lower precision
 
 @dataclass(frozen=True)
 class EngineTime:
-    """One engine at one size in milliseconds: medians, `processor_ms` summed over all threads, and the least of each."""
+    """One engine at one size in ms: medians, `processor_ms` summed over all threads, and the least of each."""
 
     name: str
     wall_ms: float

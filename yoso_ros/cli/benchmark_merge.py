@@ -58,7 +58,8 @@ def run(arguments):
     bandwidth = measured_bandwidth()
     print(f"bound: reading the kept logits and writing the maps once, at the measured {bandwidth / 1e9:.1f} GB/s")
     print(
-        f"{'input':>10} {'output':>10} {'kept':>5} {'segments':>9} {'reference':>9} {'merge':>8} {'least':>8} {'ratio':>7}  bound"
+        f"{'input':>10} {'output':>10} {'kept':>5} {'segments':>9} {'reference':>9} "
+        f"{'merge':>8} {'least':>8} {'ratio':>7}  bound"
     )
     for row in rows:
         source, target = ("x".join(map(str, side)) for side in (row.input_size, row.output_size))

@@ -89,7 +89,7 @@ def create_engine(model, device, precision):
     feature = {"bf16": "bfloat16", "int8": "VNNI"}.get(precision)
     if feature and not processor_features().get(feature, True):
         _LOG.warning(
-            "this processor has no %s, without which %s may be no faster than fp32; measure with yoso-ros benchmark engines",
+            "this processor has no %s, without which %s may be no faster than fp32; see yoso-ros benchmark engines",
             feature,
             precision,
         )
