@@ -63,7 +63,7 @@ def soak(model, minutes, stretch_s, rate_hz, sizes, bad_every, log_path=None, on
             try:
                 start = time.monotonic()
                 while not samples or time.monotonic() < start + 60 * minutes:
-                    totals = side.ask(f"{stretch_s} {rate_hz}", seconds=stretch_s + 300, waiting=node.check)
+                    totals = side.ask(f"{stretch_s} {rate_hz}", seconds=stretch_s + 600, waiting=node.check)
                     node.check()
                     passed = (time.monotonic() - start) / 60
                     samples.append({"minutes": passed, **process_sample(node.pid), **totals})
