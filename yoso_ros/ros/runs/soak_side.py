@@ -29,7 +29,7 @@ QOS = QoSProfile(depth=50)
 PICTURES = 3  # of each size
 AGREEMENT = 0.999  # of the pixels; a network's threads may add up in another order
 COMPARED = 10  # every so many answers one is compared
-PATIENCE_S = 60.0  # for whatever the node is asked for
+PATIENCE_S = 300.0  # for whatever the node is asked for
 SETTLED_S = 120.0  # for the last frames of a stretch to be accounted for; a busy machine takes its time
 QUIET_S = 1.5  # without a new count nothing is on its way any more; losses are told once a second
 # The camera waits while so many frames are on their way. More than the node's subscription holds would replace each
