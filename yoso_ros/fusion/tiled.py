@@ -30,7 +30,7 @@ from yoso_ros.fusion.tile_bounds import judge_tiles, tile_bounds, to_confidence
 TILE = 32
 # Upsampled at a time, to stay in a core's cache. No power of 2: transposing lines that lie so far apart takes six times
 # as long, because they share their places in the cache.
-CACHED_PAIRS = 250
+CACHED_PAIRS = 500
 MAX_PAIRS_PER_TILE = 16  # average over the frame; beyond it the dense way is no slower and needs less memory
 NOBODY = -1  # winner rank of the pixels of an edge tile that lie outside the output
 
@@ -71,12 +71,13 @@ def compete_in_tiles(
     competition.mask_area += (full & ~relevant) @ frame.pixels
     # What a faint proposal wins lies outside of all masks. Where one was left out that could win, such pixels have gone
     # to others, which only matters to a proposal whose fate is open without them.
-    free, faintest = competition.free_pixels()
-    left_out = contender & faint & ~(most < faintest)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        least = (competition.winner_area - competition.outside_area(left_out.any(0))) / competition.mask_area
-        greatest = (competition.winner_area + left_out @ free) / competition.mask_area
-    open_fate = (competition.painted_area > 0) & (least < overlap_threshold) & (greatest >= overlap_threshold)
+    left_out = contender & faint
+    open_fate = competition.open_fates(left_out, frame.pixels, overlap_threshold)
+    if open_fate.any():
+        # Most are decided when it is known how many pixels are free and who could win them.
+        free, faintest = competition.free_pixels()
+        left_out &= ~(most < faintest)
+        open_fate = competition.open_fates(left_out, free, overlap_threshold)
     left_out &= contender[open_fate].any(0)
     if np.count_nonzero(left_out) > most_pairs:
         return None
@@ -147,6 +148,21 @@ class TiledCompetition:
         free[self._tile[:tiles]] -= _count_per_pair(painted)
         faintest[self._tile[:tiles]] = np.where(painted, np.float32(np.inf), self._best).min(0).min(1)
         return free, faintest
+
+    def open_fates(self, left_out: np.ndarray, free: np.ndarray, overlap_threshold: float) -> np.ndarray:
+        """Proposals that may keep or lose their segment by what others win, who were left out of some tiles.
+
+        Args:
+            left_out: bool (K, Y*X). free: int64 (Y*X,), the most that those can win in each tile.
+            overlap_threshold: of winner area / mask area.
+
+        Returns:
+            bool (K,).
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            least = (self.winner_area - self.outside_area(left_out.any(0))) / self.mask_area
+            greatest = (self.winner_area + left_out @ free) / self.mask_area
+        return (self.painted_area > 0) & (least < overlap_threshold) & (greatest >= overlap_threshold)
 
     def let_in(self, others: np.ndarray) -> None:
         """Let other proposals, too faint to take anything painted, compete for the rest of some tiles.

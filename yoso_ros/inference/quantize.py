@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Post-training quantisation to int8 for the OpenVINO engine, with NNCF and a user's own frames.
+"""Post-training quantisation to int8 for the OpenVINO engine, with NNCF and the user's own frames.
 
-What decides where something is sampled stays in float: the convolutions that make the offsets and the modulation of the
-deformable convolutions. So does everything outside the network's feature modules (see `precision`): YOSO's decoder, a
-sixteenth of the work, cost the small model 10 PQ on CamVid in int8, backbone and neck together less than 1
+Operations that determine sampling positions stay in float: the convolutions that predict the offsets and the modulation
+of the deformable convolutions. So does everything outside the network's feature modules (see `precision`): YOSO's
+decoder, a sixteenth of the work, costs the small model 10 PQ on CamVid in int8, backbone and neck together less than 1
 (docs/engines.md).
 """
 
@@ -17,17 +17,17 @@ from yoso_ros.inference.preprocess import network_input
 
 
 def quantize(model, frames):
-    """Quantise a network and keep the graph where the engine with precision int8 looks for it.
+    """Quantise a network and store the graph where the engine with precision int8 looks for it.
 
     Args:
-        model: a `PanopticNetwork`; it stays as it is.
-        frames: list of uint8 (h, w, 3) RGB such as the network will see; some tens to hundreds.
+        model: a `PanopticNetwork`; it is not changed.
+        frames: list of uint8 (h, w, 3) RGB like those the network will see; tens to hundreds of them.
 
     Returns:
-        `Path` of the folder that holds the graph.
+        `Path` of the folder with the graph.
 
     Raises:
-        InputError: the package nncf or openvino is missing, or there is no frame.
+        InputError: the package nncf or openvino is missing, or there are no frames.
         OSError: the graph cannot be written.
     """
     try:
@@ -52,7 +52,7 @@ def quantize(model, frames):
             nncf.Dataset(frames, frames_of),
             preset=nncf.QuantizationPreset.MIXED,  # the logits and kernels have both signs
             subset_size=len(frames),
-            # A network without one of them is quantised all the same.
+            # A network that lacks some of these is quantised all the same.
             ignored_scope=nncf.IgnoredScope(offset_nodes(graph, "Convolution"), in_float, validate=False),
         )
     folder = graph_folder(model, QUANTIZED)
@@ -62,7 +62,7 @@ def quantize(model, frames):
 
 @contextlib.contextmanager
 def _without_notices():
-    """NNCF tells the names of all operations that it leaves alone."""
+    """Silence NNCF, which lists the names of all operations it does not quantise."""
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.ERROR)
