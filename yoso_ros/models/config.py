@@ -65,6 +65,11 @@ class ModelConfig:
                 raise InputError(f"{name}: expected 3 numbers, found {len(getattr(self, name))}")
 
     @property
+    def reference(self) -> str:
+        """What a user names as the model to get this configuration."""
+        return self.name
+
+    @property
     def num_classes(self) -> int:
         """Number of classes of the label set."""
         return len(self.label_set)
@@ -77,6 +82,16 @@ class ModelConfig:
     def input_shape(self) -> tuple[int, int] | None:
         """(H, W) of the network's input if all frames get the same size; None if it depends on the frame."""
         return None
+
+    @property
+    def graph_is_sized(self) -> bool:
+        """Whether an exported graph holds for one size of the network's input only."""
+        return False
+
+    @property
+    def onnx_is_of_one_shape(self) -> bool:
+        """Whether the exporter to ONNX makes graphs for one (B, H, W) only."""
+        return False
 
     @property
     def padding_color(self) -> tuple[float, ...]:

@@ -25,6 +25,7 @@ class PanopticNetwork(nn.Module):
             of every engine, in this order.
         size_divisor: must divide the sides of the input.
         feature_modules: names of the child modules that may run in half precision or int8; all others stay in float32.
+        features_are_transformer: they are a transformer, whose activations int8 has to treat in its own way.
 
     Args:
         config: a `ModelConfig`.
@@ -33,6 +34,7 @@ class PanopticNetwork(nn.Module):
     Outputs: type[NamedTuple]
     size_divisor = 32
     feature_modules: tuple[str, ...] = ("backbone", "neck")
+    features_are_transformer = False
 
     def __init__(self, config: ModelConfig):
         super().__init__()

@@ -51,6 +51,10 @@ class HuggingFaceConfig(ModelConfig):
             )
 
     @property
+    def reference(self) -> str:
+        return self.source
+
+    @property
     def family(self) -> str:
         """The kind of network: `model_type` in transformers."""
         return self.network["model_type"]
@@ -71,6 +75,16 @@ class HuggingFaceConfig(ModelConfig):
             return None
         side = -(-self.shortest_edge // self.size_divisor) * self.size_divisor
         return side, side
+
+    @property
+    def graph_is_sized(self) -> bool:
+        # The sizes of the maps that deformable attention samples are numbers in the graph; and a model whose frames
+        # are stretched to one size may be measured at another.
+        return self.family in ("mask2former", "oneformer") or self.resize == "stretch" and not self.side
+
+    @property
+    def onnx_is_of_one_shape(self) -> bool:
+        return True
 
     @property
     def padding_color(self) -> tuple[float, ...]:

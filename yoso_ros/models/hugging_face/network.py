@@ -36,6 +36,7 @@ class HuggingFaceNetwork(PanopticNetwork):
     def __init__(self, config: HuggingFaceConfig):
         super().__init__(config)
         self.size_divisor = config.size_divisor
+        self.features_are_transformer = "resnet" not in config.backbone
         self.take(create_transformers_model(config.network))
 
     def take(self, model: Any) -> None:
@@ -78,6 +79,10 @@ def import_transformers() -> Any:
         InputError: it is not installed.
     """
     try:
+        import huggingface_hub
+
+        # Loaded before transformers, which asks for its parts in an order that makes it write of errors.
+        huggingface_hub.snapshot_download  # noqa: B018
         import transformers
     except ImportError as error:
         raise InputError(f"models of the hub need transformers: pip install yoso-ros[hub] ({error})") from error
