@@ -279,7 +279,9 @@ def test_walls(path):
         crossing = {n for n in inside if within(n, ("ros", "msg"))}
         assert not crossing, "only executables, launch files and tests import ros/ and the messages"
     if here == "models":
-        assert outside <= {"torch"} | ({"transformers"} if path.parent.name == "hugging_face" else set())
+        assert outside <= {"torch"} | (
+            {"huggingface_hub", "transformers"} if path.parent.name == "hugging_face" else set()
+        )
         allowed = ["configuration", "models", "errors", "label_sets"]
         if path.name == "factory.py":
             allowed += ["extensions", "resources", "weights.hub"]

@@ -6,12 +6,12 @@ differ in size do not pay for graphs that would run only once.
 """
 
 import logging
-from collections import OrderedDict
 
 import torch
 
+from yoso_ros.inference.by_shape import ByShape
+
 _LOG = logging.getLogger(__name__)
-KEPT_SHAPES = 8  # graphs kept per owner; each holds its memory
 
 
 class Captured:
@@ -54,29 +54,6 @@ class Captured:
             _LOG.warning("no CUDA graph, each frame launches its operations anew: %s", " ".join(str(error).split()))
         else:
             self._graph, self.outputs = graph, outputs
-
-
-class ByShape:
-    """A cache of the `KEPT_SHAPES` most recently used objects by shape.
-
-    Args:
-        make: function that creates the object for a shape (a hashable).
-    """
-
-    def __init__(self, make):
-        self._make, self._kept = make, OrderedDict()
-
-    def __getitem__(self, shape):
-        if shape in self._kept:
-            self._kept.move_to_end(shape)
-        else:
-            while len(self._kept) >= KEPT_SHAPES:
-                self._kept.popitem(last=False)
-            self._kept[shape] = self._make(shape)
-        return self._kept[shape]
-
-    def __len__(self):
-        return len(self._kept)
 
 
 class GraphedNetwork:

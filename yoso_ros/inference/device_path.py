@@ -13,7 +13,8 @@ import torch
 
 from yoso_ros.fusion import find_fusion
 from yoso_ros.fusion.on_device import COLUMNS, NotOnDeviceError, host_result
-from yoso_ros.inference.cuda_graphs import ByShape, Captured
+from yoso_ros.inference.by_shape import ByShape
+from yoso_ros.inference.cuda_graphs import Captured
 from yoso_ros.inference.finite import are_finite, not_finite_error
 from yoso_ros.inference.preprocess import batch_on_device
 from yoso_ros.inference.stages import STAGES, Prepared, inferred_frames

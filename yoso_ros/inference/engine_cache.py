@@ -12,6 +12,9 @@ import json
 import logging
 from pathlib import Path
 
+import torch
+
+from yoso_ros.errors import InputError
 from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare, take_uint8
 from yoso_ros.inference.kept_files import read_kept, write_kept
 from yoso_ros.inference.long_steps import told
@@ -52,8 +55,9 @@ def kept_graph(model, network, shape=None, variant="portable"):
         onnx.ModelProto with float32 frames.
 
     Raises:
-        InputError: as in `engine_graph`.
+        InputError: as in `engine_graph`, or the network has no graph for this shape, or none at all.
     """
+    _check_shape(model.config, shape)
     form = f"-{variant}-{'x'.join(map(str, shape or ('any',)))}" if shape or variant != "portable" else ""
     path = cache_folder() / f"{model.config.name}-{structure_key(model)[:16]}{form}.onnx"
     proto = _read(path)
@@ -64,9 +68,27 @@ def kept_graph(model, network, shape=None, variant="portable"):
             _LOG.warning("%s does not fit the network (%s): exporting it again", path, error)
     length = "seconds" if shape else "15 to 45 s"
     with told(f"exporting the graph of {model.config.name} ({length}, once; it is kept in {path.parent})", "exported"):
-        proto = graph_without_weights(network, shape, variant)
+        try:
+            proto = graph_without_weights(network, shape, variant)
+        except torch.onnx.OnnxExporterError as error:
+            raise InputError(
+                f"torch cannot export {model.config.reference} to ONNX; use engine openvino or torch "
+                f"({' '.join(str(error.__cause__ or error).split())[:200]})"
+            ) from error
         write_kept(path, proto.SerializeToString())
     return fill_weights(proto, network)
+
+
+def _check_shape(config, shape):
+    sides = config.input_shape
+    if shape is None and config.onnx_is_of_one_shape:
+        size = "x".join(map(str, sides)) if sides else "HEIGHTxWIDTH"
+        raise InputError(f"{config.reference} has graphs of one size only: give --size {size} (and --batch)")
+    if shape is not None and sides is not None and tuple(shape[1:]) != sides:
+        raise InputError(
+            f"{config.reference} takes frames that were made {sides[0]}x{sides[1]} (height x width) and padded, found "
+            f"{shape[1]}x{shape[2]}"
+        )
 
 
 def export_onnx(model, shape=None, variant="portable"):

@@ -70,6 +70,8 @@ class FrameNetwork(nn.Module):
         """frames float32 (B, h, w, 3) RGB 0..255 -> the tensors of the network's `Outputs`."""
         network, divisor = self.network, self.network.size_divisor
         images = network.normalize(frames.permute(0, 3, 1, 2))
+        if network.config.input_shape is not None:  # frames come padded, in a colour of the model's own
+            return tuple(network.forward_head(network.forward_features(images)))
         height, width = images.shape[-2:]
         # Expressed through the padded size first, so that the exporter sees that every stride divides it.
         right = (width + divisor - 1) // divisor * divisor - width

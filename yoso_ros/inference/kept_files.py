@@ -8,6 +8,7 @@ import hashlib
 import logging
 
 from yoso_ros.files import WriteError, write_file
+from yoso_ros.resources import is_trusted
 
 _LOG = logging.getLogger(__name__)
 DIGEST_SUFFIX = ".sha256"  # of the digest file next to each cached one
@@ -25,8 +26,11 @@ def write_kept(path, content):
 
 
 def read_kept(path):
-    """The bytes of a cached file; None if it does not exist or is damaged, which is logged."""
+    """The bytes of a cached file; None if it does not exist, is damaged or belongs to another user; both are logged."""
     if not path.is_file():
+        return None
+    if not is_trusted(path):
+        _LOG.warning("%s belongs to another user: making it again", path)
         return None
     content = path.read_bytes()
     digest = _digest_path(path)
@@ -51,6 +55,10 @@ def is_whole(folder, listing=None):
     """Whether the files directly in a folder match its digests; logs a mismatch. Arguments as in `write_digests`."""
     listing = listing or folder / DIGESTS_FILE
     try:
+        strange = [path for path in (folder, *_files(folder)) if not is_trusted(path)]
+        if strange:
+            _LOG.warning("%s belongs to another user: making it again", strange[0])
+            return False
         found = "".join(f"{_file_digest(path)}  {path.name}\n" for path in _files(folder))
         whole = listing.read_text(errors="replace") == found
     except OSError:

@@ -10,7 +10,6 @@ import importlib.metadata
 import logging
 import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,7 +18,7 @@ import torch
 
 from yoso_ros.checkpoint import weights_hash
 from yoso_ros.errors import InputError
-from yoso_ros.files import WriteError
+from yoso_ros.files import WriteError, remove_leftovers, temporary_path
 from yoso_ros.inference.engine_cache import cache_folder, structure_key
 from yoso_ros.inference.export import TRACED_SHAPE, prepare
 from yoso_ros.inference.kept_files import DIGESTS_FILE, is_whole, write_digests
@@ -36,7 +35,7 @@ _OFFSET, _MASK = 1, 3  # inputs of a DeformableConvolution
 MOST_KEPT = 4  # per kind and configuration name; each has the size of the weights
 
 
-def convert(model, kind=FULL):
+def convert(model, kind=FULL, sides=None):
     """A network as an OpenVINO model: float32 frames (B, h, w, 3) of any size, deformable convolutions as operators.
 
     Converts a trace, not the ONNX graph: this takes 4 seconds instead of half a minute and needs no ONNX packages.
@@ -45,11 +44,13 @@ def convert(model, kind=FULL):
         model: a `PanopticNetwork`; it is not changed.
         kind: `FULL`, or `BFLOAT16` for the form that is faster in bfloat16: OpenVINO has transposed convolutions only
             in float32 and int8.
+        sides: (h, w) of the frames, for a network whose graph holds for one size (`ModelConfig.graph_is_sized`).
     """
     import openvino
     from openvino.frontend.pytorch import ConversionExtension
 
-    frames = torch.zeros(*TRACED_SHAPE, 3)
+    sides = sides or model.config.input_shape
+    frames = torch.zeros(TRACED_SHAPE[0], *(sides or TRACED_SHAPE[1:]), 3)
     with torch.no_grad(), warnings.catch_warnings():
         # The tracer warns about sizes that it treats as constants; the tests compare sizes other than the traced one.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
@@ -61,7 +62,7 @@ def convert(model, kind=FULL):
         return openvino.convert_model(
             traced,
             example_input=(frames,),
-            input=[openvino.PartialShape([-1, -1, -1, 3])],
+            input=[openvino.PartialShape([-1, *(sides or (-1, -1)), 3])],
             extension=[
                 ConversionExtension("yoso_ros::deform_conv2d", _deformable_convolution),
                 ConversionExtension("yoso_ros::depth_to_space", _depth_to_space),
@@ -87,7 +88,7 @@ def _depth_to_space(context):
     return opset8.depth_to_space(context.get_input(0), "blocks_first", 2).outputs()
 
 
-def compile_graph(core, model, kind, options):
+def compile_graph(core, model, kind, options, sides=None):
     """A network compiled for the CPU from a cached graph; converted or compiled and cached if it is new.
 
     Args:
@@ -95,17 +96,19 @@ def compile_graph(core, model, kind, options):
         model: a `PanopticNetwork`.
         kind: as in `convert`, or `QUANTIZED`.
         options: dict of OpenVINO properties.
+        sides: as in `convert`.
 
     Returns:
         openvino.CompiledModel.
 
     Raises:
-        InputError: kind is `QUANTIZED` and there is no quantised graph.
+        InputError: kind is `QUANTIZED` and there is no quantised graph; or the network cannot be converted.
     """
-    folder = graph_folder(model, kind)
+    folder = graph_folder(model, kind, sides)
     compiled = _compile_kept(core, folder, options)
     if compiled is None:
-        graph = read_quantized_graph(core, model) if kind == QUANTIZED else read_graph(core, model, kind)
+        quantized = kind == QUANTIZED
+        graph = read_quantized_graph(core, model, sides) if quantized else read_graph(core, model, kind, sides)
         compiled = _compile_kept(core, folder, options) or core.compile_model(graph, "CPU", options)
     return compiled
 
@@ -129,20 +132,29 @@ def _compile_kept(core, folder, options):
     return compiled
 
 
-def read_graph(core, model, kind=FULL):
+def read_graph(core, model, kind=FULL, sides=None):
     """The OpenVINO model of a network from the cache folder; converted and cached there if it is new.
 
     Args:
         core: an `openvino.Core`.
         model: a `PanopticNetwork`.
-        kind: as in `convert`.
+        kind, sides: as in `convert`.
+
+    Raises:
+        InputError: this network cannot be converted.
     """
-    folder = graph_folder(model, kind)
+    folder = graph_folder(model, kind, sides)
     graph = _read(core, folder)
     if graph is not None:
         return graph
     with told(f"converting {model.config.name} for OpenVINO (seconds, once; it is kept in {folder})", "converted"):
-        graph = convert(model, kind)
+        try:
+            graph = convert(model, kind, sides)
+        except (RuntimeError, TypeError) as error:  # of the tracer, and of OpenVINO's readers
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{model.config.reference} cannot be converted for OpenVINO; use engine torch ({reason})"
+            ) from error
     try:
         keep_graph(graph, folder)
         graph = _read(core, folder) or graph
@@ -151,26 +163,28 @@ def read_graph(core, model, kind=FULL):
     return graph
 
 
-def read_quantized_graph(core, model):
+def read_quantized_graph(core, model, sides=None):
     """The int8 form of a network, as stored by `yoso-ros quantize`.
 
     Raises:
         InputError: there is none for this network with these weights.
     """
-    folder = graph_folder(model, QUANTIZED)
+    folder = graph_folder(model, QUANTIZED, sides)
     graph = _read(core, folder)
     if graph is None:
+        size = f" for frames of {sides[0]}x{sides[1]}" if sides else ""
         raise InputError(
-            f"precision int8 needs a graph that was quantised from these weights, found none at {folder}; make it with "
-            f"yoso-ros quantize --model {model.config.name} --calibration BAG_OR_IMAGES (and the same --weights)"
+            f"precision int8 needs a graph that was quantised from these weights{size}, found none at {folder}; "
+            f"make it with yoso-ros quantize --model {model.config.reference} --calibration BAG_OR_IMAGES "
+            "(and the same --weights)"
         )
     return graph
 
 
-def graph_folder(model, kind):
+def graph_folder(model, kind, sides=None):
     """Where the graph of a network with its current weights is cached: `Path`; the folder need not exist."""
     # This file's code is part of what determines the graph.
-    text = "".join([structure_key(model), weights_hash(model.state_dict()), _own_hash(), _version()])
+    text = "".join([structure_key(model), weights_hash(model.state_dict()), _own_hash(), _version(), str(sides or "")])
     return cache_folder() / f"{model.config.name}-{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -183,9 +197,11 @@ def keep_graph(graph, folder):
     import openvino
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".graph-", dir=folder.parent) as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()
+    remove_leftovers(folder)
+    temporary = temporary_path(folder)
+    try:
+        new = temporary / "new"
+        new.mkdir(parents=True)
         try:
             openvino.save_model(graph, new / GRAPH_FILE, compress_to_fp16=False)
             _keep_float32(new / GRAPH_FILE, offset_nodes(graph))
@@ -193,8 +209,10 @@ def keep_graph(graph, folder):
         except RuntimeError as error:  # OpenVINO raises this for a full disk
             raise OSError(str(error)) from error
         if folder.exists():  # a damaged one, or one written by another process at the same time
-            os.replace(folder, Path(temporary) / "old")
+            os.replace(folder, temporary / "old")
         os.replace(new, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     kind = folder.name.rpartition("-")[0]
     known = sorted(folder.parent.glob(f"{kind}-" + 16 * "?"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in known[MOST_KEPT:]:

@@ -13,7 +13,7 @@ import logging
 from yoso_ros.errors import InputError
 from yoso_ros.inference.openvino_graph import QUANTIZED, graph_folder, keep_graph, offset_nodes, read_graph
 from yoso_ros.inference.precision import float_parts
-from yoso_ros.inference.preprocess import network_input
+from yoso_ros.inference.preprocess import network_input, padded_size
 
 
 def quantize(model, frames):
@@ -39,7 +39,8 @@ def quantize(model, frames):
         ) from error
     if not frames:
         raise InputError("calibration: expected at least one frame, found none")
-    graph = read_graph(openvino.Core(), model)
+    sides, frames = _one_size(model, frames) if model.config.graph_is_sized else (None, frames)
+    graph = read_graph(openvino.Core(), model, sides=sides)
 
     def frames_of(frame):
         return network_input([frame], model.config, model.size_divisor)[0].permute(0, 2, 3, 1).contiguous().numpy()
@@ -51,13 +52,20 @@ def quantize(model, frames):
             graph,
             nncf.Dataset(frames, frames_of),
             preset=nncf.QuantizationPreset.MIXED,  # the logits and kernels have both signs
+            model_type=nncf.ModelType.TRANSFORMER if model.features_are_transformer else None,
             subset_size=len(frames),
             # A network that lacks some of these is quantised all the same.
             ignored_scope=nncf.IgnoredScope(offset_nodes(graph, "Convolution"), in_float, validate=False),
         )
-    folder = graph_folder(model, QUANTIZED)
+    folder = graph_folder(model, QUANTIZED, sides)
     keep_graph(quantized, folder)
     return folder
+
+
+def _one_size(model, frames):
+    """The size of the first frame as the network sees it, and all frames that have it."""
+    sizes = [padded_size([model.config.network_size(*frame.shape[:2])], model.size_divisor) for frame in frames]
+    return sizes[0], [frame for frame, size in zip(frames, sizes, strict=True) if size == sizes[0]]
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ from torch import nn
 
 
 def replace_transposed_convolutions(network):
-    """Replace each stride-2 transposed convolution of a folded network by a `SubpixelUpsample`; changes the network."""
+    """Replace the stride-2 transposed convolutions of kernel 4 of a folded network, which is changed."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.ConvTranspose2d):
+            if isinstance(child, nn.ConvTranspose2d) and child.kernel_size == (4, 4):
                 setattr(parent, name, SubpixelUpsample(child).eval().requires_grad_(False))
 
 

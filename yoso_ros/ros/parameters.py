@@ -79,7 +79,11 @@ def _type_name(default):
 
 
 PARAMETERS = (
-    Parameter(name="model", default="yoso_mobilenetv2_camvid", text="Model configuration: a name or a YAML file."),
+    Parameter(
+        name="model",
+        default="yoso_mobilenetv2_camvid",
+        text="Model: a name, a YAML file, hf:ORG/NAME of the Hugging Face hub, or a folder of such a checkpoint.",
+    ),
     Parameter(name="weights", default="", text="Weights file (safetensors); empty for those that come with the model."),
     Parameter(
         name="download",
@@ -185,6 +189,11 @@ PARAMETERS = (
         high=3600.0,
         text="Seconds between repetitions of ~/semantic/label_info, 0 for none.",
     ),
+    Parameter(
+        name="bond",
+        default=False,
+        text="While active, keep a bond with a lifecycle manager, as Nav2's wants it; deactivate when that goes.",
+    ),
     Parameter(name="autostart", default=True, text="Configure and activate at the start, without a lifecycle manager."),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
@@ -217,6 +226,7 @@ class Settings:
     warmup_iterations: int
     warmup_frame_size: str
     label_info_period_s: float
+    bond: bool
     autostart: bool
 
     def check(self):

@@ -2,7 +2,12 @@
 """The training loop: batches of targets through the criterion, with resume, averaging and validation."""
 
 import contextlib
+import dataclasses
+import errno
+import json
+import logging
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -12,15 +17,20 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from yoso_ros.checkpoint import read_torch_file
-from yoso_ros.errors import InputError
-from yoso_ros.files import atomic_path
+from yoso_ros.errors import InputError, brief
+from yoso_ros.files import WriteError, atomic_path
 from yoso_ros.processes import is_distributed, rank, world_size
+from yoso_ros.reading import parse_json
 from yoso_ros.training.batches import ShareOfBatches, TrainingSet, load_batches, pad_batch
 from yoso_ros.training.criteria import find_criterion
 from yoso_ros.training.distributed import mean_over_processes, synchronize_batch_norms
 from yoso_ros.training.optim import WeightAverage, create_optimizer, freeze_stages, learning_rate_factor
 from yoso_ros.training.targets import Target
 
+STATE_FILE = "state.pt"
+# What a resumed run may have differently: how long it is, and how often it looks.
+MAY_CHANGE = ("iterations", "validate_every", "patience")
+_LOG = logging.getLogger(__name__)
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -229,19 +239,30 @@ class Trainer:
             "iteration": self.iteration,
             "best_pq": self.best_pq,
             "history": self.history,
+            "run": json.dumps(self._run(), default=str),
         }
         if self.average is not None:
             state["average"], state["average_updates"] = self.average.model.state_dict(), self.average.updates
-        with atomic_path(self.folder / "state.pt") as temporary:
-            torch.save(state, temporary)
+        path = self.folder / STATE_FILE
+        needed = sum(tensor.nbytes for tensor in _tensors(state))
+        try:
+            with atomic_path(path, needed) as temporary:
+                try:
+                    torch.save(state, temporary)
+                except RuntimeError as error:  # torch's word for a full disk, which names neither disk nor file
+                    full = shutil.disk_usage(self.folder).free < needed
+                    raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+        except WriteError as error:
+            kept = f"; {path} is whole and of before: go on from it with --resume" if path.is_file() else ""
+            raise WriteError(f"{error}{kept}") from error
 
     def load_state(self):
         """Resume from `state.pt`, in every process.
 
         Raises:
-            InputError: there is none, or it belongs to another model.
+            InputError: there is none, or it belongs to another model, or to a run with another seed, recipe or data.
         """
-        path = self.folder / "state.pt"
+        path = self.folder / STATE_FILE
         if not path.is_file():
             raise InputError(f"nothing to resume: expected {path}")
         state = read_torch_file(path, self.device)
@@ -249,6 +270,8 @@ class Trainer:
             raise InputError(f"{path}: expected the state of a training run, found another file")
         if state["model"].keys() != self.model.state_dict().keys():
             raise InputError(f"{path}: expected the state of a {self.model.config.name}, found that of another model")
+        if "run" in state:
+            self._compare(parse_json(state["run"], path), path)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if state.get("scaler"):
@@ -257,6 +280,31 @@ class Trainer:
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
             self.average.updates = state["average_updates"]
+
+    def _run(self):
+        """What a resumed run must share with the first for the two to be one: dict of plain values."""
+        return {**dataclasses.asdict(self.config), "training_images": len(self.dataset)}
+
+    def _compare(self, before, path):
+        now = json.loads(json.dumps(self._run(), default=str))
+        for name in sorted({*before, *now}):
+            if before.get(name) == now.get(name):
+                continue
+            text = f"{name} {brief(before.get(name))}, now {brief(now.get(name))}"
+            if name not in MAY_CHANGE:
+                raise InputError(
+                    f"{path}: the run was begun with {text}; resume it with the same recipe, options and data, or "
+                    "begin another in another --output"
+                )
+            _LOG.warning("resumed with another setting: begun with %s", text)
+
+
+def _tensors(values):
+    for value in values.values() if isinstance(values, dict) else values:
+        if torch.is_tensor(value):
+            yield value
+        elif isinstance(value, (dict, list, tuple)):
+            yield from _tensors(value)
 
 
 def seed_everything(seed):

@@ -4,8 +4,10 @@
 import torch
 
 from yoso_ros.errors import InputError
+from yoso_ros.inference.by_shape import ByShape
 from yoso_ros.inference.engine_cache import engine_graph
 from yoso_ros.inference.engines.devices import require_cpu
+from yoso_ros.inference.export import INPUT_NAME
 
 _LOG_ERRORS = 3  # severity: warnings during graph optimisation are of no use to users
 
@@ -32,14 +34,21 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         # Spinning idle threads take the core from threads that have work (docs/engines.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(engine_graph(model), options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
+
+        def session(shape):
+            graph = engine_graph(model, shape)
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+        self._one_shape, self._sessions = model.config.onnx_is_of_one_shape, ByShape(session)
+        if not self._one_shape:  # at once, for a start that needs time then, and not at the first frame
+            self._sessions[None]
 
     def __call__(self, images):
         """images float32 (B, 3, H, W) -> `Outputs` of the network, float32 on the CPU."""
         # No copy for images that are channels-last in memory, as from `batch_frames`.
         frames = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        outputs = self._session.run(list(self._outputs._fields), {self._input: frames})
+        session = self._sessions[frames.shape[:3] if self._one_shape else None]
+        outputs = session.run(list(self._outputs._fields), {INPUT_NAME: frames})
         return self._outputs(*map(torch.from_numpy, outputs))
 
     def synchronize(self):

@@ -4,6 +4,7 @@
 import torch
 
 from yoso_ros.errors import InputError
+from yoso_ros.inference.by_shape import ByShape
 from yoso_ros.inference.engines.devices import require_cpu
 from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, QUANTIZED, compile_graph
 
@@ -15,7 +16,7 @@ _GRAPHS = {"fp32": FULL, "bf16": BFLOAT16, "int8": QUANTIZED}
 
 
 class OpenVinoEngine:
-    """Runs a network with OpenVINO; one compiled network serves frames of any size.
+    """Runs a network with OpenVINO; one compiled network serves frames of any size, or of one size each.
 
     Args:
         model: a `PanopticNetwork`; it is not changed.
@@ -45,13 +46,22 @@ class OpenVinoEngine:
             # A thread pinned to a core waits there for other busy processes.
             "ENABLE_CPU_PINNING": False,
         }
-        self._request = compile_graph(core, model, _GRAPHS[precision], options).create_infer_request()
+
+        def request(sides):
+            return compile_graph(core, model, _GRAPHS[precision], options, sides).create_infer_request()
+
+        self._sized = model.config.graph_is_sized
+        self._requests = ByShape(request)
+        shape = model.config.input_shape if self._sized else None
+        if shape or not self._sized:  # at once, for a start that needs time then, and not at the first frame
+            self._requests[shape]
 
     def __call__(self, images):
         """images float32 (B, 3, H, W) -> `Outputs` of the network, float32 on the CPU."""
         # No copy for images that are channels-last in memory, as from `batch_frames`.
         frames = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        outputs = self._request.infer([frames], share_inputs=True)
+        request = self._requests[frames.shape[1:3] if self._sized else None]
+        outputs = request.infer([frames], share_inputs=True)
         return self._outputs(*(torch.from_numpy(outputs[index]) for index in range(len(self._outputs._fields))))
 
     def synchronize(self):
