@@ -15,6 +15,7 @@ BENCHMARKS = {
     "modules": "yoso_ros.cli.benchmark_modules",
     "networks": "yoso_ros.cli.benchmark_networks",
     "node": "yoso_ros.cli.benchmark_node",
+    "soak": "yoso_ros.cli.benchmark_soak",
     "throughput": "yoso_ros.cli.benchmark_throughput",
     "training": "yoso_ros.cli.benchmark_training",
 }

@@ -46,6 +46,8 @@ class Parameter:
         """None when the value is allowed, else one line that says what is."""
         if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if isinstance(self.default, tuple) and value is None:  # what rclpy makes of an empty list
+            return f"{self.name}: expected a list of strings, found an empty one, which has no type in ROS; write ['']"
         if not isinstance(value, list if isinstance(self.default, tuple) else type(self.default)):
             return f"{self.name}: expected a {_type_name(self.default)}, found {value!r}"
         if self.model_value and value == MODEL_VALUE:
@@ -77,7 +79,11 @@ def _type_name(default):
 
 
 PARAMETERS = (
-    Parameter(name="model", default="yoso_mobilenetv2_camvid", text="Model configuration: a name or a YAML file."),
+    Parameter(
+        name="model",
+        default="yoso_mobilenetv2_camvid",
+        text="Model: a name, a YAML file, hf:ORG/NAME of the Hugging Face hub, or a folder of such a checkpoint.",
+    ),
     Parameter(name="weights", default="", text="Weights file (safetensors); empty for those that come with the model."),
     Parameter(
         name="download",
@@ -278,11 +284,12 @@ def _plain(name, value):
     return float(value) if isinstance(default, float) else value
 
 
-def check_change(changes, unconfigured, class_names=None):
+def check_change(changes, settings, unconfigured, class_names=None):
     """Judge a change of parameters before it is made.
 
     Args:
         changes: list of rclpy parameters (`name`, `value`); names that are not in the table pass.
+        settings: the present `Settings`; what is set to its present value is no change.
         unconfigured: True while the node is unconfigured, when every parameter may change.
         class_names: names of the model's classes, None while no model is loaded.
 
@@ -294,7 +301,8 @@ def check_change(changes, unconfigured, class_names=None):
         if parameter is None:
             continue
         fault = parameter.fault(change.value)
-        if not fault and not parameter.runtime and not unconfigured:
+        fixed = not parameter.runtime and not unconfigured
+        if not fault and fixed and _plain(change.name, change.value) != getattr(settings, change.name):
             fault = f"{change.name}: can be set while the node is unconfigured only; deactivate and clean up first"
         if not fault and change.name == "mask_classes" and class_names is not None:
             fault = unknown_classes(change.value, class_names)
