@@ -39,6 +39,7 @@ gpu-check: ## on a machine with a GPU, without a network: no setup; .venv where 
 lint: setup
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
 
 clean: ## what was built or written here; .venv stays
 	rm -rf build install log out *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -139,7 +139,7 @@ def test_rendered_scenes_to_bag_to_coco(tmp_path, capsys):
         "5",
     ]
     assert main(command) == 0
-    assert main(command) == 2 and "exists already" in capsys.readouterr().err
+    assert main(command) == 2 and "already exists" in capsys.readouterr().err
     assert main(["bag", "to-coco", str(tmp_path / "bag"), "--output", str(tmp_path / "coco")]) == 0
     original = open_dataset(tmp_path / "data", "val")
     check_same(original, CocoPanoptic(tmp_path / "coco/panoptic.json", tmp_path / "data/images/val"))

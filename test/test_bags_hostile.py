@@ -66,7 +66,7 @@ for before, after in zip("abcdefghi", "bcdefghij", strict=True):
     [
         ({"relative_file_paths": [1, None]}, "relative_file_paths: expected a list of names"),
         ({"relative_file_paths": BOMB["j"]}, "relative_file_paths: expected a list of names"),
-        ({"relative_file_paths": ["../bag.mcap", "bag.mcap"]}, "names bag.mcap more than once; it is read once"),
+        ({"relative_file_paths": ["../bag.mcap", "bag.mcap"]}, "lists bag.mcap more than once; it is read once"),
         ({"relative_file_paths": ["bag.mcap", "/etc/passwd"]}, "passwd is missing"),
         ({"topics_with_message_count": "x"}, "expected topics with names and counts, found 'x'"),
         ({"topics_with_message_count": [{}]}, "expected topics with names and counts, found {}"),
@@ -102,7 +102,7 @@ def test_a_message_and_a_chunk_and_a_file_that_grow_without_end(tmp_path, monkey
         writer.write(TOPIC, 10**9, message(0))
         writer.write_serialized(TOPIC, IMAGE, 10**9 + 1, bomb)
     source = open_source(bag)
-    assert frames(source) == WHOLE[:1] and "does not decompress: more than" in source.losses[0]
+    assert frames(source) == WHOLE[:1] and "cannot be decompressed: more than" in source.losses[0]
 
     (tmp_path / "file").mkdir()
     (tmp_path / "file/x.mcap.zstd").write_bytes(zstd.compress(storage_file(bag).read_bytes()[:60]) + bomb)
@@ -148,7 +148,7 @@ def test_times_that_no_stamp_can_say(tmp_path, storage):
             writer.write(TOPIC, recorded, message(index))
     source = open_source(bag)
     assert frames(source) == WHOLE[:2]
-    assert source.losses[0] == "2 messages were recorded before 1970 or after 2038 and are left out"
+    assert source.losses[0] == "2 messages were recorded before 1970 or after 2038 and are ignored"
 
 
 def test_a_file_cannot_say_that_an_image_is_something_else(tmp_path):

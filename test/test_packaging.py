@@ -72,6 +72,8 @@ def imports(path, module_level_only=False):
                 base = ".".join((*package, *filter(None, [child.module])))
                 found.add(base)
                 found.update(f"{base}.{alias.name}" for alias in child.names)
+            elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                continue  # read by type checkers only
             elif not (module_level_only and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
                 visit(child)
 
@@ -242,7 +244,7 @@ def test_wheel_carries_modules_and_data_files(tmp_path):
     inside = set(zipfile.ZipFile(wheel).namelist())
     prefix = wheel.name.split("-py3")[0] + ".data/data/share/yoso_ros/"
     expected = {relative(p) for p in MODULES}
-    expected |= {relative(p) for p in (ROOT / "yoso_ros").rglob("*.safetensors")}
+    expected |= {relative(p) for p in (ROOT / "yoso_ros").rglob("*.safetensors")} | {"yoso_ros/py.typed"}
     data = [p for top in ("config", "launch") for p in (source / top).rglob("*") if p.is_file()]
     expected |= {prefix + p.relative_to(source).as_posix() for p in data}
     assert not expected - inside
@@ -288,9 +290,16 @@ def test_walls(path):
 
 
 # Measure the tables of one paper, or stand for its authors' code: they know the network of that paper.
-BENCHMARKS_OF_ONE_NETWORK = {
-    f"yoso_ros/benchmark/{name}.py" for name in ("literal_merge", "literal_segmenter", "merge", "modules", "throughput")
-}
+OWN_BENCHMARKS = (
+    "dense_masks",
+    "given_outputs",
+    "literal_merge",
+    "literal_segmenter",
+    "merge",
+    "modules",
+    "throughput",
+)
+BENCHMARKS_OF_ONE_NETWORK = {f"yoso_ros/benchmark/{name}.py" for name in OWN_BENCHMARKS}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
@@ -317,6 +326,29 @@ def test_only_its_own_rooms_know_a_network(path):
     named = {n.attr for n in tree if isinstance(n, ast.Attribute)} | {n.id for n in tree if isinstance(n, ast.Name)}
     named |= {n.value for n in tree if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     assert not named & outputs
+
+
+# --- type hints ---
+
+TYPED_ROOMS = ("models", "fusion", "evaluation", "data", "tracking")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) in TYPED_ROOMS], ids=relative)
+def test_public_functions_have_type_hints(path):
+    bare = []
+
+    def visit(body, prefix):
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                visit(node.body, f"{prefix}{node.name}.")
+            if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__call__"):
+                arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                names = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+                names += ["return"] if node.returns is None else []
+                bare.extend(f"{prefix}{node.name}: {name}" for name in names)
+
+    visit(ast.parse(path.read_text()).body, "")
+    assert not bare
 
 
 # --- file rules ---

@@ -18,7 +18,7 @@ from yoso_ros.benchmark.processes import busy_core, peak_memory_mb
 from yoso_ros.benchmark.throughput import (
     RANDOM,
     STAGES,
-    GivenProposals,
+    GivenOutputs,
     StageTimes,
     create_ways,
     load_benchmark_network,
@@ -73,7 +73,7 @@ def test_the_baseline_runs_its_own_form_of_the_deformable_convolution_and_leaves
 def test_given_proposals_have_the_asked_number_of_kept_ones_in_every_image_of_a_batch():
     config = load_config("yoso_r50_coco")
     classes = len(config.label_set)
-    class_logits, mask_logits = GivenProposals(7, config)(
+    class_logits, mask_logits = GivenOutputs(7, config)(
         YosoOutputs(torch.zeros(2, 100, classes + 1), torch.zeros(2, 100, 24, 32))
     )
     assert class_logits.shape == (2, 100, classes + 1) and mask_logits.shape == (2, 100, 24, 32)
@@ -125,9 +125,10 @@ def test_given_proposals_go_the_way_of_a_device():
     network = load_benchmark_network(SMALL, RANDOM)
     engine = TorchCudaEngine(network, torch.device("cpu"), "fp32")
     config = resized_config(network.config, SIZE)
-    path = DevicePath(config, _ReplacedOutputs(engine, GivenProposals(5, config)))
+    path = DevicePath(config, _ReplacedOutputs(engine, GivenOutputs(5, config)))
     frame = np.zeros((*SIZE, 3), np.uint8)
-    assert len(path([frame], config).results[0].segments) > 1
+    (inferred,) = path.infer(path.prepare([frame], config))
+    assert len(path.merge(inferred).segments) > 1
 
 
 def test_growth_runs_each_size_and_batch_and_leaves_the_configuration():

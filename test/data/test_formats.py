@@ -288,7 +288,7 @@ def test_bad_files_are_one_line(tmp_path, capsys):
     write_json(
         tmp_path / "tool/labels.json", coco([{"category_id": 1, "segmentation": []}], [{"id": 1, "name": "cart"}])
     )
-    assert "no image hall.png" in fault(tmp_path, capsys, "coco-instances")
+    assert "no image 'hall.png'" in fault(tmp_path, capsys, "coco-instances")
     (tmp_path / "tool/hall.png").write_bytes(png(picture(0)))
     assert "expected polygons or run lengths" in fault(tmp_path, capsys, "coco-instances")
     assert "--stuff: sky" in fault(tmp_path, capsys, "coco-instances", "--stuff", "sky")

@@ -175,7 +175,7 @@ def test_coco_annotations_as_truth(dataset, tmp_path):
         evaluate_segmenter(SEGMENTER, dataset, False, ("instance",), outputs, CocoInstances(path, dataset.label_set))
     for fault, message in (
         ({**content, "categories": [{"id": 8, "name": "dog"}]}, "category 8 'dog' is not a thing of label set"),
-        ({"images": []}, "expected COCO instance annotations: KeyError"),
+        ({"images": []}, "expected a list of objects under .annotations. .COCO instances"),
     ):
         path.write_text(json.dumps(fault))
         with pytest.raises(InputError, match=message):

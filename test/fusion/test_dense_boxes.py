@@ -2,11 +2,15 @@
 """RealTimePan's boxes and masks: equal to the one-by-one form, and what golden data do not notice, on made-up input."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
-from dense_box_scenes import CONFIG, empty_detections, grid, literal_masks, literal_scores, scene
+from dense_box_scenes import CONFIG, scene
 
+from yoso_ros.benchmark import dense_masks
+from yoso_ros.benchmark.dense_masks import empty_detections, literal_masks, literal_scores
+from yoso_ros.cli import main
 from yoso_ros.fusion import FUSIONS, dense_boxes
 from yoso_ros.fusion.dense_boxes import MaskConstruction, find_queries, location_score
 from yoso_ros.fusion.detections import level_map_sizes
@@ -35,7 +39,7 @@ def test_masks_equal_the_literal_ones(location, levels, input_size):
     for seed in range(3):
         outputs, queries = scene(SIZE, 12, seed, levels=levels)
         masks, _ = built(outputs, queries, input_size, input_size, config)
-        expected = literal_masks(outputs, queries, input_size, config)
+        expected = torch.stack(list(literal_masks(outputs, queries, input_size, config)))
         assert expected.any()
         assert torch.equal(masks, expected)
 
@@ -52,10 +56,7 @@ def test_other_output_size_is_one_bilinear_step():
     outputs, queries = scene(SIZE, 5, 3)
     output_size = (300, 211)
     _, values = built(outputs, queries, (120, 190), output_size, CONFIG)
-    scores = torch.stack([
-        literal_scores(outputs, box, thing, CONFIG)
-        for box, thing in zip(queries.boxes, queries.classes.tolist(), strict=True)
-    ])  # fmt: skip
+    scores = torch.stack(list(literal_scores(outputs, queries, CONFIG)))
     y = ((torch.arange(300) + 0.5) * 120 / 300 / 4) / (SIZE[0] / 4) * 2 - 1
     x = ((torch.arange(211) + 0.5) * 190 / 211 / 4) / (SIZE[1] / 4) * 2 - 1
     points = torch.stack([x.expand(300, -1), y[:, None].expand(-1, 211)], -1)[None]
@@ -163,7 +164,8 @@ def test_things_need_not_be_contiguous():
     config = dataclasses.replace(CONFIG, label_set=mixed, score_threshold=0.0)
     assert mixed.thing_ids == (0, 2, 4)
     outputs, queries = scene(SIZE, 8, 2, config)
-    assert torch.equal(built(outputs, queries, SIZE, SIZE, config)[0], literal_masks(outputs, queries, SIZE, config))
+    expected = torch.stack(list(literal_masks(outputs, queries, SIZE, config)))
+    assert torch.equal(built(outputs, queries, SIZE, SIZE, config)[0], expected)
     assert set(find_class_ids(outputs, config)) == {0, 2, 4}
 
 
@@ -189,7 +191,7 @@ def test_large_boxes_are_compared_in_float32():
     half = outputs._replace(dense_boxes=outputs.dense_boxes.half(), semantic_logits=outputs.semantic_logits.half())
     masks, _ = built(half, queries, (512, 1024), (512, 1024), CONFIG)
     exact = literal_masks(type(half)(*(t.float() for t in half)), queries, (512, 1024), CONFIG)
-    assert torch.equal(masks, exact)
+    assert torch.equal(masks, torch.stack(list(exact)))
 
 
 def test_other_label_sets_and_input_sizes_are_checked():
@@ -198,5 +200,21 @@ def test_other_label_sets_and_input_sizes_are_checked():
         FUSION.merge(outputs, (129, 100), SIZE, CONFIG)
     with pytest.raises(ValueError, match="output_size"):
         FUSION.merge(outputs, SIZE, (0, 10), CONFIG)
-    assert grid(1, 1)[0].item() == 2
     assert load_config("realtimepan_r50_coco").label_set.thing_ids == tuple(range(80))
+
+
+def test_benchmark_prints_ratio_and_memory_and_refuses_masks_that_differ(capsys, monkeypatch):
+    command = ["benchmark", "masks", "--sizes", "64x96", "--instances", "9", "--rounds", "1"]
+    assert main([*command, "--memory"]) == 0
+    out = capsys.readouterr().out
+    number = r" +([\d.]+)"
+    found = re.search(rf"64x96 +9{5 * number}{number}x{number}x", out).groups()
+    pixels, literal, _, own, _, ratio, _ = map(float, found)
+    assert pixels > 0 and ratio == pytest.approx(literal / own, rel=0.3, abs=0.1)
+    assert re.search(r"peak MB above the input: literal \d+, this package \d+", out)
+    monkeypatch.setitem(dense_masks.FORMS, "literal", lambda *case: (~mask for mask in literal_masks(*case)))
+    with pytest.raises(RuntimeError, match="pixels of a mask differ"):
+        main(command)
+    assert main([*command[:2], "--sizes", "33x64"]) == 2
+    assert "multiples of 32, found 33x64" in capsys.readouterr().err
+    assert main([*command, "--model", "yoso_r50_coco"]) == 2

@@ -39,7 +39,8 @@ def test_the_truth_of_the_frame_stands_for_the_person(tmp_path):
     # The pre-label gives half of the picture the class of a box, and nothing to the rest.
     ids = np.zeros((48, 64), np.int32)
     ids[:, :32] = 9
-    segments = [{"id": 9, "category_id": truth.label_set.classes[3].dataset_id, "iscrowd": 0, "area": 0, "bbox": []}]
+    category = truth.label_set.classes[3].dataset_id
+    segments = [{"id": 9, "category_id": category, "iscrowd": 0, "area": 1536, "bbox": [0, 0, 32, 48]}]
     writer.add("monday_000002.jpg", Path(sample.file_name).read_bytes(), panoptic_png(ids), ids.shape, segments)
     writer.finish({})
     corrected = Corrected(open_dataset(tmp_path / "pre", "train"), truth)

@@ -135,7 +135,7 @@ def test_label_info_whose_timer_fires_late_is_left_out(monkeypatch):
             return types.SimpleNamespace(now=lambda: types.SimpleNamespace(to_msg=lambda: Header().stamp))
 
     outputs = VisionOutputs(Node(), "")
-    outputs.announce(load_label_set("camvid"), 1.0)
+    outputs.announce(load_label_set("camvid"), 1.0, lambda: 0.5)
     timers[0]()
     outputs.destroy()
     timers[0]()

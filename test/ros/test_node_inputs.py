@@ -104,13 +104,13 @@ def test_a_publisher_is_named_in_the_log_as_soon_as_its_name_is_known():
         get_publishers_info_by_topic=lambda topic: [publisher] if topic == "/image_raw" else [],
     )
     camera = CameraInput(node, "", "raw", "auto", None)
-    ((text, certain),) = camera.faults(silent=True).items()
+    ((text, _, certain),) = camera.faults(silent=True)
     assert "a publisher without a name publishes /image_raw as std_msgs/msg/String" in text and not certain
     publisher.node_name, publisher.node_namespace = "driver", "/front"
-    ((text, certain),) = camera.faults(silent=True).items()
+    ((text, _, certain),) = camera.faults(silent=True)
     assert text.startswith("/front/driver publishes") and certain
     publisher.node_name = "_CREATED_BY_BARE_DDS_APP_"
-    told = [next(iter(camera.faults(silent=True).values())) for _ in range(UNNAMED_REPORTS + 1)]
+    told = [camera.faults(silent=True)[0][2] for _ in range(UNNAMED_REPORTS + 1)]
     assert told == [False] * UNNAMED_REPORTS + [True]
 
 

@@ -95,11 +95,12 @@ def test_everything_above_holds_in_the_checked_mode_of_the_message_classes():
 @needs_vision_msgs
 def test_label_info_and_detections():
     labels = load_label_set("camvid")
-    info = label_info_message(labels, HEADER.stamp)
+    info = label_info_message(labels, HEADER.stamp, 0.25)
     assert [(c.class_id, c.class_name) for c in info.class_map] == [(i, c.name) for i, c in enumerate(labels.classes)]
+    assert info.threshold == 0.25
     message = detections_message(a_result(), HEADER)
     (car,) = message.detections
-    assert message.header == car.header == HEADER and car.id == "2049"
+    assert message.header == car.header == HEADER and car.id == ""
     assert (car.results[0].hypothesis.class_id, car.results[0].hypothesis.score) == ("8", 0.75)
     box = car.bbox
     assert (box.center.position.x, box.center.position.y, box.size_x, box.size_y) == (3.5, 2.0, 3.0, 2.0)

@@ -76,7 +76,8 @@ def test_publishers_that_cannot_be_heard_are_named(start):
     assert "Best effort" in status.message
     assert "input_reliability" in status.message
     probe.node.destroy_publisher(images)
-    await_status(probe, DiagnosticStatus.WARN, "nobody publishes", after=len(probe.diagnostics))
+    gone = "nobody publishes /cam/image_raw any more, /probe is gone"
+    await_status(probe, DiagnosticStatus.WARN, gone, after=len(probe.diagnostics))
     images = probe.node.create_publisher(CompressedImage, "/cam/image_raw", QOS)
     status = await_status(
         probe, DiagnosticStatus.WARN, "/probe publishes /cam/image_raw as", after=len(probe.diagnostics)

@@ -20,12 +20,12 @@ def open_source(source, topic=None):
         topic: image topic of a recording; None takes the only camera topic.
 
     Returns:
-        an object with `len()`, `name`, `rate_hz` (frames/s), `losses` (lines on what a damaged recording has lost;
-        reading may find more), for a recording `unchecked` (files without checksums), and an iterator of `Frame` that
-        starts anew each time.
+        an object with `len()`, `name`, `rate_hz` (frames/s), `losses` (lines that describe what a damaged recording has
+        lost; reading may find more), for a recording `unchecked` (files without checksums), and an iterator of `Frame`
+        that restarts each time.
 
     Raises:
-        InputError: no such path, unknown kind, nothing readable, or a topic that does not fit; also while iterating.
+        InputError: no such path, unknown kind, nothing readable, or an unsuitable topic; also while iterating.
     """
     if str(source) == rendered.NAME:
         return rendered.RenderedScene()
@@ -33,7 +33,7 @@ def open_source(source, topic=None):
     if not path.exists():
         raise InputError(f"no such source: {path}; expected {rendered.NAME!r} or the path of a bag, images or a video")
     suffix = path.suffix.lower()
-    # rosbags is slow to import and needed for recordings only.
+    # rosbags is slow to import and only needed for recordings.
     if is_recording(path):
         from yoso_ros.bags.recording import Recording
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 (or rosbag1) recording: its topics and messages, whole or damaged, with what is lost. No ROS is needed."""
+"""A rosbag2 (or rosbag1) recording, intact or damaged: its topics, messages and losses. Does not need ROS."""
 
 import struct
 from array import array
@@ -18,14 +18,14 @@ from yoso_ros.bags.metadata import read_metadata
 from yoso_ros.errors import InputError
 from yoso_ros.stamps import LAST_STAMP_NS
 
-# Without definitions of its own a file cannot say that an image is something else.
+# Always read with our own definitions, so that a file cannot redefine what an image is.
 KNOWN_TYPES = (IMAGE, COMPRESSED, CAMERA_INFO)
-# The library believes what a chunk says of itself; a few bytes can say anything.
+# The library trusts the size that a chunk declares, and a few bytes can declare anything.
 storage_mcap.DECOMPRESSORS |= {
     "zstd": lambda data, size: decompress_zstd(data, min(size, largest_chunk())),
     "lz4": lambda data, size: decompress_lz4(data, min(size, largest_chunk())),
 }
-SILENT_S = 2  # an opening that takes longer shows how far it is
+SILENT_S = 2  # opening shows its progress if it takes longer
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Topic:
     """One topic.
 
     Attributes:
-        type: of its messages. times_ns: when each readable message was recorded, nanoseconds, rising.
+        type: of its messages. times_ns: when each readable message was recorded, nanoseconds, ascending.
     """
 
     type: str
@@ -41,7 +41,7 @@ class Topic:
 
     @property
     def count(self):
-        """Readable messages."""
+        """Number of readable messages."""
         return len(self.times_ns)
 
     @property
@@ -56,7 +56,7 @@ class Topic:
 
 
 class Bag:
-    """The messages of a recording; opening it reads it once from end to end, to know what can be read.
+    """The messages of a recording; opening it reads all of it once to find out what can be read.
 
     Args:
         path: rosbag2 folder, with or without its metadata.yaml, or a single .mcap, .db3 (both also .zstd) or .bag file.
@@ -64,8 +64,8 @@ class Bag:
     Attributes:
         name: the path.
         topics: dict of topic name to `Topic`, of the topics with messages.
-        custom_data: dict of str that the writer left in metadata.yaml.
-        unchecked: names of the storage files where not every message is under a checksum.
+        custom_data: dict of str that the writer stored in metadata.yaml.
+        unchecked: names of the storage files in which not every message is covered by a checksum.
 
     Raises:
         InputError: nothing in it can be read.
@@ -85,7 +85,7 @@ class Bag:
         if not self._is_linear:
             try:
                 self.topics, impossible = _survey(_shown(self._whole(None), expected))
-            except Exception as error:  # the library lets errors of SQLite, mcap and its asserts through
+            except Exception as error:  # the library passes on errors of SQLite and mcap, and its own asserts
                 self._is_linear, fault = True, " ".join(str(error).split())[:300] or type(error).__name__
         if self._is_linear:
             self.topics, impossible = _survey(_shown(self._linear(self._lost.append), expected))
@@ -93,14 +93,14 @@ class Bag:
                 fault = fault or "; ".join(self._lost) or "it has no messages"
                 raise InputError(f"{self.name}: expected a rosbag2 recording; it cannot be read: {fault}")
         if impossible:
-            self._lost.append(f"{impossible} messages were recorded before 1970 or after 2038 and are left out")
+            self._lost.append(f"{impossible} messages were recorded before 1970 or after 2038 and are ignored")
         self._lost += self._missing_messages(metadata.counts)
 
     def messages(self, topics, start_ns=None, stop_ns=None):
-        """Read the messages of some topics in the order of recording; a whole recording is read from `start_ns` on.
+        """Read the messages of some topics in recording order; an intact recording is read from `start_ns` on.
 
         Args:
-            topics: names; those that the recording lacks are passed over.
+            topics: names; those that the recording lacks are ignored.
             start_ns, stop_ns: recording times in nanoseconds, the second exclusive; None for no limit.
 
         Yields:
@@ -116,20 +116,20 @@ class Bag:
                 continue
             try:
                 message = deserialize(data, kind)
-            except Exception:  # of many kinds: whatever the bytes made the library do
+            except Exception:  # of any kind, depending on what the bytes make the library do
                 self._undecoded.setdefault(topic, set()).add(recorded)
                 continue
             yield topic, recorded, message
 
     @property
     def losses(self):
-        """What is lost in a damaged recording: list of str, empty for a whole one; `messages` may find more."""
+        """What a damaged recording has lost: list of str, empty for an intact one; `messages` may find more."""
         return self._lost + [f"{t}: {len(found)} messages cannot be decoded" for t, found in self._undecoded.items()]
 
     def _whole(self, topics, start_ns=None, stop_ns=None):
         with AnyReader(self._files, default_typestore=typestore()) as reader:
             chosen = [c for c in reader.connections if topics is None or c.topic in topics]
-            if not chosen:  # which would mean all topics to the library
+            if not chosen:  # the library would read an empty list as all topics
                 return
             for connection, recorded, data in reader.messages(chosen, start_ns, stop_ns):
                 kind, deserialize = connection.msgtype, reader.deserialize
@@ -151,7 +151,7 @@ class Bag:
 
 
 def _check(files):
-    """(names of the files where not all is under a checksum, what is wrong with one or None)."""
+    """(names of the files not entirely covered by checksums, the first fault found or None)."""
     unchecked = []
     for file in files:
         covered, fault = False, None
@@ -168,7 +168,7 @@ def _check(files):
 
 
 def _survey(messages):
-    """(dict of `Topic`, number of messages whose time no stamp can say)."""
+    """(dict of `Topic`, number of messages whose time a stamp cannot express)."""
     topics, impossible = {}, 0
     for topic, kind, recorded, *_ in messages:
         if 0 <= recorded <= LAST_STAMP_NS:
@@ -185,18 +185,18 @@ def _shown(messages, expected):
 
 
 def _storage_files(path, named, note):
-    """The storage files of a recording in their order; `note` is told of missing ones."""
+    """The storage files of a recording in order; `note` is called for missing ones."""
     if not path.is_dir():
         if not path.is_file():
             raise InputError(f"{path} cannot be read: expected a recording, found no file")
         return [path]
     present = sorted((p for p in path.iterdir() if is_storage_file(p)), key=lambda p: (len(p.name), p.name))
     for file in [p for p in present if not p.is_file()]:
-        note(f"{file.name} is a folder, pipe or device and no recording")
+        note(f"{file.name} is a folder, pipe or device, not a recording")
         present.remove(file)
     named = [path / name for name in named]
     for file in named:
         if file not in present:
             note(f"{file.name} is missing")
-    # Files of a recording that was interrupted are in the folder before they are in the metadata.
+    # In an interrupted recording, files are in the folder before they are in the metadata.
     return [f for f in named if f in present] + [f for f in present if f not in named]

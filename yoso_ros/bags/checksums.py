@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checksums of mcap files: of each chunk, of all data and of the index (specification at mcap.dev).
 
-A recording without them gives a picture with a flipped bit as if nothing had happened.
+Without them a flipped bit in a recorded image goes unnoticed.
 """
 
 import os
@@ -12,7 +12,7 @@ MAGIC = b"\x89MCAP0\r\n"
 MESSAGE, CHUNK, DATA_END, FOOTER = 0x05, 0x06, 0x0F, 0x02
 HEAD = struct.Struct("<BQ")  # of a record: op code and length of its content
 CHUNK_CRC_AT, CHUNK_NAME_AT = 24, 28  # in the content of a chunk
-FOOTER_BYTES = HEAD.size + 20  # of the record, whose last four are the checksum of the index
+FOOTER_BYTES = HEAD.size + 20  # of the record; the last four are the checksum of the index
 BLOCK_BYTES = 1 << 20
 _NUMBER = struct.Struct("<I")
 
@@ -36,10 +36,10 @@ def add_checksums(path):
 
 
 def check_file(path):
-    """Look at the checksums of an mcap file that are not those of its chunks, which its reader checks.
+    """Check the checksums of an mcap file other than those of its chunks, which the reader checks.
 
     Returns:
-        (whether every message is under a checksum, what is wrong or None).
+        (whether every message is covered by a checksum, the fault or None).
     """
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decompression with a limit: 98 kB of zstd can hold 3 GB of zeros, which no recording of a camera does."""
+"""Decompression with a limit: 98 kB of zstd can expand to 3 GB of zeros, which no camera recording does."""
 
 import sys
 
@@ -12,8 +12,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# What a file that is compressed as a whole may grow by. Pictures shrink to a half or a tenth, label images to a
-# hundredth.
+# Maximum expansion of a file compressed as a whole. Images shrink to a half or a tenth, label images to a hundredth.
 LARGEST_RATIO = 500
 BLOCK_BYTES = 1 << 20
 
@@ -23,20 +22,20 @@ class DecompressionError(Exception):
 
 
 def largest_message():
-    """Most bytes of a message: an image of the largest size, of four values of 16 bits a pixel."""
+    """Maximum bytes of a message: an image of the largest size with four 16-bit values per pixel."""
     return BYTES_PER_PIXEL * largest_image() + SMALL_FILE
 
 
 def largest_chunk():
-    """Most bytes of a chunk of mcap: it is closed when it is full, and so may have one message more."""
+    """Maximum bytes of an mcap chunk: it is closed once it is full, so it may exceed that by one message."""
     return 2 * largest_message()
 
 
 def decompress_zstd(data, limit, is_whole=True):
-    """All frames of zstd data: bytes of at most `limit`; without `is_whole`, what there is of data that are cut off.
+    """Decompress all frames of zstd data to at most `limit` bytes; accept truncated data unless `is_whole`.
 
     Raises:
-        DecompressionError: damaged, cut off, or larger.
+        DecompressionError: damaged, truncated, or larger.
     """
     parts, room = [], limit
     data = bytes(data)
@@ -61,7 +60,7 @@ def decompress_zstd(data, limit, is_whole=True):
 
 
 def decompress_lz4(data, limit):
-    """An lz4 frame: bytes of at most `limit`. Raises as `decompress_zstd`; one that is cut off gives what there is."""
+    """Decompress an lz4 frame, as far as it goes, to at most `limit` bytes. Raises as `decompress_zstd`."""
     stream, parts, room = LZ4FrameDecompressor(), [], limit
     try:
         while not stream.eof:
@@ -79,13 +78,13 @@ def decompress_lz4(data, limit):
 
 
 def decompress_file(source, target):
-    """Decompress a file of zstd as far as it goes.
+    """Decompress a zstd file as far as possible.
 
     Args:
         source, target: pathlib.Path.
 
     Returns:
-        what is wrong, or None.
+        the fault, or None.
     """
     room = max(largest_message(), LARGEST_RATIO * source.stat().st_size)
     with source.open("rb") as compressed, target.open("wb") as plain:

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth images of a recording that lie pixel by pixel on its pictures."""
+"""Depth images of a recording that are aligned pixel by pixel with its colour images."""
 
 from yoso_ros.bags.message_types import IMAGE
 from yoso_ros.errors import InputError
 from yoso_ros.stamps import message_stamp_ns
 
-DEPTH_ENCODINGS = ("16UC1", "32FC1")  # REP-118; mono16 is what label images have
-MAX_OFFSET_NS = 20_000_000  # between a picture and its depth: less than a frame at 30 Hz, more than two clocks differ
+DEPTH_ENCODINGS = ("16UC1", "32FC1")  # REP-118; mono16 is used by label images
+MAX_OFFSET_NS = 20_000_000  # between image and depth: less than a frame at 30 Hz, more than clocks differ
 
 
 def depth_topic(bag, topic=None):
-    """The topic of the depth images in a `Bag`, None where there is none.
+    """The topic of the depth images in a `Bag`, or None.
 
     Args:
         bag: `Bag`.
-        topic: the one to take; None takes the only one, or of several the one that says it is aligned or registered.
+        topic: the one to use; None takes the only one, or among several the one named aligned or registered.
 
     Raises:
-        InputError: `topic` is no depth topic.
+        InputError: `topic` is not a depth topic.
     """
     images = [name for name, t in bag.topics.items() if t.type == IMAGE]
     depths = [name for name in images if _encoding(bag, name) in DEPTH_ENCODINGS]
@@ -31,7 +31,7 @@ def depth_topic(bag, topic=None):
 
 
 class DepthImages:
-    """The depth images of a topic in a `Bag`; each iteration starts anew and has rising stamps.
+    """The depth images of a topic in a `Bag`, with ascending stamps; each iteration starts from the beginning.
 
     Args:
         bag: `Bag`. topic: its name.
@@ -42,17 +42,17 @@ class DepthImages:
         self._bag, self._topic, self._decode = bag, topic, decode
 
     def __iter__(self):
-        """Yield (stamp in nanoseconds, callable that gives the depth)."""
+        """Yield (stamp in nanoseconds, callable that returns the depth)."""
         for _, _, message in self._bag.messages([self._topic]):
             yield message_stamp_ns(message), lambda message=message: self._decode(message)
 
 
 class NearestDepth:
-    """The depth that belongs to each picture: the nearest in time, if it is near enough. Two are held at a time.
+    """The depth for each image: the nearest in time, if it is near enough. Holds two at a time.
 
     Args:
-        depths: iterable of (stamp in nanoseconds, callable that gives the depth), rising stamps.
-        max_offset_ns: a farther one is none.
+        depths: iterable of (stamp in nanoseconds, callable that returns the depth), with ascending stamps.
+        max_offset_ns: a depth image further away in time is ignored.
     """
 
     def __init__(self, depths, max_offset_ns=MAX_OFFSET_NS):
@@ -60,7 +60,7 @@ class NearestDepth:
         self._before, self._after = None, next(self._depths, None)
 
     def at(self, stamp_ns):
-        """The depth of a picture, float32 (H, W), or None; call it with rising stamps."""
+        """The depth for an image, float32 (H, W), or None; call it with ascending stamps."""
         while self._after is not None and self._after[0] <= stamp_ns:
             self._before, self._after = self._after, next(self._depths, None)
         near = [d for d in (self._before, self._after) if d and abs(d[0] - stamp_ns) <= self._max_offset_ns]

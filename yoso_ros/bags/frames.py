@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recording gives: frames as stored, with stamp and calibration. The fields are those of sensor_msgs."""
+"""Frames of a recording as stored, with stamp and calibration. The fields are those of sensor_msgs."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-FIRST_STAMP_NS = 10**9  # of sources without stamps of their own; to ROS a stamp of 0 means "not set"
+FIRST_STAMP_NS = 10**9  # for sources that have no stamps; in ROS a stamp of 0 means "not set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class RawImage:
 
 @dataclass(frozen=True, slots=True)
 class CompressedImage:
-    """An encoded picture as in sensor_msgs/CompressedImage; `data` is uint8 (n,)."""
+    """An encoded image as in sensor_msgs/CompressedImage; `data` is uint8 (n,)."""
 
     format: str
     data: np.ndarray
@@ -30,7 +30,7 @@ class CompressedImage:
 
 @dataclass(frozen=True, slots=True)
 class CameraInfo:
-    """Calibration as in sensor_msgs/CameraInfo: pixels, `k` 9, `r` 9, `p` 12 numbers row by row, `d` any number."""
+    """Calibration as in sensor_msgs/CameraInfo: pixels; row-major `k` (9), `r` (9), `p` (12); `d` of any length."""
 
     height: int
     width: int
@@ -72,7 +72,7 @@ def rgb_image(pixels):
 
 
 def pinhole_info(height, width, k):
-    """`CameraInfo` of a camera without distortion; `k` has 9 numbers, row by row."""
+    """`CameraInfo` of a camera without distortion; `k` has 9 numbers in row-major order."""
     fx, _, cx, _, fy, cy = k[:6]
     p = (fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0)
     return CameraInfo(height, width, "plumb_bob", (0.0,) * 5, tuple(k), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0), p)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set as a recording: pictures, calibration where known, and the truth as the node publishes its answers.
+"""A data set as a recording: images, calibration if known, and ground truth in the form of the node's outputs.
 
-Legend: `H W` size of a picture in pixels.
+Legend: `H W` image size in pixels.
 """
 
 import dataclasses
@@ -16,26 +16,27 @@ from yoso_ros.bags.frames import FIRST_STAMP_NS, CompressedImage, RawImage, pinh
 from yoso_ros.bags.labels import LABEL_SET_KEY, NAMES_KEY, TRUTH_PREFIX
 from yoso_ros.bags.message_types import camera_info_message, header, label_message, picture_message, segments_message
 from yoso_ros.bags.writing import BagWriter
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.images.encoded import read_image
+from yoso_ros.reading import read_json
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, panoptic_id, segments_of
 from yoso_ros.tracking import FIRST_THING_TRACK
 
 CAMERA = "/camera"
 FRAME_ID = "camera_optical"
-FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png"}  # by the first bytes
+FORMATS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png"}  # by their first bytes
 
 
 def write_dataset_bag(dataset, path, storage="mcap", rate_hz=10.0, transport="compressed", progress=iter):
     """Write a split of a data set as a recording.
 
-    Topics: /camera/image_raw or /camera/image_raw/compressed; where the data set has them (rendered scenes)
-    /camera/camera_info and /camera/depth/image_raw (16UC1, of the same pixels); and the truth in
+    Topics: /camera/image_raw or /camera/image_raw/compressed; if the data set has them (rendered scenes)
+    /camera/camera_info and /camera/depth/image_raw (16UC1, aligned with the image); and the ground truth in
     /ground_truth/panoptic/image_raw and /ground_truth/panoptic/segments, with track ids if the data set has any. The
-    label set and the images' names are left in the metadata. For what becomes of crowds see `truth_labels`.
+    label set and the image names are stored in the metadata. For the handling of crowds see `truth_labels`.
 
     Args:
-        dataset: samples with `label_set`, as `yoso_ros.data.open_dataset` gives.
+        dataset: samples with `label_set`, as returned by `yoso_ros.data.open_dataset`.
         path: folder of the recording.
         storage: "mcap" or "sqlite3".
         rate_hz: frames per second of the stamps.
@@ -43,11 +44,11 @@ def write_dataset_bag(dataset, path, storage="mcap", rate_hz=10.0, transport="co
         progress: wraps the range of indices, for a progress bar.
 
     Returns:
-        dict of int: "frames", and what the id rule cannot express, in segments: "merged_crowds", "merged_stuff",
-        "unlabelled_crowds", "unlabelled_things".
+        dict of int: "frames", and the numbers of segments that the id rule cannot express: "merged_crowds",
+        "merged_stuff", "unlabelled_crowds", "unlabelled_things".
 
     Raises:
-        InputError: a sample has a fault, an image is neither JPEG nor PNG, or the folder exists.
+        InputError: a sample is faulty, an image is neither JPEG nor PNG, or the folder already exists.
     """
     extras, counts, names = _Extras(dataset), Counter(), []
     with BagWriter(path, storage) as writer:
@@ -82,16 +83,16 @@ LOST = ("merged_crowds", "merged_stuff", "unlabelled_crowds", "unlabelled_things
 
 
 def truth_labels(ids, segments, label_set):
-    """Ground truth by the id rule.
+    """Ground truth encoded by the id rule.
 
-    Things count from 1 per class in the order of `segments`. A crowd of a thing class gets instance 0, which no single
-    thing has; crowds of one class become one. Stuff segments of one class become one. What the rule cannot name is
-    unlabelled: crowds of stuff, and things of a class past the 255th.
+    Things are numbered from 1 per class in the order of `segments`. A crowd of a thing class gets instance 0, which no
+    single thing has; crowds of one class become one. Stuff segments of one class become one. What the rule cannot
+    express is left unlabelled: crowds of stuff, and things of a class beyond the 255th.
 
     Args:
         ids: int (H, W), segment id of each pixel, 0 = void.
         segments: COCO `segments_info` list with the data set's category ids.
-        label_set: `LabelSet` of these.
+        label_set: `LabelSet` of these ids.
 
     Returns:
         (uint16 (H, W) panoptic ids, Counter with the names of `LOST`).
@@ -113,7 +114,7 @@ def truth_labels(ids, segments, label_set):
             lost["merged_crowds" if is_crowd else "merged_stuff"] += class_id in taken
             taken.add(class_id)
             values[index] = panoptic_id(class_id, 0)
-    # The last value, unlabelled, is for pixels that no segment claims.
+    # The last value, unlabelled, is for pixels that belong to no segment.
     known = np.array([s["id"] for s in segments] + [0], np.int64)
     order = np.argsort(known)
     nearest = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
@@ -125,17 +126,26 @@ def _stored_image(path):
     for start, name in FORMATS.items():
         if data[: len(start)].tobytes() == start:
             return CompressedImage(name, data)
-    raise InputError(f"{path}: expected a JPEG or PNG file for compressed images; --transport raw takes any kind")
+    raise InputError(f"{path}: expected a JPEG or PNG file for compressed images; --transport raw accepts any format")
+
+
+def _are_numbers(values, count, kind=(int, float)):
+    return isinstance(values, list) and len(values) == count and all(isinstance(value, kind) for value in values)
 
 
 class _Extras:
-    """What a rendered data set has beside pictures and labels; None or empty for others."""
+    """What a rendered data set has in addition to images and labels; None or empty for others."""
 
     def __init__(self, dataset):
         path = getattr(dataset, "annotations_json", None)
-        content = json.loads(path.read_bytes()) if path else {}
-        self.camera_k = (content.get("info") or {}).get("camera_k")  # 9 numbers
+        content = read_json(path) if path else {}
+        info = content.get("info")
+        self.camera_k = info.get("camera_k") if isinstance(info, dict) else None  # 9 numbers
+        if self.camera_k is not None and not _are_numbers(self.camera_k, 9):
+            raise InputError(f"{path}: camera_k: expected 9 numbers, found {brief(self.camera_k)}")
         self._scenes = {image["id"]: image.get("scene", 0) for image in content.get("images", ())}
+        if not _are_numbers([*self._scenes.values()], len(self._scenes), int):
+            raise InputError(f"{path}: scene: expected whole numbers")
         folder = path and path.with_name(path.stem.replace("panoptic_", "depth_"))
         self.depth_folder = folder if folder and folder != path.with_suffix("") and folder.is_dir() else None
 
@@ -144,15 +154,15 @@ class _Extras:
         path = self.depth_folder / f"{Path(sample.file_name).stem}.png"
         pixels = read_image(path, cv2.IMREAD_UNCHANGED)
         if pixels.dtype != np.uint16 or pixels.shape != sample.ids.shape:
-            raise InputError(f"{path}: expected a 16-bit depth image of the size of the picture")
+            raise InputError(f"{path}: expected a 16-bit depth image of the same size as the image")
         height, width = pixels.shape
         return RawImage(height, width, "16UC1", 0, 2 * width, pixels.astype("<u2").view(np.uint8).reshape(-1))
 
     def tracks(self, sample, panoptic):
-        """Track id, the same for one thing over the frames of its scene and for no other, by panoptic id: dict."""
+        """Track ids by panoptic id: dict. Each is constant over the frames of a scene and unique to one thing."""
         scene = self._scenes.get(sample.image_id, 0)
         tracks = {s["id"]: s["track_id"] for s in sample.segments if s.get("track_id") and not s.get("iscrowd")}
-        # Scenes count their objects from 1 to 255; track ids below 256 are those of stuff.
+        # Scenes number their objects from 1 to 255; track ids below 256 are reserved for stuff.
         where = [(number, np.flatnonzero(sample.ids == number)[:1]) for number in tracks]
         found = {
             int(panoptic.ravel()[at[0]]): FIRST_THING_TRACK + (scene << 8) + tracks[n] for n, at in where if at.size

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Panoptic labels in recordings, as the node publishes them and as truth: a label image and its segments.
+"""Panoptic labels in recordings, published by the node or as ground truth: a label image and its segments.
 
 Legend: `H W` size of a label image in pixels. A prefix such as /yoso/panoptic stands for the pair of topics
 PREFIX/image_raw (mono16, the id rule) and PREFIX/segments.
@@ -19,7 +19,7 @@ from yoso_ros.stamps import message_stamp_ns
 
 LABEL_SET_KEY, NAMES_KEY = "yoso_ros.label_set", "yoso_ros.images"  # in the custom data of a recording
 TRUTH_PREFIX = "/ground_truth/panoptic"
-WAITING = 64  # label images and segments that wait for their other half; more are given up
+WAITING = 64  # label images and segments that may wait for their counterpart; beyond that, the oldest is dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class LabelFrame:
 
     Attributes:
         stamp_ns: nanoseconds.
-        panoptic: uint16 (H, W), the id rule; 65535 = unlabelled.
-        segments: list of `Segment`. In truth a thing with instance 0 is a crowd: a group that is not told apart.
+        panoptic: uint16 (H, W), by the id rule; 65535 = unlabelled.
+        segments: list of `Segment`. In ground truth a thing with instance 0 is a crowd: a group of unseparated things.
     """
 
     stamp_ns: int
@@ -38,13 +38,13 @@ class LabelFrame:
 
 
 def label_prefixes(topics):
-    """Prefixes of the panoptic labels among the topics of a `Bag`: list of str."""
+    """Prefixes of panoptic labels among the topics of a `Bag`: list of str."""
     prefixes = [name.removesuffix("/segments") for name, topic in topics.items() if topic.type == SEGMENTS]
     return [p for p in prefixes if f"{p}/image_raw" in topics and topics[f"{p}/image_raw"].type == IMAGE]
 
 
 def is_node_output(topic, topics):
-    """Whether a topic is beside panoptic labels, so that its images are answers and no camera's."""
+    """Whether a topic shares a namespace with panoptic labels, so that its images come from a node, not a camera."""
     for prefix in label_prefixes(topics):
         namespace = prefix.rpartition("/")[0] or prefix
         if topic.startswith(f"{namespace}/"):
@@ -53,10 +53,10 @@ def is_node_output(topic, topics):
 
 
 class Labels:
-    """The labels under one prefix of a `Bag`; each iteration starts anew.
+    """The labels under one prefix of a `Bag`; each iteration starts from the beginning.
 
     Attributes:
-        unpaired: after an iteration, label images and segments without the other half of the same stamp.
+        unpaired: after an iteration, number of label images and segments without a counterpart of the same stamp.
     """
 
     def __init__(self, bag, prefix):
@@ -99,7 +99,7 @@ class Labels:
 
 
 def label_set_of(bag):
-    """The `LabelSet` that a recording made from a data set holds, or None."""
+    """The `LabelSet` stored in a recording that was made from a data set, or None."""
     text, where = bag.custom_data.get(LABEL_SET_KEY), f"{bag.name}: {LABEL_SET_KEY} in its metadata"
     if not text:
         return None
@@ -110,7 +110,7 @@ def label_set_of(bag):
 
 
 def names_of(bag):
-    """Stamp in nanoseconds to (image id, file name) in a recording made from a data set, else empty: dict."""
+    """Stamp in nanoseconds to (image id, file name): dict, empty unless the recording was made from a data set."""
     where = f"{bag.name}: {NAMES_KEY} in its metadata"
     names = {}
     for entry in _list(parse_json(bag.custom_data.get(NAMES_KEY, "[]"), where), where):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Storage files of rosbag2 read from front to back, without index or metadata: also damaged and compressed ones."""
+"""Storage files of rosbag2 read sequentially without index or metadata, including damaged and compressed ones."""
 
 import contextlib
 import sqlite3
@@ -19,12 +19,12 @@ from yoso_ros.bags.decompression import (
 )
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
-COMPRESSED_SUFFIX = ".zstd"  # of a storage file that was compressed as a whole
+COMPRESSED_SUFFIX = ".zstd"  # of a storage file compressed as a whole
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # serialized ROS messages begin with 0
-# By the number of the row, so that a damaged index does not matter.
+# Ordered by row number, so that a damaged index does not matter.
 ROWS = "SELECT id, topic_id, timestamp, data FROM messages NOT INDEXED WHERE id > ? ORDER BY id"
 
-# A view or a column that is computed can give more rows and bytes than the file has, without end.
+# A view or a computed column can yield endlessly more rows and bytes than the file contains.
 ODD = """SELECT 1 FROM sqlite_master WHERE name IN ('messages', 'topics') AND
     (type <> 'table' OR sql NOT LIKE 'CREATE TABLE%')
     UNION ALL SELECT 1 FROM pragma_table_xinfo('messages') WHERE hidden > 1
@@ -43,19 +43,19 @@ def is_storage_file(path):
 
 
 def uncompressed(data):
-    """The bytes of a message, which a recorder with message compression has compressed one by one."""
+    """The bytes of a message, decompressed if it was recorded with message compression."""
     return decompress_zstd(data, largest_message()) if bytes(data[:4]) == ZSTD_MAGIC else data
 
 
 def read_storage_file(path, note):
-    """Read a storage file as far as it goes.
+    """Read as much of a storage file as possible.
 
     Args:
         path: .mcap or .db3 file, or one of these compressed as a whole (.zstd).
         note: called with one line for each fault.
 
     Yields:
-        (topic, message type, recorded nanoseconds, serialized message), in the order of the file.
+        (topic, message type, recorded nanoseconds, serialized message), in file order.
     """
     if path.suffix == COMPRESSED_SUFFIX:
         with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,7 @@ def read_storage_file(path, note):
         try:
             yield topic, kind, recorded, uncompressed(data)
         except DecompressionError as error:
-            note(f"a message of {topic} does not decompress: {error}")
+            note(f"a message of {topic} cannot be decompressed: {error}")
 
 
 def _read_mcap(path, note):
@@ -93,7 +93,7 @@ def _read_mcap(path, note):
             content = file.read(min(length, size - at))
             is_whole = len(content) == length
             if op == CHUNK:
-                # What is left of a chunk that is cut off still holds whole messages.
+                # The rest of a truncated chunk still contains complete messages.
                 records = _chunk_content(content, is_whole, lambda text, at=at: note(f"{path.name}: byte {at}: {text}"))
                 yield from sorted(_messages(records, schemas, channels), key=lambda message: message[2])
             elif is_whole:
@@ -104,7 +104,7 @@ def _read_mcap(path, note):
 
 
 def _chunk_content(content, is_whole, note):
-    """The records of a chunk, decompressed, as far as they can be had."""
+    """The records of a chunk, decompressed as far as possible."""
     if len(content) < CHUNK_HEAD.size:
         return b""
     *_, length, checksum, name_length = CHUNK_HEAD.unpack_from(content)
@@ -116,19 +116,19 @@ def _chunk_content(content, is_whole, note):
         elif compression == b"lz4":
             data = decompress_lz4(data, largest_chunk())
         elif compression:
-            note(f"chunk with unknown compression {compression!r} left out")
+            note(f"skipped a chunk with unknown compression {compression!r}")
             return b""
     except DecompressionError as error:
-        note(f"chunk does not decompress and is left out ({error})")
+        note(f"skipped a chunk that cannot be decompressed ({error})")
         return b""
     if is_whole and (len(data) != length or (checksum and crc32(data) != checksum)):
-        note("chunk with a wrong checksum left out")
+        note("skipped a chunk with a wrong checksum")
         return b""
     return data
 
 
 def _messages(records, schemas, channels):
-    """Messages in a run of records; schemas and channels are added to the dicts; stops where a record is cut off."""
+    """Messages in a sequence of records; adds schemas and channels to the dicts; stops at a truncated record."""
     at = 0
     while at + RECORD_HEAD.size <= len(records):
         op, length = RECORD_HEAD.unpack_from(records, at)
@@ -157,10 +157,10 @@ def _string(content, at):
 def _read_sqlite(path, note):
     with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as database:
         try:
-            # Without it SQLite does not even open a file that is shorter than its header says.
+            # Without this SQLite refuses to open a file that is shorter than its header says.
             database.execute("PRAGMA writable_schema=ON")
             if database.execute(ODD).fetchone():
-                note(f"{path.name}: expected messages and topics to be plain tables; it is not read")
+                note(f"{path.name}: expected messages and topics to be plain tables; the file is skipped")
                 return
             topics = {row[0]: row[1:] for row in database.execute("SELECT id, name, type FROM topics")}
         except sqlite3.Error as error:

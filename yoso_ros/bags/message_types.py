@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS message types without ROS: those of Jazzy and our own from msg/, and messages made from what bags hold."""
+"""ROS message types without ROS, those of Jazzy and our own from msg/, and messages built from the contents of bags."""
 
 import functools
 
@@ -15,7 +15,7 @@ SEGMENTS = "yoso_ros/msg/PanopticSegmentArray"
 
 @functools.cache
 def typestore():
-    """The rosbags type store with the types of ROS 2 Jazzy and of msg/; made once, not to be changed."""
+    """The rosbags type store with the types of ROS 2 Jazzy and of msg/; created once, must not be modified."""
     store = get_typestore(Stores.ROS2_JAZZY)
     for path in sorted(share_path("msg").glob("*.msg")):
         store.register(get_types_from_msg(path.read_text(), f"yoso_ros/msg/{path.stem}"))
@@ -27,14 +27,14 @@ def _new(name, **fields):
 
 
 def header(stamp, frame_id):
-    """std_msgs/Header of a stamp in nanoseconds."""
+    """std_msgs/Header with a stamp given in nanoseconds."""
     seconds, nanoseconds = seconds_and_nanoseconds(stamp)
     time = _new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
     return _new("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
 
 
 def picture_message(image, head):
-    """sensor_msgs/Image or CompressedImage of a `RawImage` or `CompressedImage`, bytes as they are."""
+    """sensor_msgs/Image or CompressedImage from a `RawImage` or `CompressedImage`, with the bytes unchanged."""
     if hasattr(image, "format"):
         return _new(COMPRESSED, header=head, format=image.format, data=image.data)
     fields = {name: getattr(image, name) for name in ("height", "width", "encoding", "is_bigendian", "step", "data")}
@@ -42,7 +42,7 @@ def picture_message(image, head):
 
 
 def label_message(panoptic, head):
-    """sensor_msgs/Image, mono16, of panoptic ids uint16 (H, W)."""
+    """sensor_msgs/Image, mono16, from panoptic ids uint16 (H, W)."""
     height, width = panoptic.shape
     data = np.ascontiguousarray(panoptic, "<u2").view(np.uint8).reshape(-1)
     return _new(
@@ -51,17 +51,17 @@ def label_message(panoptic, head):
 
 
 def camera_info_message(info, head):
-    """sensor_msgs/CameraInfo of a `CameraInfo`."""
+    """sensor_msgs/CameraInfo from a `CameraInfo`."""
     roi = _new(
         "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-    )  # zeros: the whole picture
+    )  # zeros mean the whole image
     matrices = {name: np.array(getattr(info, name), np.float64) for name in "dkrp"}
     size = {"height": info.height, "width": info.width, "binning_x": 0, "binning_y": 0}
     return _new(CAMERA_INFO, header=head, distortion_model=info.distortion_model, roi=roi, **size, **matrices)
 
 
 def segments_message(segments, height, width, head):
-    """yoso_ros/PanopticSegmentArray of a list of `yoso_ros.results.Segment`."""
+    """yoso_ros/PanopticSegmentArray from a list of `yoso_ros.results.Segment`."""
     messages = []
     for s in segments:
         x, y, box_width, box_height = s.box_xywh

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metadata.yaml of a rosbag2 recording, believed field by field: what is not as it must be is said and left out."""
+"""The metadata.yaml of a rosbag2 recording, checked field by field: an invalid field is reported and ignored."""
 
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -8,19 +8,19 @@ from yoso_ros.configuration import read_yaml
 from yoso_ros.errors import InputError, brief
 
 METADATA = "metadata.yaml"
-LARGEST = 16 << 20  # bytes; a recording from a data set leaves the names of its images there
+LARGEST = 16 << 20  # bytes; a recording made from a data set stores its image names there
 ROOT = "rosbag2_bagfile_information"
 
 
 @dataclass
 class Metadata:
-    """What is used of it.
+    """The fields in use.
 
     Attributes:
         files: names of the storage files, without folders, each once.
         counts: dict of topic to its number of messages.
         custom_data: dict of str to str.
-        faults: lines on what is wrong.
+        faults: one line per fault.
     """
 
     files: list[str] = field(default_factory=list)
@@ -59,9 +59,9 @@ def _read_files(names, metadata):
         metadata.faults.append(f"{METADATA}: relative_file_paths: expected a list of names, found {brief(names)}")
         return
     for name in names:
-        plain = PurePath(name).name  # recorders before version 4 put the folder before it
+        plain = PurePath(name).name  # recorders before version 4 prefix the folder
         if plain in metadata.files:
-            metadata.faults.append(f"{METADATA}: names {plain} more than once; it is read once")
+            metadata.faults.append(f"{METADATA}: lists {plain} more than once; it is read once")
         else:
             metadata.files.append(plain)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames from image files and video files. They carry no calibration; stamps follow the rate."""
+"""Frames from image files and video files. They have no calibration; stamps follow the frame rate."""
 
 import os
 import re
@@ -18,8 +18,8 @@ FRAME_ID = "camera"
 
 
 def natural_order(name):
-    """Sort key that counts: frame2 before frame10."""
-    # Superscript digits are digits and no number.
+    """Sort key that compares numbers by value: frame2 before frame10."""
+    # Superscript digits count as digits but cannot be converted to a number.
     return [
         (0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part
     ]
@@ -29,10 +29,10 @@ class ImageFiles:
     """Frames from image files, one by one, in the given order.
 
     Attributes:
-        name: what the user named; rate_hz: frames per second.
+        name: as given by the user; rate_hz: frames per second.
     """
 
-    losses = ()  # a file that does not decode is an error
+    losses = ()  # a file that cannot be decoded is an error
 
     def __init__(self, name, paths, rate_hz=FOLDER_RATE):
         self.name, self.rate_hz, self._paths = str(name), rate_hz, list(paths)
@@ -42,7 +42,7 @@ class ImageFiles:
         """All images of a folder in natural order.
 
         Raises:
-            InputError: the folder holds no image.
+            InputError: the folder contains no image.
         """
         names = [e.name for e in os.scandir(folder) if e.is_file() and e.name.lower().endswith(IMAGE_SUFFIXES)]
         if not names:

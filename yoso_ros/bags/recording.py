@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames from rosbag2 (and rosbag1) recordings, read by the rosbags library: no ROS installation is needed."""
+"""Frames from rosbag2 (and rosbag1) recordings, read with the rosbags library, without a ROS installation."""
 
 import copy
 import itertools
@@ -14,10 +14,10 @@ from yoso_ros.bags.message_types import CAMERA_INFO, COMPRESSED, IMAGE
 from yoso_ros.errors import InputError
 from yoso_ros.stamps import message_stamp_ns
 
-# Encodings of depth and label images, which no camera picture has.
+# Encodings of depth and label images, which camera images do not use.
 NOT_A_PICTURE = ("16UC1", "16SC1", "32SC1", "32FC1", "64FC1", "16UC2", "32FC2", "32FC3")
-APART_NS = 10**9  # between the recording of a picture and of its calibration, at most
-DEFAULT_RATE = 10.0  # frames/s of a recording with a single frame
+APART_NS = 10**9  # maximum time between recording an image and its calibration
+DEFAULT_RATE = 10.0  # frames/s for a recording with a single frame
 
 
 class Recording:
@@ -25,10 +25,10 @@ class Recording:
 
     Args:
         path: rosbag2 folder, or a single .mcap, .db3 or .bag file.
-        topic: image topic; None takes the only camera topic there is.
+        topic: image topic; None takes the only camera topic.
 
     Attributes:
-        name: the path; rate_hz: mean rate of the topic; topic: its name; bag: the `Bag`, which knows what is lost;
+        name: the path; rate_hz: mean rate of the topic; topic: its name; bag: the `Bag`, which knows the losses;
         first: number of the first frame in the whole recording.
 
     Raises:
@@ -49,11 +49,11 @@ class Recording:
         return self._end - self.first
 
     def index_at(self, seconds):
-        """Number of the first frame that was recorded so long after the first one, or later: int, `len()` for none."""
+        """Number of the first frame recorded at least so long after the first one: int, `len()` for none."""
         return bisect_left(self._times_ns, self._times_ns[self.first] + round(1e9 * seconds), self.first) - self.first
 
     def part(self, start=0, stop=None):
-        """The frames from number `start` up to `stop` (None for the end): a `Recording` that reads no others."""
+        """The frames from `start` up to, not including, `stop` (None: the end): a `Recording` that reads only these."""
         chosen = range(self.first, self._end)[start:stop]
         part = copy.copy(self)
         part.first, part._end = chosen.start, max(chosen.start, chosen.stop)
@@ -71,11 +71,11 @@ class Recording:
 
     def __iter__(self):
         infos = self._camera_infos()
-        # A calibration seldom changes: without one of the same stamp the last one holds.
+        # A calibration seldom changes, so without one of the same stamp the last one is used.
         info, last_stamp = next(iter(infos.values()), None), -1
         for _, recorded, message in self._messages():
             info = infos.get(message_stamp_ns(message), info)
-            # Frames are told apart by their stamps; a recorder that left them empty still has its own clock.
+            # Stamps identify frames; if they were left empty, the recording time serves instead.
             stamp = (
                 message_stamp_ns(message) if message_stamp_ns(message) > last_stamp else max(recorded, last_stamp + 1)
             )
@@ -88,12 +88,12 @@ class Recording:
             return iter(())
         start = self._times_ns[self.first]
         found = self.bag.messages([self.topic], start, self._times_ns[self._end - 1] + 1)
-        # Several messages may have been recorded at the same time.
+        # Several messages may have the same recording time.
         skipped = self.first - bisect_left(self._times_ns, start)
         return itertools.islice(found, skipped, skipped + len(self))
 
     def _camera_infos(self):
-        """Calibrations of the frames by their stamp in nanoseconds; equal ones are one object."""
+        """Calibrations of the frames by stamp in nanoseconds; equal ones share one object."""
         infos, known = {}, {}
         if self._info_topic is None or not len(self):
             return infos
@@ -114,7 +114,7 @@ class Recording:
                 f"{self.name}: no image topic {topic!r}; image topics in it: {', '.join(images) or 'none'}"
             )
         cameras = [name for name in images if self._is_picture(name)]
-        # A camera recorded in both forms is one camera; its pixels need no decoding and have lost nothing.
+        # A camera recorded both raw and compressed is one camera; raw needs no decoding and is lossless.
         cameras = [c for c in cameras if not (c.endswith("/compressed") and c.removesuffix("/compressed") in cameras)]
         if len(cameras) == 1:
             return cameras[0]
@@ -136,7 +136,7 @@ class Recording:
 
 
 def _camera_info_topic(topics, image_topic):
-    """The camera_info beside the image topic, as image_transport has it, else the only one there is, else None."""
+    """The camera_info next to the image topic, as in image_transport, else the only one there is, else None."""
     infos = [name for name, t in topics.items() if t.type == CAMERA_INFO]
     base = image_topic.removesuffix("/compressed").rpartition("/")[0]
     if f"{base}/camera_info" in infos:
@@ -151,7 +151,7 @@ def _raw_image(message):
 
 
 def _camera_info(message):
-    # ROS 1 writes the matrices in capitals.
+    # ROS 1 names the matrices in capitals.
     fields = {name: name if hasattr(message, name) else name.upper() for name in "dkrp"}
     numbers = {name: tuple(float(v) for v in getattr(message, field)) for name, field in fields.items()}
     return CameraInfo(message.height, message.width, message.distortion_model, **numbers)

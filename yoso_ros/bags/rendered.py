@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of the project's own rendered scene, with calibration and exact truth; nothing is stored."""
+"""Frames of the project's own rendered scene, with calibration and exact ground truth; nothing is stored."""
 
 from yoso_ros.bags.frames import FIRST_STAMP_NS, Frame, pinhole_info, rgb_image
 from yoso_ros.data.synthetic import Renderer, random_scene

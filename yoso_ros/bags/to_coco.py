@@ -21,18 +21,18 @@ def write_coco(bag, prefix, folder, label_set=None, progress=iter):
     """Write the labels under a prefix as `folder`/panoptic.json and `folder`/panoptic/*.png.
 
     Segment ids are panoptic id + 1, void is 0, a thing with instance 0 is a crowd. Category ids are those of the label
-    set, found by the names of the classes; without one, class id + 1 of the classes seen. Image ids and file names are
-    those that `write_dataset_bag` left, else the number of the frame and its stamp.
+    set, matched by class name; without one, class id + 1 of the classes that occur. Image ids and file names are
+    those stored by `write_dataset_bag`, else the frame number and stamp.
 
     Args:
         bag: `Bag`.
         prefix: such as /yoso/panoptic.
-        folder: made where missing; files of the same names are replaced.
-        label_set: `LabelSet`; by default the one that the recording holds, if any.
+        folder: created if missing; existing files of the same names are replaced.
+        label_set: `LabelSet`; by default the one stored in the recording, if any.
         progress: wraps the iterator of frames, for a progress bar.
 
     Returns:
-        dict of int: "images", "segments", "unpaired" (messages without their other half).
+        dict of int: "images", "segments", "unpaired" (messages without a counterpart).
 
     Raises:
         InputError: no such labels, or the label set lacks a class.
@@ -71,7 +71,7 @@ def write_coco(bag, prefix, folder, label_set=None, progress=iter):
 
 
 def coco_ids(panoptic):
-    """Segment ids in COCO's terms: uint16 (H, W) panoptic ids to int32 (H, W), one more, and 0 for unlabelled."""
+    """COCO segment ids from uint16 (H, W) panoptic ids: int32 (H, W), id + 1, and 0 for unlabelled."""
     return np.where(panoptic == UNLABELLED_ID, VOID_ID, panoptic.astype(np.int32) + 1)
 
 

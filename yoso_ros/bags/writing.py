@@ -17,7 +17,7 @@ METADATA_VERSION = 9  # of ROS 2 Jazzy
 
 
 class BagWriter:
-    """Writes a recording, in a with block; the folder appears when the block ends without an error.
+    """Writes a recording in a `with` block; the folder appears when the block ends without an error.
 
     Args:
         path: folder of the recording, which must not exist.
@@ -32,7 +32,7 @@ class BagWriter:
     def __init__(self, path, storage="mcap", compress=False):
         self._path = Path(path)
         if self._path.exists():
-            raise InputError(f"{self._path} exists already; choose another place or delete it first")
+            raise InputError(f"{self._path} already exists; choose another path or delete it first")
         remove_leftovers(self._path)
         # The recording's files are named after its folder, so the unfinished one has the same name elsewhere.
         self._parent = temporary_path(self._path)
@@ -58,13 +58,13 @@ class BagWriter:
         self.write_serialized(topic, kind, recorded_ns, typestore().serialize_cdr(message, kind))
 
     def write_serialized(self, topic, kind, recorded_ns, data):
-        """Append a message of the type `kind` as its CDR bytes, such as DDS brings it."""
+        """Append a message of type `kind` as CDR bytes, as received from DDS."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, kind, typestore=typestore())
         self._writer.write(self._connections[topic], recorded_ns, data)
 
     def set_custom_data(self, key, text):
-        """Leave a text in metadata.yaml, read back as `Bag.custom_data`."""
+        """Store a text in metadata.yaml, read back as `Bag.custom_data`."""
         self._writer.set_custom_data(key, text)
 
     def __exit__(self, kind, error, _):

@@ -49,6 +49,30 @@ def draw_lines(path, panels):
             ax.legend(fontsize="small")
 
 
+def draw_front(path, panels, fronts):
+    """PQ over milliseconds, and the line of those that no other beats in both.
+
+    Args:
+        path: PNG file.
+        panels: dict of title to list of (model, backend, ms, PQ), side by side.
+        fronts: dict of title to those of them on the line, fastest first.
+    """
+    with _figure(path, len(panels)) as axes:
+        for ax, (title, points) in zip(axes, panels.items(), strict=True):
+            for model in dict.fromkeys(point[0] for point in points):
+                own = [point for point in points if point[0] == model]
+                ax.scatter([p[2] for p in own], [p[3] for p in own], label=model, s=24)
+                for _, backend, milliseconds, pq in own:
+                    ax.annotate(
+                        backend, (milliseconds, pq), fontsize="xx-small", xytext=(3, 3), textcoords="offset points"
+                    )
+            ax.plot([p[2] for p in fronts[title]], [p[3] for p in fronts[title]], color="grey", linewidth=0.8)
+            ax.set(title=title, xlabel="ms, frame to result", ylabel="PQ")
+            ax.set_xlim(left=0)
+            ax.grid(alpha=0.3)
+            ax.legend(fontsize="x-small", loc="lower right")
+
+
 def _contours(ax, x, y, ratio, x_name, title):
     # In equal steps of the logarithm: Equation 10 is steep at few tokens.
     levels = np.geomspace(ratio.min(), ratio.max(), 14)

@@ -69,11 +69,21 @@ def _run_engine(model, weights, engine, size, kept):
     (way,) = ways.values()
     for _ in range(3):
         way(frame)
-    print(json.dumps(_peak_mb()))
+    print(json.dumps(peak_mb()))
 
 
-def _peak_mb():
-    """Not ru_maxrss: that one starts with the size of the parent."""
+def forget_peak():
+    """Let `peak_mb` begin anew with what this process holds now, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mb():
+    """Peak resident size of this process, MB. Not ru_maxrss: that one starts with the size of the parent.
+
+    Raises:
+        InputError: this system does not tell.
+    """
     status = Path("/proc/self/status")
     if not status.is_file():
         raise InputError("peak memory is read from /proc/self/status, which this system does not have")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from yoso_ros.benchmark.given_outputs import GivenOutputs
 from yoso_ros.benchmark.literal_segmenter import LiteralSegmenter
-from yoso_ros.benchmark.merge import panoptic_proposals
 from yoso_ros.errors import InputError
 from yoso_ros.inference.engines import create_engine
 from yoso_ros.inference.segmenter import Segmenter, load_network
@@ -39,27 +39,6 @@ class StageTimes:
     def fps(self):
         """Frames per second one after the other."""
         return 1e3 / float(self.stages["total"].mean())
-
-
-class GivenProposals:
-    """Proposals of a scene with a known number of kept ones, in place of what random weights predict.
-
-    For mask classification networks. Args: kept: of the proposals. config: model configuration.
-    """
-
-    def __init__(self, kept, config):
-        self._kept, self._config, self._made = kept, config, {}
-
-    def __call__(self, outputs):
-        """`Outputs`, with or without a batch axis in front -> the same shapes, made once for each size."""
-        mask_logits = outputs.mask_logits
-        key = tuple(mask_logits.shape), mask_logits.device
-        if key not in self._made:
-            size = tuple(4 * side for side in mask_logits.shape[-2:])
-            made = panoptic_proposals(self._kept, size, len(self._config.label_set))
-            batch = mask_logits.shape[:-3]
-            self._made[key] = type(outputs)(*(t.to(mask_logits.device).expand(*batch, *t.shape).clone() for t in made))
-        return self._made[key]
 
 
 class _ReplacedOutputs:
@@ -100,12 +79,12 @@ def create_ways(network, config, names, device, frames, kept=None):
         names: list of "baseline", "baseline:FORM", "ENGINE" or "ENGINE:PRECISION".
         device: "cpu", "cuda" or "cuda:N".
         frames: list of uint8 (H, W, 3); int8 of random weights is calibrated with the first ones.
-        kept: number of kept proposals that every way merges; None for those of the network.
+        kept: number of given segments that every way merges; None for those of the network.
 
     Returns:
         (dict of name to callable, list of reasons why one was left out).
     """
-    replace = None if kept is None else GivenProposals(kept, config)
+    replace = None if kept is None else GivenOutputs(kept, config)
     ways, reasons = {}, []
     for name in names:
         engine, _, precision = name.partition(":")

@@ -12,13 +12,13 @@ import sys
 
 from yoso_ros.errors import InputError
 
-# Subcommand to the module that holds it, in ros/ where it plays at the node itself; `--help` of the main command
-# imports them all.
+# Subcommand and its module, which is in ros/ if it drives the node itself; the main `--help` imports them all.
 SUBCOMMANDS = {
     "models": "yoso_ros.cli.models",
     "download": "yoso_ros.cli.download",
     "segment": "yoso_ros.cli.segment",
     "train": "yoso_ros.cli.train",
+    "ablate": "yoso_ros.cli.ablate",
     "evaluate": "yoso_ros.cli.evaluate",
     "evaluate-bag": "yoso_ros.cli.evaluate_bag",
     "compare": "yoso_ros.cli.compare",
@@ -36,9 +36,10 @@ SUBCOMMANDS = {
 
 
 def build_parser(only=None):
-    """The argument parser; with `only`, the first argument, of that subcommand alone.
+    """The argument parser, limited to one subcommand if `only`, the first argument, names one.
 
-    Where that is none, such as `--help`, of all of them without their arguments, which some import libraries for.
+    For any other first argument, such as `--help`, it lists all subcommands without their arguments, because declaring
+    those imports libraries.
     """
     parser = argparse.ArgumentParser(prog="yoso-ros", description="Real-time panoptic segmentation for robots.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -74,7 +75,7 @@ def main(argv=None):
 
 
 def _show_log():
-    """What the package reports while it works (the engine it chose, an export) goes to stderr, plainly."""
+    """Send the package's log messages (the chosen engine, an export) to stderr as plain text."""
     logger = logging.getLogger("yoso_ros")
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())

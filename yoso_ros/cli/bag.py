@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros bag`: data sets to recordings, panoptic topics to COCO files, and what a recording holds."""
+"""`yoso-ros bag`: data sets to recordings, panoptic topics to COCO files, and the contents of a recording."""
 
 from yoso_ros.cli import bag_label, bag_select
 from yoso_ros.errors import InputError
 
-SUMMARY = "Make recordings from data sets, choose and label frames of recordings, or show what one holds."
-# Commands with a file of their own.
+SUMMARY = "Make recordings from data sets, select and label frames of recordings, or show the contents of one."
+# Commands that have their own file.
 COMMANDS = {"select": bag_select, "label": bag_label}
 EXAMPLE = "yoso-ros bag from-dataset --data ../camvid --split val --output out/camvid_val"
 
@@ -30,10 +30,12 @@ def add_arguments(parser):
     example = "example: yoso-ros bag to-coco my_bag --topics /yoso/panoptic --output out/coco"
     take = commands.add_parser("to-coco", help=text, description=text, epilog=example)
     take.add_argument("bag", help="the recording: a folder, .mcap or .db3")
-    take.add_argument("--topics", metavar="PREFIX", help="of image_raw and segments, such as /yoso/panoptic")
+    take.add_argument(
+        "--topics", metavar="PREFIX", help="common prefix of image_raw and segments, such as /yoso/panoptic"
+    )
     take.add_argument("--output", required=True, metavar="DIR", help="folder for panoptic.json and panoptic/*.png")
     take.add_argument("--label-set", help="name or YAML file, for the category ids (default: the recording's own)")
-    text = "show topics, types, messages and rates of a recording, and what is lost in it"
+    text = "show the topics, types, message counts and rates of a recording, and any losses"
     show = commands.add_parser("info", help=text, description=text, epilog="example: yoso-ros bag info my_bag")
     show.add_argument("bag", help="the recording: a folder, .mcap or .db3")
     for name, module in COMMANDS.items():
@@ -64,10 +66,10 @@ def _from_dataset(arguments):
         arguments.transport,
         lambda indices: tqdm(indices, "bag", unit="frame"),
     )
-    print(f"{counts.pop('frames')} frames with truth: {arguments.output}")
+    print(f"{counts.pop('frames')} frames with ground truth: {arguments.output}")
     for name, count in counts.items():
         if count:
-            print(f"{count} segments: {name.replace('_', ' ')}, because the id rule cannot name them apart")
+            print(f"{count} segments: {name.replace('_', ' ')}, because the id rule cannot distinguish them")
     return 0
 
 
@@ -95,7 +97,7 @@ def _to_coco(arguments):
     )
     print(f"{counts['images']} images, {counts['segments']} segments: {arguments.output}/panoptic.json")
     if counts["unpaired"]:
-        print(f"{counts['unpaired']} messages had no image or segments of the same stamp and are left out")
+        print(f"{counts['unpaired']} messages had no image or segments with the same stamp and were skipped")
     _print_losses(bag)
     return 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros bag label`: labels made by a model, as a data set that people correct and `yoso-ros train` reads."""
+"""`yoso-ros bag label`: labels predicted by a model, as a data set that people correct and `yoso-ros train` reads."""
 
 import shlex
 import shutil
@@ -10,33 +10,36 @@ from yoso_ros.cli.segment import add_model_arguments, load_from_arguments
 from yoso_ros.cli.shared_out import joined, model_settings
 from yoso_ros.errors import InputError
 
-SUMMARY = "Label frames with a model, as a COCO panoptic data set with the images."
+SUMMARY = "Label frames with a model and write them as a COCO panoptic data set with the images."
 EXAMPLE = "yoso-ros bag label out/select --model yoso_r50_coco --classes my_classes.yaml --flip --output out/own"
-PIECE = 32  # frames that are labelled in one go, and lost by an interruption at most
+PIECE = 32  # frames labelled at a time; an interruption loses at most this many
 
 
 def add_arguments(parser):
     """Declare the options."""
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="what `bag select` wrote, folders of images, recordings, videos"
+        "sources", nargs="+", metavar="SOURCE", help="output of `bag select`, folders of images, recordings, videos"
     )
     parser.add_argument("--output", required=True, metavar="DATA", help="root of the data set")
-    parser.add_argument("--split", default="train", help="which must not exist in it (default: %(default)s)")
+    parser.add_argument("--split", default="train", help="split to write; must not exist yet (default: %(default)s)")
     parser.add_argument(
-        "--min-confidence", type=float, default=0.5, metavar="P", help="pixels below stay void (default: %(default)s)"
+        "--min-confidence", type=float, default=0.5, metavar="P",
+        help="pixels with lower confidence stay void (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--classes", metavar="YAML", help="mapping from the model's classes to your own; see docs/own_data.md"
     )
-    parser.add_argument("--classes", metavar="YAML", help="the model's classes to one's own; see docs/own_data.md")
-    parser.add_argument("--flip", action="store_true", help="join the results of the picture and of its mirror image")
+    parser.add_argument("--flip", action="store_true", help="combine the results for the image and its mirror image")
     parser.add_argument(
         "--shortest-edge", type=int, metavar="PIXELS", help="size of the model's input (default: the model's own)"
     )
-    parser.add_argument("--topic", help="image topic, where there are several cameras")
+    parser.add_argument("--topic", help="image topic, if there are several cameras")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th frame of recordings (default: 1)")
     add_model_arguments(parser)
 
 
 def run(arguments):
-    """Label; started again after an interruption it goes on where it was."""
+    """Label the frames; after an interruption, running the command again continues where it stopped."""
     if not 0 <= arguments.min_confidence <= 1:
         raise InputError(f"--min-confidence: expected 0 to 1, found {arguments.min_confidence:g}")
     if arguments.every < 1:

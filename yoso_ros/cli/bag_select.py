@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros bag select`: the frames of recordings that are most worth labelling, with a contact sheet that says why."""
+"""`yoso-ros bag select`: the frames most worth labelling, with a contact sheet that shows the reasons."""
 
 import shlex
 import sys
@@ -9,31 +9,33 @@ from yoso_ros.cli.segment import add_model_arguments, load_from_arguments
 from yoso_ros.cli.shared_out import joined, model_settings, watched
 from yoso_ros.errors import InputError
 
-SUMMARY = "Choose the frames of recordings that are most worth labelling: uncertain, new, with rare classes."
+SUMMARY = "Select the frames of recordings that are most worth labelling: uncertain, new, or with rare classes."
 EXAMPLE = "yoso-ros bag select monday_bag tuesday_bag --count 100 --output out/select"
 
 
 def add_arguments(parser):
     """Declare the options."""
     parser.add_argument("bags", nargs="+", metavar="BAG", help="recordings (also folders of images, videos)")
-    parser.add_argument("--count", type=int, default=50, help="frames to choose (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=50, help="frames to select (default: %(default)s)")
     parser.add_argument("--output", default="out/select", help="folder for the results (default: %(default)s)")
-    parser.add_argument("--topic", help="image topic, where there are several cameras")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="look at every N-th frame (default: 1)")
+    parser.add_argument("--topic", help="image topic, if there are several cameras")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="consider every N-th frame (default: 1)")
     parser.add_argument(
-        "--labelled", nargs="+", default=[], metavar="DATA", help="data sets or folders of images that have labels"
+        "--labelled", nargs="+", default=[], metavar="DATA", help="data sets or folders of images already labelled"
     )
-    parser.add_argument("--second-model", metavar="MODEL", help="another model; where they disagree is worth labelling")
+    parser.add_argument(
+        "--second-model", metavar="MODEL", help="another model; disagreement makes a frame worth labelling"
+    )
     parser.add_argument("--second-weights", metavar="FILE", help="its checkpoint (default: the one that comes with it)")
     parser.add_argument(
         "--same-look", type=float, metavar="STEPS",
-        help="pictures that differ by less, of 255, look the same and are not both chosen (default: 3)",
+        help="images that differ by less than this, out of 255, look the same; only one is selected (default: 3)",
     )  # fmt: skip
     add_model_arguments(parser)
 
 
 def run(arguments):
-    """Select; writes images/, selection.json and contact_sheet.html. Started again, it goes on where it was."""
+    """Select and write images/, selection.json and contact_sheet.html; running it again continues where it stopped."""
     from yoso_ros.labelling.candidates import SAME_LOOK
 
     arguments.same_look = SAME_LOOK if arguments.same_look is None else arguments.same_look
@@ -92,12 +94,12 @@ def _select(arguments):
     chosen = len(selection["chosen"])
     print(f"{chosen} of {pool.frames} frames of {len(sources)} recordings: {output}/contact_sheet.html")
     if chosen < arguments.count:
-        print("the others look like one of these or of those that have labels")
+        print("all other frames look like one of these or like one that is already labelled")
     return 0
 
 
 def _labelled_images(folders):
-    """The images of data sets: of their folder `images` where they have one."""
+    """The images of data sets, from their folder `images` if they have one."""
     from yoso_ros.bags.pictures import IMAGE_SUFFIXES
     from yoso_ros.images.encoded import read_image
 

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark`: measurements on this machine, each beside a stated baseline."""
+"""`yoso-ros benchmark`: measurements on this machine, each compared with a stated baseline."""
 
 import argparse
 import importlib
 
-SUMMARY = "Measure a part of the package on this machine beside a stated baseline."
+SUMMARY = "Benchmark a part of the package on this machine against a stated baseline."
 EXAMPLE = "yoso-ros benchmark merge --kept 30"
 
-# Benchmark to the module that holds it, of the same form as a subcommand.
+# Benchmark and its module, which has the same form as a subcommand.
 BENCHMARKS = {
     "engines": "yoso_ros.cli.benchmark_engines",
+    "masks": "yoso_ros.cli.benchmark_masks",
     "merge": "yoso_ros.cli.benchmark_merge",
     "modules": "yoso_ros.cli.benchmark_modules",
+    "networks": "yoso_ros.cli.benchmark_networks",
     "node": "yoso_ros.cli.benchmark_node",
+    "soak": "yoso_ros.cli.benchmark_soak",
     "throughput": "yoso_ros.cli.benchmark_throughput",
     "training": "yoso_ros.cli.benchmark_training",
 }

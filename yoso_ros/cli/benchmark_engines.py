@@ -7,7 +7,7 @@ from pathlib import Path
 from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
-SUMMARY = "Time one forward pass in each engine beside eager torch, interleaved in one run."
+SUMMARY = "Time one forward pass in each engine compared with eager torch, interleaved in one run."
 ENGINES = {
     "cpu": ("torch", "onnxruntime", "openvino", "openvino:bf16", "openvino:int8"),
     "cuda": ("torch", "torch:bf16", "torch:fp16", "tensorrt", "tensorrt:fp16"),
@@ -24,12 +24,12 @@ def add_arguments(parser):
         "--engines",
         nargs="+",
         metavar="NAME[:PRECISION]",
-        help="engines to time (default: those of the device that run in every precision it may have)",
+        help="engines to time (default: those available for the device, in each of its precisions)",
     )
     parser.add_argument(
-        "--sizes", nargs="+", default=["360x480", "512x800"], metavar="HxW", help="(default: %(default)s)"
+        "--sizes", nargs="+", default=["360x480", "512x800"], metavar="HxW", help="input sizes (default: %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=10, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="measurements per engine (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
 
 
@@ -68,9 +68,7 @@ def run(arguments):
             best, exact, ratio = found
             print(f"for this machine at {size}: ros2 launch yoso_ros camera.launch.py {best}")
             if best != exact:
-                print(
-                    f"  {ratio:.2f} times as fast as {exact}; look at its PQ on your pictures first (yoso-ros evaluate)"
-                )
+                print(f"  {ratio:.2f} times as fast as {exact}; check its PQ on your images first (yoso-ros evaluate)")
     if arguments.output:
         write_json(
             arguments.output,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark merge`: the panoptic merge beside a literal one."""
+"""`yoso-ros benchmark merge`: the panoptic merge compared with a direct implementation."""
 
 from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
-SUMMARY = "Time the panoptic merge beside the literal one (all proposals upsampled), interleaved in one run."
+SUMMARY = "Time the panoptic merge against the reference (all proposals upsampled), interleaved in one run."
 EXAMPLE = "yoso-ros benchmark merge --sizes 512x800 800x1333 --kept 5 30 100 --output-size 720x1280"
 
 
@@ -18,10 +18,14 @@ def add_arguments(parser):
         help="network input sizes (default: %(default)s)",
     )
     parser.add_argument(
-        "--kept", nargs="+", type=int, default=[5, 30, 100], help="kept ones of 100 proposals (default: %(default)s)"
+        "--kept",
+        nargs="+",
+        type=int,
+        default=[5, 30, 100],
+        help="number of proposals kept, out of 100 (default: %(default)s)",
     )
     parser.add_argument("--output-size", metavar="HxW", help="size of the map (default: the input size)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements per case (default: %(default)s)")
     parser.add_argument(
         "--model", default="yoso_r50_coco", help="model whose thresholds are used (default: %(default)s)"
     )
@@ -48,14 +52,10 @@ def run(arguments):
         measure_merge(size, output_size or size, kept, arguments.rounds, config)
         for size, kept in tqdm(cases, desc="merge", unit="case")
     ]
-    print(
-        "panoptic merge on the CPU, median ms; literal: every proposal upsampled, loop over segments; same map in both"
-    )
+    print("panoptic merge on the CPU, median ms; reference: all proposals upsampled, loop over segments; same map")
     bandwidth = measured_bandwidth()
-    print(
-        f"bound: the logits of the kept ones read and the maps written once, at the measured {bandwidth / 1e9:.1f} GB/s"
-    )
-    print(f"{'input':>10} {'output':>10} {'kept':>5} {'segments':>9} {'literal':>9} {'merge':>8} {'ratio':>7}  bound")
+    print(f"bound: reading the kept logits and writing the maps once, at the measured {bandwidth / 1e9:.1f} GB/s")
+    print(f"{'input':>10} {'output':>10} {'kept':>5} {'segments':>9} {'reference':>9} {'merge':>8} {'ratio':>7}  bound")
     for row in rows:
         source, target = ("x".join(map(str, side)) for side in (row.input_size, row.output_size))
         print(

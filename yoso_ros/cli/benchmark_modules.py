@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark modules`: the paper's tables of FLOPs and latency beside ours."""
+"""`yoso-ros benchmark modules`: FLOPs and latency compared with the paper's tables."""
 
 from pathlib import Path
 
 from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.errors import InputError
 
-SUMMARY = "FLOPs of the paper's modules and of each model's parts, with latency here, beside the paper's numbers."
+SUMMARY = "FLOPs of the paper's modules and of each model's parts, and latency here, compared with the paper's numbers."
 EXAMPLE = "yoso-ros benchmark modules --figures out/figures --fps"
 PART_SIZES = {  # height and width of the network input in the paper's Tables 1 to 4
     "yoso_r50_coco": ((512, 800), (800, 1333)),
@@ -20,11 +20,17 @@ FPS_MODEL = "yoso_r50_coco"
 def add_arguments(parser):
     """Add this benchmark's arguments."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=20, help="measurements of each module (default: %(default)s)")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="draw Figure 5 into this folder (extra plots)")
-    parser.add_argument("--fps", action="store_true", help="also time the settings of Tables 7 to 10 (minutes)")
-    parser.add_argument("--fps-size", default="800x1333", metavar="HxW", help="their input (default: %(default)s)")
-    parser.add_argument("--fps-rounds", type=int, default=3, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=20, help="measurements per module (default: %(default)s)")
+    parser.add_argument(
+        "--figures", type=Path, metavar="DIR", help="draw Figure 5 into this folder (needs yoso-ros[plots])"
+    )
+    parser.add_argument("--fps", action="store_true", help="also time the settings of Tables 7 to 10 (takes minutes)")
+    parser.add_argument(
+        "--fps-size", default="800x1333", metavar="HxW", help="input size for --fps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--fps-rounds", type=int, default=3, help="measurements per setting for --fps (default: %(default)s)"
+    )
 
 
 def run(arguments):
@@ -58,7 +64,7 @@ def _print_modules(device, rounds):
         measure_modules,
     )
 
-    lines = [f"Tables 5 and 6: one module alone; latency here on {device}, median; the paper's on an RTX 3090"]
+    lines = [f"Tables 5 and 6: each module on its own; median latency, here on {device}, in the paper on an RTX 3090"]
     lines.append(f"{'module':>8} {'FLOPs':>10} {'paper':>9} {'latency us':>11} {'paper us':>9}")
     for cost in measure_modules(device, rounds):
         flops, paper = _short(cost.flops), _short(PAPER_FLOPS[cost.name])
@@ -80,7 +86,7 @@ def _print_parts():
     from yoso_ros.models import load_config, model_names
     from yoso_ros.models.factory import find_architecture
 
-    lines = ["FLOPs (one multiply-accumulate is one) and parameters of each part"]
+    lines = ["FLOPs (a multiply-accumulate counts as one) and parameters of each part"]
     for name in model_names():
         config = load_config(name)
         for size in PART_SIZES.get(name, ((config.shortest_edge, config.longest_edge),)):
@@ -100,7 +106,7 @@ def _print_fps(size, device, rounds):
     config = load_config(FPS_MODEL)
     measured = measure_fps(config, size, device, rounds)
     lines = [f"Tables 7 to 10: {FPS_MODEL} with random weights, {size[0]}x{size[1]}, network only, torch on {device}"]
-    lines.append("relative: to the paper's own setting in the same column")
+    lines.append("relative: compared with the paper's own setting in the same column")
     lines.append(f"{'table':>6} {'setting':>24} {'FPS':>7} {'relative':>9} {'paper FPS':>10} {'relative':>9}")
     for table, (field, values) in PAPER_FPS.items():
         own = getattr(config, field)

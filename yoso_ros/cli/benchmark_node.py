@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark node`: images in and labels out of the running node over DDS, all in processes of their own."""
+"""`yoso-ros benchmark node`: images in and labels out of the running node over DDS, each in its own process."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ from yoso_ros.files import write_json
 
 SUMMARY = "Latency, loss, CPU and memory of the node over DDS, with a constant result and with the real model."
 EXAMPLE = "yoso-ros benchmark node --segmenters constant --rates 10 30 60 --seconds 60 --search"
-SEARCH_S = 5.0  # of one iteration, as ros2_benchmark has it
-SEARCH = {"constant": (10.0, 200.0, 5.0), "real": (1.0, 60.0, 1.0)}  # lowest and highest rate and step, Hz
+SEARCH_S = 5.0  # length of one iteration, as in ros2_benchmark
+SEARCH = {"constant": (10.0, 200.0, 5.0), "real": (1.0, 60.0, 1.0)}  # lowest rate, highest rate and step, Hz
 
 
 def add_arguments(parser):
@@ -24,13 +24,13 @@ def add_arguments(parser):
         nargs="+",
         default=["constant", "real"],
         choices=["constant", "real"],
-        help="the network's place taken by a constant result, or the model itself (default: both)",
+        help="a constant result in place of the network, or the model itself (default: both)",
     )
     parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="the real model (default: %(default)s)")
     parser.add_argument("--weights", help="its weights (default: the shipped checkpoint)")
     parser.add_argument("--size", default="720x1280", metavar="HxW", help="size of the images (default: %(default)s)")
-    parser.add_argument("--cameras", type=int, default=1, help="that play at once; rates are each one's (default: 1)")
-    parser.add_argument("--source", default="synthetic", help="where the pictures come from (default: %(default)s)")
+    parser.add_argument("--cameras", type=int, default=1, help="cameras playing at once, each at --rates (default: 1)")
+    parser.add_argument("--source", default="synthetic", help="where the images come from (default: %(default)s)")
     parser.add_argument("--rates", nargs="*", type=float, default=[10.0, 30.0, 60.0], help="Hz (default: 10 30 60)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a run (default: %(default)s)")
     parser.add_argument(
@@ -38,18 +38,20 @@ def add_arguments(parser):
         nargs="+",
         default=[],
         choices=["confidence", "overlay", "color", "mask"],
-        help="subscribe to these outputs too, which are made on demand (default: none)",
+        help="also subscribe to these outputs, which are produced on demand (default: none)",
     )
     parser.add_argument(
-        "--parameters", nargs="+", default=[], metavar="NAME:=VALUE", help="of the node, such as tracking:=false"
+        "--parameters", nargs="+", default=[], metavar="NAME:=VALUE", help="node parameters, such as tracking:=false"
     )
-    parser.add_argument("--search", action="store_true", help="also look for the highest rate with at most 5 %% loss")
-    parser.add_argument("--iterations", type=int, default=5, help="runs that confirm that rate (default: %(default)s)")
+    parser.add_argument("--search", action="store_true", help="also find the highest rate with at most 5 %% loss")
+    parser.add_argument(
+        "--iterations", type=int, default=5, help="runs that confirm the highest rate (default: %(default)s)"
+    )
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
 
 
 def run(arguments):
-    """Measure each segmenter in turn and print the tables."""
+    """Measure the segmenters one after the other and print the tables."""
     height, width = height_and_width("--size", arguments.size)
     if (
         arguments.seconds <= 0
@@ -68,7 +70,7 @@ def run(arguments):
 
 @contextlib.contextmanager
 def _bench(segmenter, arguments, height, width):
-    """The node, a camera and a monitor, in a ROS domain of their own."""
+    """The node, a camera and a monitor in a separate ROS domain."""
     from yoso_ros.benchmark.bench_processes import open_bench
 
     for parameter in arguments.parameters:
@@ -103,13 +105,13 @@ def _measure(bench, segmenter, arguments):
         f"\nnode with the {segmenter} segmenter, {arguments.size} bgr8 in, panoptic + semantic + segments out over DDS"
     )
     if arguments.listen:
-        print(f"somebody listens to {', '.join(arguments.listen)} too")
+        print(f"also subscribed to {', '.join(arguments.listen)}")
     if arguments.cameras > 1:
-        print(f"{arguments.cameras} cameras, all at the same times; Hz of each")
+        print(f"{arguments.cameras} cameras publishing simultaneously; Hz is per camera")
     if arguments.parameters:
         print(f"with {', '.join(arguments.parameters)}")
-    print(f"load of the machine before: {load:.1f} on {os.cpu_count()} processors")
-    print("latency: publish to receipt of the last label topic, ms; CPU: of one core, and per processed frame")
+    print(f"load of the machine before the run: {load:.1f} on {os.cpu_count()} processors")
+    print("latency: publish to receipt of the last label topic, ms; CPU: share of one core, and per processed frame")
     names = ("Hz", "sent", "received", "processed", "dropped", "failed", "lost", "p50", "p95", "p99", "max")
     print("".join(f"{name:>10}" for name in names) + f"{'CPU %':>8}{'CPU ms':>8}{'MB':>7}{'peak':>7}")
     for r in runs:
@@ -123,7 +125,7 @@ def _measure(bench, segmenter, arguments):
     for r in runs:
         if r.stages:
             text = " + ".join(f"{name} {ms:.1f}" for name, ms in r.stages.items() if name != "outside")
-            # Pictures go out behind the labels, whose arrival is what counts outside.
+            # Images are published after the labels, and only the arrival of the labels is measured outside.
             sound = "" if arguments.listen else f"; {r.unsound} of {r.answered} frames do not add up"
             print(f"stages at {r.rate_hz:g} Hz, means: {text}; outside {r.stages['outside']:.1f} ms{sound}")
     report = {
@@ -143,13 +145,13 @@ def _measure(bench, segmenter, arguments):
                 return result
 
             rate, loss = highest_rate(measure, low, high, step, arguments.iterations)
-        print(f"highest rate with at most 5 % loss: {rate:g} Hz ({loss:.1%} lost), looked at {low:g} to {high:g} Hz")
+        print(f"highest rate with at most 5 % loss: {rate:g} Hz ({loss:.1%} lost), searched {low:g} to {high:g} Hz")
         report["highest_rate"] = {"rate_hz": rate, "loss": loss, "low_hz": low, "high_hz": high, "step_hz": step}
     return report
 
 
 def _plain(run):
-    """The numbers of a run, those that ros2_benchmark has under its names too."""
+    """The numbers of a run; those that ros2_benchmark also has appear under its names as well."""
     values = {name: value for name, value in vars(run).items() if name != "latency"}
     values |= {f"latency_p{p}_ms": run.percentile(p) for p in (50, 95, 99, 100)}
     if run.latency.size:

@@ -1,48 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark throughput`: the whole way from a frame to its result in each engine and precision."""
+"""`yoso-ros benchmark throughput`: the complete path from frame to result in each engine and precision."""
 
 from pathlib import Path
 
-from yoso_ros.cli.image_size import height_and_width
+from yoso_ros.cli.timed_frames import read_frames, resized, size_or_own
 from yoso_ros.errors import InputError
 
-SUMMARY = "Frames per second from uint8 frame to result, per engine and precision, beside the authors' form in torch."
+SUMMARY = (
+    "Frames per second from uint8 frame to result, per engine and precision, against the authors' method in torch."
+)
 EXAMPLE = "yoso-ros benchmark throughput --model yoso_r50_coco --weights random --sizes 512x800 800x1333 --busy-core"
 ENGINES = ("baseline", "torch", "onnxruntime", "openvino", "openvino:bf16", "openvino:int8")
-FACTORS, CAMERAS, KEPT = (0.25, 0.5, 0.75, 1.0), (1, 2, 4), (1, 10, 30, 60, 100)  # of the plots
+FACTORS, CAMERAS, KEPT = (0.25, 0.5, 0.75, 1.0), (1, 2, 4), (1, 10, 30, 60, 100)  # for the plots
 GROWTH_ROUNDS = 5
-MOST_FRAMES = 50
 
 
 def add_arguments(parser):
     """Add this benchmark's arguments."""
     parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
-    parser.add_argument("--weights", help="checkpoint (default: the model's), or random: for times alone")
+    parser.add_argument("--weights", help="checkpoint (default: the model's), or random if only times matter")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
     parser.add_argument(
         "--engines",
         nargs="+",
         default=list(ENGINES),
         metavar="NAME[:PRECISION]",
-        help="what to time, the first is what the ratios refer to; baseline is the authors' form, "
+        help="engines to time; ratios are relative to the first; baseline is the authors' method, "
         "baseline:embedding_bag the same with a faster deformable convolution (default: %(default)s)",
     )
     parser.add_argument(
-        "--sizes", nargs="+", default=["own"], metavar="HxW", help="frame and network input; own: (default) as they are"
+        "--sizes",
+        nargs="+",
+        default=["own"],
+        metavar="HxW",
+        help="frame and network input size; own: unchanged (default)",
     )
     parser.add_argument(
         "--source", default="synthetic", help="frames: bag, folder of images, video (default: rendered)"
     )
     parser.add_argument(
-        "--kept", type=int, default=30, help="kept ones of 100 given proposals, with random weights (default: 30)"
+        "--kept", type=int, default=30, help="with random weights: number of proposals kept, out of 100 (default: 30)"
     )
-    parser.add_argument("--rounds", type=int, default=15, help="measurements of each (default: %(default)s)")
-    parser.add_argument("--busy-core", action="store_true", help="again with another process on one core")
-    parser.add_argument("--bounds", action="store_true", help="also the least time that the FLOPs take on this CPU")
-    parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in a process of its own")
+    parser.add_argument("--rounds", type=int, default=15, help="measurements per engine (default: %(default)s)")
+    parser.add_argument("--busy-core", action="store_true", help="repeat with another process occupying one core")
+    parser.add_argument("--bounds", action="store_true", help="also print the minimum time for the FLOPs on this CPU")
+    parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in a separate process")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
     parser.add_argument(
-        "--figures", type=Path, metavar="DIR", help="draw how the cost grows into this folder (extra plots)"
+        "--figures", type=Path, metavar="DIR", help="plot how the cost grows into this folder (needs yoso-ros[plots])"
     )
 
 
@@ -56,22 +61,22 @@ def run(arguments):
         raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
     if not 1 <= arguments.kept <= PROPOSALS:
         raise InputError(f"--kept: expected 1 to {PROPOSALS}, found {arguments.kept}")
-    sizes = [_size(text) for text in arguments.sizes]
+    sizes = [size_or_own(text) for text in arguments.sizes]
     if arguments.figures:
         from yoso_ros.benchmark.figures import check_matplotlib
 
         check_matplotlib()
     network = load_benchmark_network(arguments.model, arguments.weights)
     kept = arguments.kept if arguments.weights == RANDOM else None
-    pictures, report = _read_frames(arguments.source), {}
+    pictures, report = read_frames(arguments.source), {}
     for size in sizes:
-        frames = pictures if size is None else _resized(pictures, size)
+        frames = pictures if size is None else resized(pictures, size)
         config = resized_config(network.config, size)
         ways, reasons = create_ways(network, config, arguments.engines, arguments.device, frames, kept)
         for reason in reasons:
             print(f"left out {reason}")
         if not ways:
-            raise InputError("none of the engines can run here")
+            raise InputError("none of the engines can run on this machine")
         report |= _measure(arguments, ways, config, frames, size, kept)
     if arguments.output:
         write_json(arguments.output, {"model": arguments.model, "left_out": reasons, "ms": report})
@@ -95,11 +100,11 @@ def _measure(arguments, ways, config, frames, size, kept):
         if arguments.busy_core:
             with busy_core():
                 busy = measure_ways(ways, frames, arguments.rounds, bar.update)
-    what = f"{kept} given proposals kept, random weights" if kept else "proposals of the network"
+    what = f"random weights, {kept} proposals kept" if kept else "proposals of the network"
     print(f"\n{arguments.model}, {title}, uint8 frame to PanopticResult, {what}; ms are p50 / p95 / p99")
     print(_table(quiet))
     if busy:
-        print("with another process on one core; slowdown: against the table above")
+        print("with another process occupying one core; slowdown: relative to the table above")
         print(_table(busy, quiet))
     if arguments.bounds:
         print(_bounds(quiet, config, shape))
@@ -110,7 +115,7 @@ def _measure(arguments, ways, config, frames, size, kept):
             except InputError as error:
                 print(error)
                 continue
-            print(f"peak memory of a process of its own, {name}: {peak:.0f} MB")
+            print(f"peak memory in a separate process, {name}: {peak:.0f} MB")
     return {title: {row.name: _percentiles(row) for row in quiet}}
 
 
@@ -134,15 +139,15 @@ def _table(rows, quiet=None):
 
 
 def _bounds(rows, config, shape):
-    """Lines on the least time of each OpenVINO engine among the rows."""
+    """The minimum time of each OpenVINO engine among the rows, as lines of text."""
     import torch
 
     from yoso_ros.benchmark.bounds import arithmetic_bound_ms, measured_peak, network_flops
 
     flops = network_flops(config, config.network_size(*shape))
     peaks = {precision: measured_peak(precision, torch.get_num_threads()) for precision in ("fp32", "bf16", "int8")}
-    lines = ["bound by arithmetic, of the network alone (a multiply-accumulate is one FLOP)"]
-    lines.append("  a frame: " + ", ".join(f"{kind} {count / 1e9:.2f} G" for kind, count in flops.items()))
+    lines = ["arithmetic bound of the network alone (a multiply-accumulate counts as one FLOP)"]
+    lines.append("  per frame: " + ", ".join(f"{kind} {count / 1e9:.2f} G" for kind, count in flops.items()))
     lines.append("  measured peak: " + ", ".join(f"{name} {peak / 1e9:.0f} G/s" for name, peak in peaks.items()))
     for row in rows:
         engine, _, precision = row.name.rpartition("-")
@@ -151,7 +156,7 @@ def _bounds(rows, config, shape):
             ratio = rows[0].percentile("total", 50) / bound
             lines.append(
                 f"  {row.name}: at least {bound:.0f} ms, {100 * bound / spent:.0f} % of the {spent:.0f} ms it took; "
-                f"with that and nothing else, ratio {ratio:.2f}"
+                f"at this bound the ratio would be {ratio:.2f}"
             )
     return "\n".join(lines)
 
@@ -172,40 +177,15 @@ def _draw_growth(folder, ways, config, size):
     merges = [measure_merge(size, size, kept, GROWTH_ROUNDS, config) for kept in tqdm(KEPT, desc="merge", unit="case")]
     by_kept = {
         "this merge": (KEPT, [times.merge_ms for times in merges]),
-        "literal merge": (KEPT, [times.literal_ms for times in merges]),
+        "reference merge": (KEPT, [times.literal_ms for times in merges]),
     }
     smallest = "x".join(str(round(min(FACTORS) * side)) for side in size)
     draw_lines(
         folder / "throughput_growth.png",
         [
             (f"{config.name}: one frame", "megapixels of the input", "ms", by_size),
-            (f"cameras in one pass at {smallest}", "cameras", "ms for each camera", by_cameras),
+            (f"cameras in one pass at {smallest}", "cameras", "ms per camera", by_cameras),
             (f"merge at {size[0]}x{size[1]}", "kept proposals", "ms", by_kept),
         ],
     )
     print(f"figure: {folder / 'throughput_growth.png'}")
-
-
-def _read_frames(source):
-    """The first frames of a source: list of uint8 (H, W, 3) RGB."""
-    from itertools import islice
-
-    from yoso_ros.bags import RawImage, open_source
-    from yoso_ros.images.decoding import decode_compressed, decode_image
-
-    images = [frame.image for frame in islice(open_source(source), MOST_FRAMES)]
-    if not images:
-        raise InputError(f"--source: expected frames, found none in {source}")
-    return [decode_image(i) if isinstance(i, RawImage) else decode_compressed(i) for i in images]
-
-
-def _resized(frames, size):
-    import cv2
-
-    return [cv2.resize(frame, size[::-1], interpolation=cv2.INTER_LINEAR) for frame in frames]
-
-
-def _size(text):
-    if text == "own":
-        return None
-    return height_and_width("--sizes", text, ["own"])

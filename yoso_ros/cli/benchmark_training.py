@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros benchmark training`: samples a second of training steps by precision."""
+"""`yoso-ros benchmark training`: training throughput in samples per second, by precision."""
 
 from pathlib import Path
 
@@ -16,15 +16,17 @@ def add_arguments(parser):
     parser.add_argument("--split", default="train", help="split to read (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: %(default)s)")
     parser.add_argument(
-        "--precisions", nargs="+", default=["fp32"], choices=("fp32", "bf16", "fp16"), help="(default: fp32)"
+        "--precisions", nargs="+", default=["fp32"], choices=("fp32", "bf16", "fp16"), help="to time (default: fp32)"
     )
-    parser.add_argument("--steps", type=int, default=30, help="steps that count, after 5 others (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=30, help="steps to measure, after 5 for warm-up (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="data-loading processes (default: %(default)s)")
     parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
 
 
 def run(arguments):
-    """Train a little in each precision and print the rates; nothing that was trained is kept."""
+    """Train for a few steps in each precision and print the rates; the trained weights are discarded."""
     from yoso_ros.benchmark.training import measure_training
     from yoso_ros.data import open_dataset
     from yoso_ros.files import write_json
@@ -39,7 +41,7 @@ def run(arguments):
     recipe, device = load_recipe(arguments.recipe), find_device(arguments.device)
     dataset = open_dataset(arguments.data, arguments.split, load_config(recipe.model).label_set)
     print(f"{arguments.recipe}, batches of {recipe.batch_size}, {device}")
-    print(f"{'precision':>9} {'samples/s':>10} {'ms a step':>10} {'peak MB':>8}")
+    print(f"{'precision':>9} {'samples/s':>10} {'ms/step':>10} {'peak MB':>8}")
     rows = []
     for precision in arguments.precisions:
         row = measure_training(recipe, precision, dataset, device, arguments.steps, arguments.workers)

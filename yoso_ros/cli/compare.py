@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros compare`: two runs of evaluate or evaluate-bag on the same frames, and whether they really differ."""
+"""`yoso-ros compare`: two runs of evaluate or evaluate-bag on the same frames, tested for significance."""
 
 import json
 import shlex
@@ -10,19 +10,19 @@ from yoso_ros.errors import InputError
 SUMMARY = "Compare two runs of evaluate or evaluate-bag on the same frames: differences and their significance."
 EXAMPLE = "yoso-ros compare out/small_model out/large_model --output out/compare"
 
-# "topic" is for the pictures, the rest is shown.
+# "topic" is needed for the images; the rest is shown.
 RUN_FACTS = ("topic", "latency_ms", "bag", "data", "split", "model", "weights", "backend", "command")
 RUN_FACTS += ("shortest_edge", "longest_edge")
 
 
 def add_arguments(parser):
     """Declare the options."""
-    parser.add_argument("run_a", metavar="RUN_A", help="folder that evaluate or evaluate-bag has written")
-    parser.add_argument("run_b", metavar="RUN_B", help="the other one")
+    parser.add_argument("run_a", metavar="RUN_A", help="folder written by evaluate or evaluate-bag")
+    parser.add_argument("run_b", metavar="RUN_B", help="folder of the other run")
     parser.add_argument("--output", default="out/compare", help="folder for the results (default: %(default)s)")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same intervals (default 0)")
-    parser.add_argument("--pictures", type=int, default=6, help="frames that are shown (default: %(default)s)")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same intervals (default: 0)")
+    parser.add_argument("--pictures", type=int, default=6, help="number of frames shown (default: %(default)s)")
 
 
 def run(arguments):
@@ -90,8 +90,8 @@ def _report(folder):
 
 
 def comparison_pictures(comparison, folders, count):
-    """Frame and truth of the frames that differ most, and the labels of both runs where they were kept: list of
-    (title, dict of JPEG); empty where the recording is not where it was."""
+    """The frames that differ most, each with its ground truth and, if saved, the labels of both runs: list of
+    (title, dict of JPEG); empty if the recording has been moved."""
     from yoso_ros.bags import open_source
     from yoso_ros.bags.frames import RawImage
     from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_prefixes, label_set_of

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros convert`: any checkpoint that the package reads to its own safetensors form."""
+"""`yoso-ros convert`: any checkpoint that the package can read to its own safetensors format."""
 
 import hashlib
 from pathlib import Path
 
-SUMMARY = "Convert a checkpoint (the authors' .pth, or IFA weights) to safetensors for a model."
+SUMMARY = "Convert a checkpoint (the authors' .pth, or IFA weights) to a model's safetensors format."
 EXAMPLE = "yoso-ros convert yoso_res50_coco.pth --model yoso_r50_coco --output yoso_r50_coco.safetensors"
 
 
 def add_arguments(parser):
     """Add this subcommand's arguments."""
-    parser.add_argument("weights", help="the authors' .pth, or .safetensors of this package")
+    parser.add_argument("weights", help="the authors' .pth, or a .safetensors of this package")
     parser.add_argument("--model", required=True, help="model name or YAML that the weights belong to")
     parser.add_argument("--output", required=True, help="file to write, .safetensors")
 
 
 def run(arguments):
-    """Convert; every key of the file must fit the model."""
+    """Convert; every key of the file must match the model."""
     from yoso_ros.checkpoint import load_weights, save_checkpoint
     from yoso_ros.errors import InputError
     from yoso_ros.models import create_model, load_config

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros data`: data sets out to annotation tools and back."""
+"""`yoso-ros data`: exchange of data sets with annotation tools."""
 
 import shlex
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yoso_ros.errors import InputError
 
-SUMMARY = "Export a data set for an annotation tool, or import what a tool has written."
+SUMMARY = "Export a data set for an annotation tool, or import the output of one."
 EXAMPLE = "yoso-ros data export out/own --format coco-instances --output out/to_cvat"
 
 
@@ -18,26 +18,31 @@ def add_arguments(parser):
 
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     formats = "; ".join(f"{name}: {f.summary}" for name, f in FORMATS.items())
-    text = "write a split of a data set in a format of annotation tools"
+    text = "write a split of a data set in a format that annotation tools read"
     export = commands.add_parser("export", help=text, description=text, epilog=f"example: {EXAMPLE}")
     export.add_argument("data", help="root of the data set: COCO panoptic layout, Cityscapes, ADE20K...")
-    export.add_argument("--polygons", action="store_true", help="coco-instances: polygons, which lose some pixels")
-    export.add_argument("--one-file", action="store_true", help="coco-instances: stuff in the file of the instances")
-    text = "make a data set of what an annotation tool has written, and check it"
+    export.add_argument(
+        "--polygons", action="store_true", help="coco-instances: write polygons, which lose some pixels"
+    )
+    export.add_argument("--one-file", action="store_true", help="coco-instances: write stuff to the instances file too")
+    text = "convert the output of an annotation tool to a data set, and check it"
     example = "example: yoso-ros data import from_cvat --format coco-instances --label-set own.yaml --output out/own"
     take = commands.add_parser("import", help=text, description=text, epilog=example)
-    take.add_argument("data", help="folder that the tool has written, unpacked; for COCO instances also its JSON")
-    take.add_argument("--label-set", help="name or YAML file (default: the export's, or made from the class names)")
-    take.add_argument("--stuff", nargs="+", default=[], metavar="CLASS", help="without a label set: what is stuff")
+    take.add_argument("data", help="unpacked folder written by the tool; for COCO instances also its JSON file")
+    take.add_argument("--label-set", help="name or YAML file (default: the export's, or built from the class names)")
+    take.add_argument("--stuff", nargs="+", default=[], metavar="CLASS", help="without a label set: the stuff classes")
     orders = "; ".join(f"{name}: {text}" for name, text in ORDER_HELP.items())
     take.add_argument(
-        "--order", choices=tuple(ORDER_HELP), default="small-on-top", help=f"where annotations overlap. {orders}"
+        "--order",
+        choices=tuple(ORDER_HELP),
+        default="small-on-top",
+        help=f"which of overlapping annotations wins. {orders}",
     )
-    take.add_argument("--no-crowds", action="store_true", help="coco-instances: iscrowd is left aside")
+    take.add_argument("--no-crowds", action="store_true", help="coco-instances: ignore iscrowd")
     take.add_argument(
-        "--components", action="store_true", help="masks without instances: parts that do not touch are single things"
+        "--components", action="store_true", help="masks without instances: treat each connected component as one thing"
     )
-    take.add_argument("--images", type=Path, metavar="FOLDER", help="the images, where the tool has left them out")
+    take.add_argument("--images", type=Path, metavar="FOLDER", help="the images, if the tool's output lacks them")
     for command in (export, take):
         command.add_argument("--format", required=True, choices=tuple(FORMATS), help=formats)
         command.add_argument("--split", default="train", help="split of the data set (default: %(default)s)")
@@ -101,7 +106,7 @@ def _import(arguments):
     info = {"description": f"imported from {source.name}", "command": f"yoso-ros {shlex.join(sys.argv[1:])}"}
     writer.finish(info | {"format": arguments.format, "order": arguments.order})
     if crowds:
-        print(f"{crowds} crowds, which training leaves out; see --no-crowds and --components")
+        print(f"{crowds} crowds, which training ignores; see --no-crowds and --components")
     if hidden:
-        print(f"{hidden} annotations are covered by others (--order {arguments.order})")
+        print(f"{hidden} annotations are completely covered by others (--order {arguments.order})")
     return check_dataset(output, [arguments.split])

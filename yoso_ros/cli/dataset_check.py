@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every fault of a data set, for `yoso-ros train --check` and after an import."""
+"""All faults of a data set, for `yoso-ros train --check` and after an import."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ def check_dataset(root, splits, label_set_out=None):
     """Read whole splits and print each fault; returns the exit code 0.
 
     Args:
-        root: of the data set. splits: names. label_set_out: where to write its classes as a label set, or None.
+        root: root of the data set. splits: names. label_set_out: where to write its classes as a label set, or None.
 
     Raises:
-        InputError: there are faults; says how many.
+        InputError: there are faults; the message has their number.
     """
     from tqdm import tqdm
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros download`: weights into the cache, for a robot or an image that is to run without a network."""
+"""`yoso-ros download`: weights into the cache, for a robot or a container image that will run offline."""
 
 import functools
 
-SUMMARY = "Fetch weights of models, or ImageNet weights of backbones, into the cache."
+SUMMARY = "Download weights of models, or ImageNet weights of backbones, into the cache."
 EXAMPLE = "yoso-ros download yoso_r50_coco"
 
 
@@ -13,12 +13,12 @@ def add_arguments(parser):
         "names",
         nargs="+",
         metavar="NAME",
-        help="model (yoso-ros models), or backbone: resnet18, resnet34, resnet50, mobilenet_v2",
+        help="model (see yoso-ros models), or backbone: resnet18, resnet34, resnet50, mobilenet_v2",
     )
 
 
 def run(arguments):
-    """Fetch what is not here, and look at what is: every file must fit its model and be the one that came first."""
+    """Download missing files and verify existing ones: each must match its model and its first download."""
     from yoso_ros.weights.cards import check_known
     from yoso_ros.weights.store import read_record
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros evaluate`: PQ, mask AP and mIoU of a model, or of stored predictions, on a data set; with pictures."""
+"""`yoso-ros evaluate`: PQ, mask AP and mIoU of a model, or of stored predictions, on a data set; with images."""
 
 import math
 import os
@@ -16,11 +16,11 @@ def add_arguments(parser):
     parser.add_argument("--data", required=True, help="root of the data set: COCO panoptic layout, or Cityscapes")
     parser.add_argument("--split", default="val", help="split of the data set (default: %(default)s)")
     parser.add_argument(
-        "--tasks", default="panoptic", help="what to measure, of panoptic,instance,semantic (default: %(default)s)"
+        "--tasks", default="panoptic", help="any of panoptic,instance,semantic, comma-separated (default: %(default)s)"
     )
     parser.add_argument(
         "--shortest-edge", type=int, nargs="+", metavar="PIXELS",
-        help="input sizes; several give a table with a row for each (default: the model's)",
+        help="input sizes; several give a table with one row each (default: the model's)",
     )  # fmt: skip
     parser.add_argument(
         "--longest-edge", type=int, metavar="PIXELS",
@@ -28,23 +28,23 @@ def add_arguments(parser):
     )  # fmt: skip
     parser.add_argument(
         "--predictions",
-        help="evaluate this JSON, not a model: COCO panoptic results (PNGs beside it), or COCO instance results",
+        help="evaluate this JSON instead of a model: COCO panoptic results (with their PNGs), or COCO instance results",
     )
     parser.add_argument(
         "--instances", metavar="JSON",
-        help="true instances for AP, as COCO's instances_val2017.json (default: the things of the panoptic truth)",
+        help="true instances for AP, such as COCO's instances_val2017.json (default: panoptic ground-truth things)",
     )  # fmt: skip
     parser.add_argument("--output", default="out/evaluate", help="folder for the results (default: %(default)s)")
     parser.add_argument(
-        "--pictures", type=int, default=4, help="pictures of best and worst each (default: %(default)s)"
+        "--pictures", type=int, default=4, help="number of best and of worst images to draw (default: %(default)s)"
     )
     add_model_arguments(parser)
 
 
 def run(arguments):
-    """Evaluate; writes report.json, per_class.md and pictures best_N.png, worst_N.png (image, prediction, truth).
+    """Evaluate; writes report.json, per_class.md and best_N.png, worst_N.png (image, prediction, ground truth).
 
-    Of several sizes it writes scales.md, a report.json of all, and a folder of each size with its own.
+    For several sizes it writes scales.md, a combined report.json, and a folder per size with its own report.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return _run(arguments, shared_out=False)
@@ -129,7 +129,7 @@ def _size_of(segmenter):
 
 
 def _at_sizes(segmenter, arguments):
-    """One Segmenter per wanted input size, all with the same engine."""
+    """One Segmenter per requested input size, all with the same engine."""
     if arguments.shortest_edge is None and arguments.longest_edge is None:
         return [segmenter]
     config, segmenters = segmenter.config, []
@@ -150,7 +150,7 @@ def _finish(arguments, report, output, counts, segmenter=None, dataset=None):
     if "panoptic_quality" in report:
         write_frame_counts(counts.compute(), output)
     else:
-        (output / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
+        (output / FILE_NAME).unlink(missing_ok=True)  # left by an earlier run
     if segmenter is not None and "panoptic_quality" in report:
         _write_pictures(report, segmenter, dataset, arguments.pictures, output)
     print(summary_table(report))
@@ -168,7 +168,7 @@ def _write_pictures(report, segmenter, dataset, count, output):
     from yoso_ros.images.overlay import build_palette, overlay_image
     from yoso_ros.results import UNLABELLED_ID
 
-    # Predictions in the colours of the data set: their class ids are changed to those of its label set.
+    # Draw predictions in the colours of the data set: map their class ids to those of its label set.
     classes = [dataset.label_set.contiguous_id[c] for c in match_classes(segmenter.label_set, dataset.label_set)]
     table = np.full(256, UNLABELLED_ID >> 8, np.uint16)
     table[: len(classes)] = classes

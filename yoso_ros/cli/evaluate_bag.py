@@ -20,18 +20,19 @@ EXAMPLE = (
 def add_arguments(parser):
     """Declare the options."""
     parser.add_argument(
-        "bag", nargs="+", help="the recording: a folder, .mcap or .db3; of several each has its report in a folder"
+        "bag", nargs="+", help="the recording: a folder, .mcap or .db3; each of several gets its own report folder"
     )
-    parser.add_argument("--topic", help="image topic, where there are several cameras")
-    parser.add_argument("--start", type=float, metavar="S", help="leave out the first seconds of the recording")
-    parser.add_argument("--stop", type=float, metavar="S", help="stop so many seconds after its first frame")
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
+    parser.add_argument("--topic", help="image topic, if there are several cameras")
+    parser.add_argument("--start", type=float, metavar="S", help="skip the first S seconds of the recording")
+    parser.add_argument("--stop", type=float, metavar="S", help="stop S seconds after the first frame of the recording")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument(
-        "--truth", metavar="PREFIX", help="panoptic topics with the truth (default: /ground_truth/panoptic if there)"
+        "--truth", metavar="PREFIX", help="topics of the ground truth (default: /ground_truth/panoptic if present)"
     )
-    parser.add_argument("--no-truth", action="store_true", help="leave the truth in the recording aside")
+    parser.add_argument("--no-truth", action="store_true", help="ignore the ground truth in the recording")
     parser.add_argument(
-        "--label-set", help="of the truth: name or YAML file (default: the recording's, or the model's)"
+        "--label-set",
+        help="label set of the ground truth: name or YAML file (default: the recording's, or the model's)",
     )
     parser.add_argument("--output", default="out/evaluate_bag", help="folder for the results (default: %(default)s)")
     parser.add_argument("--pictures", type=int, default=6, help="worst frames in the report (default: %(default)s)")
@@ -41,13 +42,13 @@ def add_arguments(parser):
     parser.add_argument(
         "--distance-bands", type=float, nargs="+", metavar="METRES", help="edges between the bands (default: 2 5 10 20)"
     )
-    parser.add_argument("--save-labels", action="store_true", help="keep the label images, for yoso-ros compare")
+    parser.add_argument("--save-labels", action="store_true", help="save the label images, for yoso-ros compare")
     add_model_arguments(parser)
     evaluate_bag_live.add_arguments(parser)
 
 
 def run(arguments):
-    """Evaluate; writes report.html, report.json, report.md, and segments.csv or, of a live run, the node's log."""
+    """Evaluate; writes report.html, report.json, report.md, and segments.csv or, for a live run, the node's log."""
     if arguments.pictures < 0:
         raise InputError(f"--pictures: expected 0 or more, found {arguments.pictures}")
     if not arguments.live:
@@ -69,7 +70,7 @@ def run(arguments):
 
 
 def _open(arguments):
-    """The frames of the recording that are wanted."""
+    """The requested frames of the recording."""
     from yoso_ros.bags import open_source
 
     source = open_source(arguments.bag, arguments.topic)
@@ -134,7 +135,7 @@ def _run_every_frame(arguments, source, output, segmenter):
 
 
 def _measures(arguments, source, label_set):
-    """What is measured against the truth beside PQ and mIoU, as keywords of `evaluate_recording`."""
+    """What is measured against the ground truth besides PQ and mIoU, as keywords of `evaluate_recording`."""
     from yoso_ros.bags.depth import DepthImages, NearestDepth, depth_topic
     from yoso_ros.evaluation.recordings.distance import EDGES_M, DistanceBands
     from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
@@ -185,13 +186,13 @@ def _facts(arguments, source, labels, model, backend):
         weights = {"weights": file.name, "weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     losses = list(source.losses)
     if labels and labels.unpaired:
-        losses.append(f"{labels.unpaired} truth messages have no image or segments of the same stamp")
+        losses.append(f"{labels.unpaired} ground-truth messages have no image or segments with the same stamp")
     facts = {"command": _command(arguments), "bag": str(arguments.bag), "topic": source.topic, "model": model}
     return {**facts, **weights, "backend": backend, **environment(), "losses": losses, "unchecked": source.unchecked}
 
 
 def _write(output, report, page, text):
-    """Write the report in its three forms, and say what was lost."""
+    """Write the report in its three formats and print any losses."""
     from yoso_ros.files import write_file, write_json
 
     write_json(output / "report.json", report)
@@ -204,7 +205,7 @@ def _write(output, report, page, text):
 
 
 def _truth(arguments, bag, model_labels):
-    """(labels, their label set), or ((), None) where there is no truth."""
+    """(labels, their label set), or ((), None) if there is no ground truth."""
     from yoso_ros.bags.labels import TRUTH_PREFIX, Labels, label_prefixes, label_set_of
     from yoso_ros.label_sets import load_label_set
 
@@ -223,7 +224,7 @@ def _weights(arguments):
 
 
 def _command(arguments):
-    """The command with every option written out, so that it does the same when a default changes."""
+    """The command with every option spelled out, so that it stays reproducible if a default changes."""
     words, left_out = ["yoso-ros", "evaluate-bag", arguments.bag], {"bag", "command", "run"}
     if not arguments.live:
         left_out |= set(evaluate_bag_live.OPTIONS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros evaluate-bag --live`: a recording played at the running node over DDS, with a report."""
+"""`yoso-ros evaluate-bag --live`: a recording played to the running node over DDS, with a report."""
 
 import importlib.util
 import math
@@ -12,26 +12,28 @@ from yoso_ros.errors import InputError
 
 OPTIONS = ("live", "rate", "hz", "sweep", "sweep_rates", "node", "input_topic")
 PREFIX = "/replay/"
-SWEEP = (1.0, 60.0, 1.0)  # lowest and highest rate and step, Hz
-SWEEP_S, SWEEP_ITERATIONS = 5.0, 5  # as ros2_benchmark has them
+SWEEP = (1.0, 60.0, 1.0)  # lowest rate, highest rate and step, Hz
+SWEEP_S, SWEEP_ITERATIONS = 5.0, 5  # as in ros2_benchmark
 
 
 def add_arguments(parser):
     """Declare the options of the live evaluation."""
-    live = parser.add_argument_group("live: the recording is played at the node over DDS, in real time")
-    live.add_argument("--live", action="store_true", help="start the node and play the recording at it")
-    live.add_argument("--rate", type=float, default=1.0, metavar="R", help="times real time (default: 1)")
+    live = parser.add_argument_group("live: the recording is played to the node over DDS, in real time")
+    live.add_argument("--live", action="store_true", help="start the node and play the recording to it")
+    live.add_argument("--rate", type=float, default=1.0, metavar="R", help="speed, relative to real time (default: 1)")
     live.add_argument("--hz", type=float, default=0.0, metavar="HZ", help="frames per second (default: as recorded)")
-    live.add_argument("--sweep", action="store_true", help="look for the highest rate with at most 5 %% loss")
+    live.add_argument("--sweep", action="store_true", help="find the highest rate with at most 5 %% loss")
     live.add_argument(
         "--sweep-rates",
         nargs=3,
         type=float,
         default=list(SWEEP),
         metavar=("LOW", "HIGH", "STEP"),
-        help="of --sweep, Hz (default: 1 60 1)",
+        help="rates for --sweep, Hz (default: 1 60 1)",
     )
-    live.add_argument("--node", metavar="NAME", help="play at this running node, such as /yoso, instead of an own one")
+    live.add_argument(
+        "--node", metavar="NAME", help="play to this running node, such as /yoso, instead of starting one"
+    )
     live.add_argument(
         "--input-topic",
         default=f"{PREFIX}image_raw",
@@ -41,7 +43,7 @@ def add_arguments(parser):
 
 
 def check(arguments):
-    """Raises InputError for values outside their ranges."""
+    """Raise `InputError` for values out of range."""
     low, high, step = arguments.sweep_rates
     for name, value in (("rate", arguments.rate), ("sweep-rates", min(low, step))):
         if not value > 0:
@@ -59,21 +61,21 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
 
     Args:
         arguments: of the command. source: `Recording`.
-        labels: `Labels` of the truth, or (). label_set: its `LabelSet`, or None.
+        labels: `Labels` of the ground truth, or (). label_set: its `LabelSet`, or None.
         model_labels: `LabelSet` of the node's model.
-        output: folder; the node's log goes there, and for `yoso-ros compare` the counts behind the streaming PQ.
-        worst: `WorstFrames` that is filled with answered frames. decode: see `add_worst_answers`.
+        output: folder for the node's log and, for `yoso-ros compare`, the counts behind the streaming PQ.
+        worst: `WorstFrames`, filled with answered frames. decode: see `add_worst_answers`.
 
     Returns:
-        dict with "backend", "live", "per_frame", where asked for "sweep", and the entries of `play_accuracy`.
+        dict with "backend", "live", "per_frame", "sweep" if requested, and the entries of `play_accuracy`.
 
     Raises:
-        InputError: a value outside its range, ROS is not there, or the node does not run.
+        InputError: a value is out of range, ROS is missing, or the node does not run.
     """
     check(arguments)
     for name in ("rclpy", "yoso_ros.msg"):
         if importlib.util.find_spec(name) is None:
-            raise InputError(f"--live needs ROS 2 and the compiled messages: no {name}; see README.md")
+            raise InputError(f"--live needs ROS 2 and the compiled messages: {name} not found; see README.md")
     from yoso_ros.bags.bag import Bag
     from yoso_ros.bags.labels import Labels
     from yoso_ros.benchmark.bench_processes import NODE_NAME, open_bench
@@ -84,7 +86,7 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
     count = len(source)
     if frame is None or count < 2:
         raise InputError(f"{source.name}: expected two frames or more to play, found {count}")
-    # Both end as Ctrl-C does, so that the processes end too.
+    # Treat both like Ctrl-C, so that the child processes end too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     prefix = arguments.input_topic.removesuffix("image_raw")
@@ -100,7 +102,7 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
             if arguments.sweep:
                 sweep = {"sweep": _sweep(bench, arguments.sweep_rates)}
         play = _as_play(run, played)
-        if labels and play.answered.any():  # without an answer there is nothing in the recording
+        if labels and play.answered.any():  # without answers the recording is empty
             answers = Labels(Bag(answers), f"{node or NODE_NAME}/panoptic")
             counts = FrameCounts(label_set)
             accuracy = play_accuracy(play, labels, answers, model_labels, label_set, frame_counts=counts)
@@ -109,7 +111,7 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
             quality = accuracy["answered"]["PQ_per_frame"]
             add_worst_answers(worst, play, quality, source, decode, labels, answers)
         else:
-            (output / FILE_NAME).unlink(missing_ok=True)  # of an earlier run
+            (output / FILE_NAME).unlink(missing_ok=True)  # left by an earlier run
     live = {
         "node": node or "started for this run",
         "rate_hz": run.rate_hz,
@@ -123,7 +125,7 @@ def measure(arguments, source, labels, label_set, model_labels, output, worst, d
     }
     rows = per_frame(play, accuracy)
     for name in ("answered", "streaming") if accuracy else ():
-        del accuracy[name]["PQ_per_frame"]  # in the rows
+        del accuracy[name]["PQ_per_frame"]  # already in the rows
     backend = next(iter(played.stats.values()), {}).get("backend", "unknown")
     return {"backend": backend, "live": live, **accuracy, **sweep, "per_frame": rows}
 
@@ -144,7 +146,7 @@ def _play(bench, arguments, count, recorded_hz, answers):
         started = time.monotonic()
 
         def show():
-            # The player says nothing while it plays; it keeps to the clock.
+            # The player reports nothing while it plays, but keeps to the clock.
             bar.update(min(count, int((time.monotonic() - started) * rate)) - bar.n)
 
         outcome = bench.play(f"play {arguments.hz} {arguments.rate} {count}", rate, count / rate, show)
@@ -166,7 +168,7 @@ def _as_play(run, played):
 
 
 def _sweep(bench, rates):
-    """The highest rate with at most 5 % loss: dict, with what was seen on the way as "runs"."""
+    """The highest rate with at most 5 % loss: dict, with the individual runs as "runs"."""
     from tqdm import tqdm
 
     from yoso_ros.benchmark.node_latency import highest_rate
@@ -199,7 +201,7 @@ def _sweep(bench, rates):
 
 
 def print_summary(report):
-    """The main numbers, for the terminal."""
+    """Print the main numbers to the terminal."""
     live, frames = report["live"], report["live"]["frames"]
     if "answered" in report:
         answered, streaming = (report[n]["panoptic_quality"]["All"]["PQ"] for n in ("answered", "streaming"))
@@ -216,11 +218,11 @@ def print_summary(report):
         f"latency p50 {latency['p50']:.1f}, p95 {latency['p95']:.1f}, p99 {latency['p99']:.1f}, max "
         f"{latency['max']:.1f} ms; age of the newest answer p50 {age['p50']:.1f} ms; jitter {live['jitter_ms']:.1f} ms"
     )
-    if math.isfinite(live["memory_mb"]):  # a node of somebody else is not watched
+    if math.isfinite(live["memory_mb"]):  # unknown for a node that this run did not start
         print(f"node: {live['cpu_percent']:.0f} % of one core, {live['memory_mb']:.0f} MB")
     if "sweep" in report:
         sweep = report["sweep"]
         print(
             f"highest rate with at most 5 % loss: {sweep['highest_hz']:g} Hz ({sweep['loss_percent']:.1f} % lost), "
-            f"looked at {sweep['low_hz']:g} to {sweep['high_hz']:g} Hz in steps of {sweep['step_hz']:g} Hz"
+            f"searched {sweep['low_hz']:g} to {sweep['high_hz']:g} Hz in steps of {sweep['step_hz']:g} Hz"
         )

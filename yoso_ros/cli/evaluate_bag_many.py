@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many recordings in `yoso-ros evaluate-bag`: shared out under torchrun, each done once, one report over all."""
+"""Many recordings in `yoso-ros evaluate-bag`: distributed under torchrun, each processed once, one combined report."""
 
 import argparse
 import io
@@ -16,7 +16,7 @@ NOT_IN_A_PART = ("bag", "output", "command", "run", "device", "weights")
 
 
 def run(arguments, open_recording, evaluate):
-    """Evaluate each recording into a folder of its name, and write report.html, report.json, report.md over all.
+    """Evaluate each recording into a folder named after it, and write a combined report.html, report.json, report.md.
 
     Args:
         arguments: of the command; `bag` is a list.
@@ -54,7 +54,7 @@ def _run(arguments, open_recording, evaluate):
 
 
 def _packed(folder):
-    """The files of a recording's report as a zip: bytes. Label images stay where they were made."""
+    """The files of a recording's report as a zip: bytes. Label images stay where they were written."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(p for p in folder.iterdir() if p.is_file()):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros export`: a model to one ONNX file, checked and compared with the network."""
+"""`yoso-ros export`: a model to a single ONNX file, checked and compared with the network."""
 
 from pathlib import Path
 
 SUMMARY = "Export a model to ONNX: uint8 RGB frames (B, H, W, 3) in, class logits and mask logits out."
 EXAMPLE = "yoso-ros export --model yoso_mobilenetv2_camvid --size 360x480 --output yoso.onnx"
 LARGEST_ERROR = 1e-3  # of an output, divided by its largest absolute value
-COMPARED_SIZE = (192, 250)  # of a ranged graph; the width is no multiple of 32
+COMPARED_SIZE = (192, 250)  # for a ranged graph; the width is not a multiple of 32
 
 
 def add_arguments(parser):
@@ -14,10 +14,10 @@ def add_arguments(parser):
     parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
     parser.add_argument("--weights", help="checkpoint (default: the one that comes with the model)")
     parser.add_argument("--output", required=True, help="file to write, .onnx")
-    parser.add_argument("--size", default="ranged", help="HxW of the frames, or ranged for any (default: %(default)s)")
     parser.add_argument(
-        "--batch", type=int, default=1, help="frames in one pass, with a fixed size (default: %(default)s)"
+        "--size", default="ranged", help="HxW of the frames, or ranged for any size (default: %(default)s)"
     )
+    parser.add_argument("--batch", type=int, default=1, help="frames per pass, for a fixed size (default: %(default)s)")
     parser.add_argument(
         "--variant",
         default="portable",
@@ -27,12 +27,12 @@ def add_arguments(parser):
     parser.add_argument(
         "--compare",
         metavar="SOURCE",
-        help="compare on these pictures: a bag, a folder of images, a video (default: made)",
+        help="images to compare on: a bag, a folder of images, a video (default: made-up images)",
     )
 
 
 def run(arguments):
-    """Export; exit code 1 if onnxruntime computes something else from the file than torch from the network."""
+    """Export; exit code 1 if onnxruntime's outputs for the file differ from torch's outputs for the network."""
     from yoso_ros.cli.quantize import read_frames
     from yoso_ros.errors import InputError
     from yoso_ros.files import write_file
@@ -54,7 +54,7 @@ def run(arguments):
     except ImportError as error:
         print(f"not compared with the network: {error}")
         return 0
-    print(f"largest difference to torch: {', '.join(f'{name} {error:.1e}' for name, error in errors.items())}")
+    print(f"largest difference from torch: {', '.join(f'{name} {error:.1e}' for name, error in errors.items())}")
     return int(not max(errors.values()) <= LARGEST_ERROR)
 
 

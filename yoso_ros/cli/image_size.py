@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The size of images on a command line, HxW."""
+"""Image sizes on the command line, HxW."""
 
 from yoso_ros.errors import InputError
 
@@ -9,8 +9,8 @@ def height_and_width(option, text, words=()):
 
     Args:
         option: name of the option, for the message.
-        text: what was given for it.
-        words: what the option takes instead of a size, for the message.
+        text: its value.
+        words: what the option accepts instead of a size, for the message.
 
     Raises:
         InputError: not two positive whole numbers with an x between them.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros quantize`: int8 for the OpenVINO engine, calibrated with a user's own frames."""
+"""`yoso-ros quantize`: int8 for the OpenVINO engine, calibrated on the user's own frames."""
 
-SUMMARY = "Quantise a model to int8 for the OpenVINO engine with frames of your camera; then use --precision int8."
+SUMMARY = "Quantise a model to int8 for the OpenVINO engine with frames from your camera; then use --precision int8."
 EXAMPLE = "yoso-ros quantize --model yoso_mobilenetv2_camvid --calibration drive.mcap --frames 100"
 
 
@@ -10,15 +10,17 @@ def add_arguments(parser):
     parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
     parser.add_argument("--weights", help="checkpoint (default: the one that comes with the model)")
     parser.add_argument(
-        "--calibration", required=True, help="a bag, a folder of images, a video: frames like those it will see"
+        "--calibration", required=True, help="a bag, folder of images or video with frames like those it will see"
     )
     parser.add_argument("--topic", help="image topic of a bag (default: the only camera topic)")
-    parser.add_argument("--frames", type=int, default=100, help="how many to use, evenly spread (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=int, default=100, help="number of frames to use, evenly spaced (default: %(default)s)"
+    )
     parser.add_argument("--output", help="also copy the graph (graph.xml, graph.bin) into this folder")
 
 
 def run(arguments):
-    """Read the frames, quantise, and say where the graph is kept and how large it is."""
+    """Read the frames, quantise, and print where the graph is stored and its size."""
     import shutil
 
     from yoso_ros.errors import InputError
@@ -37,12 +39,12 @@ def run(arguments):
         raise InputError(f"the graph cannot be written: {error}") from error
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{len(frames)} frames; int8 graph of {size / 1e6:.1f} MB: {folder}")
-    print("run it with engine openvino, precision int8; measure what it costs with yoso-ros evaluate --precision int8")
+    print("run it with engine openvino, precision int8; check its accuracy with yoso-ros evaluate --precision int8")
     return 0
 
 
 def read_frames(source, topic, count):
-    """`count` frames (or all) of a bag, a folder of images or a video, evenly spread: list of uint8 (h, w, 3) RGB."""
+    """Up to `count` evenly spaced frames of a bag, a folder of images or a video: list of uint8 (h, w, 3) RGB."""
     from tqdm import tqdm
 
     from yoso_ros.bags import RawImage, open_source
@@ -63,5 +65,5 @@ def read_frames(source, topic, count):
         if len(frames) == count:
             break
     if not frames:
-        raise InputError(f"{source}: expected frames, found none ({unusable} that do not decode)")
+        raise InputError(f"{source}: expected frames, found none ({unusable} could not be decoded)")
     return frames

@@ -36,7 +36,7 @@ def load_from_arguments(arguments):
 
 
 def run(arguments):
-    """Segment the files; writes NAME_panoptic.png (16 bit), NAME_overlay.png and NAME_segments.json for each."""
+    """Segment the files; writes NAME_panoptic.png (16-bit), NAME_overlay.png and NAME_segments.json for each."""
     import cv2
     from tqdm import tqdm
 
@@ -67,12 +67,12 @@ def run(arguments):
 
 
 def _check_names(paths):
-    """Raise `InputError` where two results would have one name."""
+    """Raise `InputError` if two results would have the same name."""
     first = {}
     for path in paths:
         other = first.setdefault(path.stem, path)
         if other is not path:
             raise InputError(
                 f"{other} and {path} would both become {path.stem}_panoptic.png; expected names that differ without "
-                "their suffix: segment them apart, each with an --output of its own"
+                "their suffix: segment them separately, each with its own --output"
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands share that a launch by torchrun shares out: joining the processes, and what a part depends on."""
+"""Shared parts of the commands that torchrun can distribute: joining the processes, and what a part depends on."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def joined(arguments):
-    """Joins the processes of torchrun for the block; `arguments.device` becomes this process's. Else does nothing."""
+    """Join the processes of torchrun for the block and set `arguments.device` to this process's; else do nothing."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
@@ -22,7 +22,7 @@ def joined(arguments):
 
 
 def model_settings(segmenter, weights):
-    """What says which model made a result, as plain values.
+    """Plain values that identify the model behind a result.
 
     Args:
         segmenter: `Segmenter`.
@@ -34,7 +34,7 @@ def model_settings(segmenter, weights):
 
 
 def watched(show, unit="frame"):
-    """A progress bar for a sized iterable, named after it, or nothing where `show` is false."""
+    """A progress bar for a sized iterable, named after it; disabled if `show` is false."""
 
     def watch(source):
         from tqdm import tqdm

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros synthesize`: a data set of rendered scenes with exact truth."""
+"""`yoso-ros synthesize`: a data set of rendered scenes with exact ground truth."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def image_size(text):
 
 def add_arguments(parser):
     """Declare the options."""
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the data set; created where missing")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the data set; created if missing")
     parser.add_argument("--count", type=int, default=200, metavar="N", help="frames to write (default 200)")
     parser.add_argument("--size", default="320x240", metavar="WxH", help="frame size in pixels (default 320x240)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
@@ -38,17 +38,17 @@ def add_arguments(parser):
         "--world", default="yard", help="yard, the world of the shipped checkpoint, or dusk, which it has not seen"
     )
     parser.add_argument("--noise", type=float, default=2.0, help="sensor noise, 8-bit steps (default 2; 0 for none)")
-    parser.add_argument("--format", choices=("jpg", "png"), default="jpg", help="of the pictures (default jpg)")
+    parser.add_argument("--format", choices=("jpg", "png"), default="jpg", help="image format (default jpg)")
     parser.add_argument("--depth", action="store_true", help="also write depth as 16-bit PNG in millimetres")
     parser.add_argument(
         "--bag",
         metavar="BAG",
-        help="also write a recording (mcap) with images, camera_info, depth and the truth with track ids",
+        help="also write a recording (mcap) with images, camera_info, depth and ground truth with track ids",
     )
 
 
 def run(arguments):
-    """Write the data set and print where it is and how fast it was rendered."""
+    """Write the data set and print its location and the rendering speed."""
     import cv2
     from tqdm import tqdm
 
@@ -83,7 +83,7 @@ def run(arguments):
     print(
         f"{report['frames']} frames of {width}x{height} in {report['scenes']} scenes, one core: "
         f"{report['frames'] / report['render_seconds']:.0f} frames per second of processor time rendered, "
-        f"{report['frames'] / report['total_seconds']:.0f} frames/s by the clock with the files written\n"
+        f"{report['frames'] / report['total_seconds']:.0f} frames/s of wall time including writing the files\n"
         f"{arguments.output}/panoptic_{arguments.split}.json"
     )
     if arguments.bag:

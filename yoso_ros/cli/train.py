@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros train`: a recipe and a data set in, a checkpoint out; or `--check`, every fault of a data set."""
+"""`yoso-ros train`: a recipe and a data set in, a checkpoint out; or with `--check`, all faults of a data set."""
 
 import os
 import platform
@@ -15,14 +15,14 @@ EXAMPLE = "yoso-ros train camvid_mobilenetv2 --data ../camvid --output out/camvi
 def add_arguments(parser):
     """Add this subcommand's arguments."""
     parser.add_argument("recipe", nargs="?", help="name in config/training, or the path of a YAML file")
-    parser.add_argument("--check", metavar="DATA", help="read the whole data set, list every fault in it, and stop")
+    parser.add_argument("--check", metavar="DATA", help="read the whole data set, list its faults, and exit")
     parser.add_argument(
         "--label-set-out", metavar="FILE", help="with --check: write the classes of the data set as a label-set YAML"
     )
     parser.add_argument("--data", help="root of the data set: COCO panoptic, Cityscapes, ADE20K or Mapillary Vistas")
     parser.add_argument(
         "--more-data", nargs="+", default=[], metavar="DATA[=WEIGHT]",
-        help="further data sets to train on, with how often an epoch has their images (default: once)",
+        help="additional data sets to train on; WEIGHT: how often their images occur per epoch (default: once)",
     )  # fmt: skip
     parser.add_argument("--model", help="model to train instead of the recipe's: name or YAML file")
     parser.add_argument("--train-split", default="train", help="split to train on (default: %(default)s)")
@@ -30,11 +30,13 @@ def add_arguments(parser):
     parser.add_argument("--output", help="folder for the checkpoint and the training state")
     parser.add_argument(
         "--backbone-weights",
-        help="ImageNet weights of the backbone: a .pth with torchvision's keys, or imagenet: fetched",
+        help="ImageNet weights of the backbone: a .pth with torchvision's keys, or imagenet to download them",
     )
-    parser.add_argument("--weights", help="start from this checkpoint, or from that of a model by its name")
-    parser.add_argument("--resume", action="store_true", help="go on from the state in --output")
-    parser.add_argument("--iterations", type=int, help="instead of the recipe's")
+    parser.add_argument(
+        "--weights", help="checkpoint to start from, or the name of a model to start from its checkpoint"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the state in --output")
+    parser.add_argument("--iterations", type=int, help="iterations, instead of the recipe's")
     parser.add_argument("--accumulation", type=int, help="forward passes per step, instead of the recipe's")
     parser.add_argument(
         "--set",
@@ -42,9 +44,9 @@ def add_arguments(parser):
         default=[],
         metavar="KEY=VALUE",
         dest="changes",
-        help="a field of the model's configuration instead of the file's, such as aggregation=ifa; may be repeated",
+        help="override a field of the model's configuration, such as aggregation=ifa; may be repeated",
     )
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="instead of the recipe's")
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), help="precision, instead of the recipe's")
     parser.add_argument(
         "--save-every", type=int, default=500, help="iterations between states for --resume (default: %(default)s)"
     )
@@ -176,7 +178,7 @@ def _story(arguments, recipe, device, origin, train_set, val_set):
 
 
 def _validate(model, config, dataset, device):
-    """Panoptic quality of the model on a data set, through the very Segmenter that users run."""
+    """Panoptic quality of the model on a data set, through the same Segmenter that users run."""
     import copy
 
     from yoso_ros.evaluation.evaluate import evaluate_segmenter

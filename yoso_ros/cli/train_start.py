@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of `yoso-ros train` begins with: the configuration of its model, its weights and its data sets."""
+"""What a run of `yoso-ros train` starts from: the model's configuration, its weights and its data sets."""
 
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ IMAGENET = "imagenet"  # stands for the published ImageNet weights of the model'
 
 
 def read_changes(texts):
-    """KEY=VALUE as YAML has it: dict of field to plain value."""
+    """Parse KEY=VALUE with YAML values: dict of field to plain value."""
     import yaml
 
     changes = {}
@@ -42,13 +42,13 @@ def model_config(arguments, recipe, changes):
         config = read_metadata(arguments.weights)[0]
     else:
         raise InputError(
-            f"{arguments.weights}: expected a .safetensors file, which names its model; for others give --model"
+            f"{arguments.weights}: expected a .safetensors file, which names its model; for other files give --model"
         )
     return with_classes(config, open_dataset(arguments.data, arguments.train_split).label_set, changes)
 
 
 def training_data(arguments, recipe, own):
-    """All that is trained on as one data set.
+    """All training data as one data set.
 
     Args:
         own: data set of --data.
@@ -74,7 +74,7 @@ def training_data(arguments, recipe, own):
 
 
 def load_backbone(weights, model):
-    """Load ImageNet weights into the backbone, from a file or by their name; returns what the story says of them."""
+    """Load ImageNet weights into the backbone, from a file or by name; returns their provenance."""
     from yoso_ros.training.backbone_weights import check_backbone_weights, load_backbone_weights
     from yoso_ros.training.distributed import one_of_machine_first
     from yoso_ros.weights.find import find_backbone_weights
@@ -88,7 +88,7 @@ def load_backbone(weights, model):
 
 
 def start_from(weights, model):
-    """Load a checkpoint, by its file or by the name of its model; returns what the story says of it."""
+    """Load a checkpoint, from a file or by the name of its model; returns its provenance."""
     from yoso_ros.models import load_config, model_names
     from yoso_ros.processes import rank
     from yoso_ros.training.distributed import one_of_machine_first

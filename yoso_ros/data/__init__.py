@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets on disk as panoptic samples, and the transforms of the training recipes."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from yoso_ros.data.ade20k import open_ade20k
 from yoso_ros.data.cityscapes import open_cityscapes
@@ -9,10 +12,13 @@ from yoso_ros.data.coco_panoptic import CocoPanoptic
 from yoso_ros.data.mapillary import is_mapillary, open_mapillary
 from yoso_ros.data.samples import PanopticSample, training_targets
 
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
+
 __all__ = ["CocoPanoptic", "PanopticSample", "open_dataset", "training_targets"]
 
 
-def open_dataset(root, split, label_set=None):
+def open_dataset(root: str | Path, split: str, label_set: LabelSet | None = None) -> Any:
     """The data set below a root folder, by its layout.
 
     Cityscapes has a folder gtFine, Mapillary Vistas training/images or validation/images, ADE20K images/training or

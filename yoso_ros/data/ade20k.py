@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """ADE20K (SceneParsing 150): as converted to COCO panoptic, or as downloaded, with segments built on the fly."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -11,12 +15,16 @@ from yoso_ros.data.samples import VOID_ID, PanopticSample, find_reading_faults
 from yoso_ros.errors import InputError
 from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.reading import read_text
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 FOLDERS = {"train": "training", "val": "validation"}
 FIRST_INSTANCE = 1000  # segment ids of this package: class + 1 for stuff, 1000 + number of the instance for things
 
 
-def open_ade20k(root, split, label_set=None):
+def open_ade20k(root: str | Path, split: str, label_set: LabelSet | None = None) -> Ade20k | CocoPanoptic:
     """ADE20K below a root folder (ADEChallengeData2016).
 
     Reads `ade20k_panoptic_SPLIT.json` and `ade20k_panoptic_SPLIT/` where the usual conversion has made them, else the
@@ -56,7 +64,7 @@ class Ade20k:
         InputError: a folder or the mapping is missing or malformed.
     """
 
-    def __init__(self, root, split, label_set):
+    def __init__(self, root: str | Path, split: str, label_set: LabelSet):
         self.label_set, self.root = label_set, Path(root)
         self._folder = FOLDERS.get(split, split)
         self._images = sorted((self.root / "images" / self._folder).glob("*.jpg"))
@@ -64,10 +72,10 @@ class Ade20k:
             raise InputError(f"expected {self.root}/images/{self._folder}/*.jpg, found none")
         self._label_of = _read_mapping(self.root / "categoryMapping.txt")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> PanopticSample:
         """Read one sample.
 
         Raises:
@@ -98,7 +106,7 @@ class Ade20k:
         labels.update(self._paint_instances(ids, instances, instance_path))
         return PanopticSample(image, ids, _segments(ids, labels), path.stem, str(path))
 
-    def find_faults(self, watch=iter):
+    def find_faults(self, watch: Callable[..., Any] = iter) -> Iterator[str]:
         """See `find_reading_faults`."""
         return find_reading_faults(self, watch)
 
@@ -147,7 +155,7 @@ def _read_mapping(path):
             f"expected {path} of the instance annotations (or the converted ade20k_panoptic JSON), found none"
         )
     try:
-        rows = [line.split() for line in path.read_text().splitlines()[1:] if line.strip()]
+        rows = [line.split() for line in read_text(path).splitlines()[1:] if line.strip()]
         return {int(row[0]): int(row[1]) - 1 for row in rows}
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: expected lines of instance label, semantic label and name: {error}") from error

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cityscapes as downloaded: leftImg8bit images and gtFine, its panoptic files or segments built from instanceIds."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -11,12 +15,16 @@ from yoso_ros.data.samples import VOID_ID, PanopticSample, find_reading_faults
 from yoso_ros.errors import InputError
 from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.reading import path_inside
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 INSTANCES_PER_LABEL = 1000  # instanceIds hold label * 1000 + instance for single things, and the plain label otherwise
 MASK_SUFFIX, IMAGE_SUFFIX = "_gtFine_instanceIds.png", "_leftImg8bit.png"
 
 
-def open_cityscapes(root, split, label_set=None):
+def open_cityscapes(root: str | Path, split: str, label_set: LabelSet | None = None) -> Cityscapes | CityscapesPanoptic:
     """A split of Cityscapes: from its panoptic files where they were made, or else from instanceIds.
 
     Both give the same segments. The panoptic files are `gtFine/cityscapes_panoptic_SPLIT.json` and the folder of that
@@ -40,14 +48,15 @@ def open_cityscapes(root, split, label_set=None):
 class CityscapesPanoptic(CocoPanoptic):
     """A split of Cityscapes in the COCO panoptic format of its official scripts; see `open_cityscapes`."""
 
-    def __init__(self, root, split, label_set=None):
+    def __init__(self, root: str | Path, split: str, label_set: LabelSet | None = None):
         root = Path(root)
         annotations = root / "gtFine" / f"cityscapes_panoptic_{split}.json"
         super().__init__(annotations, root / "leftImg8bit" / split, label_set=label_set or load_label_set("cityscapes"))
 
     def _image_path(self, image):
         # The JSON's file names are not those of leftImg8bit; the image id, CITY_SEQUENCE_FRAME, is.
-        return self.images_folder / str(image["id"]).split("_")[0] / f"{image['id']}{IMAGE_SUFFIX}"
+        name = f"{str(image['id']).split('_')[0]}/{image['id']}{IMAGE_SUFFIX}"
+        return path_inside(self.images_folder, name, f"{self.annotations_json}: image {image['id']}")
 
 
 class Cityscapes:
@@ -65,7 +74,7 @@ class Cityscapes:
         InputError: there is no ground truth for the split below the root.
     """
 
-    def __init__(self, root, split, label_set=None):
+    def __init__(self, root: str | Path, split: str, label_set: LabelSet | None = None):
         self.label_set = label_set or load_label_set("cityscapes")
         self.root, self.split = Path(root), split
         folder = self.root / "gtFine" / split
@@ -73,10 +82,10 @@ class Cityscapes:
         if not self._masks:
             raise InputError(f"expected {folder}/CITY/*{MASK_SUFFIX}, found none")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._masks)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> PanopticSample:
         """Read one sample.
 
         Raises:
@@ -97,7 +106,7 @@ class Cityscapes:
         ids[~np.isin(ids, [s["id"] for s in segments])] = VOID_ID
         return PanopticSample(image, ids, segments, name, str(image_path))
 
-    def find_faults(self, watch=iter):
+    def find_faults(self, watch: Callable[..., Any] = iter) -> Iterator[str]:
         """See `find_reading_faults`."""
         return find_reading_faults(self, watch)
 

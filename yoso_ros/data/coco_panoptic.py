@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO panoptic format: one JSON with segments, one RGB PNG of segment ids per image. Also the layout for own data."""
 
-import json
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from yoso_ros.data.coco_json import field_fault, read_coco
 from yoso_ros.data.samples import VOID_ID, PanopticSample, ids_from_rgb
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import LabelClass, LabelSet
+from yoso_ros.reading import path_inside
 
 SEGMENT_KEYS = ("id", "category_id", "iscrowd", "area", "bbox")
+ANNOTATION_KEYS = ("image_id", "file_name", "segments_info")
+REQUIRED = {"images": ("id", "file_name"), "annotations": (), "categories": ("id", "name", "isthing")}
 
 
 class CocoPanoptic:
@@ -27,18 +34,24 @@ class CocoPanoptic:
         InputError: the JSON is missing or malformed, or the label set calls one of its categories something else.
     """
 
-    def __init__(self, annotations_json, images_folder, panoptic_folder=None, label_set=None):
+    def __init__(
+        self,
+        annotations_json: str | Path,
+        images_folder: str | Path,
+        panoptic_folder: str | Path | None = None,
+        label_set: LabelSet | None = None,
+    ):
         self.annotations_json = Path(annotations_json)
         self.images_folder = Path(images_folder)
         self.panoptic_folder = Path(panoptic_folder or self.annotations_json.with_suffix(""))
-        content = _read_json(self.annotations_json)
+        content = read_coco(self.annotations_json, "COCO panoptic", REQUIRED)
         self.label_set = label_set or _label_set_from_categories(content["categories"], self.annotations_json)
         self._check_categories(content["categories"])
         self._images = {image["id"]: image for image in content["images"]}
         self._annotations = content["annotations"]
 
     @classmethod
-    def from_root(cls, root, split, label_set=None):
+    def from_root(cls, root: str | Path, split: str, label_set: LabelSet | None = None) -> CocoPanoptic:
         """Find a split below the root folder of a data set.
 
         Layouts: `panoptic_SPLIT.json`, `panoptic_SPLIT/`, `images/SPLIT/` (own data); or COCO as downloaded, with
@@ -61,10 +74,10 @@ class CocoPanoptic:
                     return cls(json_path, images, next((p for p in png_folders if p.is_dir()), None), label_set)
         raise InputError(f"expected a COCO panoptic JSON at one of: {', '.join(map(str, tried))}; found none")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._annotations)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> PanopticSample:
         """Read one sample.
 
         Raises:
@@ -75,11 +88,11 @@ class CocoPanoptic:
             raise InputError(faults[0])
         return sample
 
-    def segments_of(self, index):
+    def segments_of(self, index: int) -> list[dict[str, Any]]:
         """The `segments_info` of an image, without reading any file."""
         return self._annotations[index].get("segments_info", [])
 
-    def find_faults(self, watch=iter):
+    def find_faults(self, watch: Callable[..., Any] = iter) -> Iterator[str]:
         """Read everything and yield each fault as one line that names the file and the reason.
 
         Beyond what `[i]` raises it reports segments without a pixel, wrong areas and images without an annotation.
@@ -90,9 +103,10 @@ class CocoPanoptic:
         annotated = set()
         for index in watch(range(len(self))):
             annotation = self._annotations[index]
-            annotated.add(annotation.get("image_id"))
             sample, faults = self._read(index)
             yield from faults
+            if not field_fault(annotation, ("image_id",)):
+                annotated.add(annotation["image_id"])
             if sample is not None:
                 yield from self._area_faults(sample, self.panoptic_folder / annotation["file_name"])
         for image_id, image in self._images.items():
@@ -103,23 +117,26 @@ class CocoPanoptic:
         """The sample, None where there is none to give, and the faults, each as one line."""
         annotation = self._annotations[index]
         where = f"{self.annotations_json}: annotation {index}"
-        missing = [key for key in ("image_id", "file_name", "segments_info") if key not in annotation]
-        if missing:
-            return None, [f"{where} lacks {', '.join(missing)}"]
+        if fault := field_fault(annotation, ANNOTATION_KEYS):
+            return None, [f"{where} {fault}"]
         if annotation["image_id"] not in self._images:
-            return None, [f"{where} is of image {annotation['image_id']}, which is not in the list of images"]
+            return None, [f"{where} is of image {brief(annotation['image_id'])}, which is not in the list of images"]
         faults, pictures = [], []
-        paths = (self._image_path(self._images[annotation["image_id"]]), self.panoptic_folder / annotation["file_name"])
-        for path in paths:
+        image = self._images[annotation["image_id"]]
+        paths = []
+        for find in (
+            lambda: self._image_path(image),
+            lambda: path_inside(self.panoptic_folder, annotation["file_name"], where),
+        ):
             try:
-                pictures.append(read_image(path))
+                paths.append(find())
+                pictures.append(read_image(paths[-1]))
             except InputError as error:
                 faults.append(str(error))
         segments = annotation["segments_info"]
         for segment in segments:
-            missing = [key for key in SEGMENT_KEYS if key not in segment]
-            if missing:
-                faults.append(f"{where}, segment {segment.get('id')} lacks {', '.join(missing)}")
+            if fault := field_fault(segment, SEGMENT_KEYS):
+                faults.append(f"{where}, segment {brief(segment.get('id'))} {fault}")
         if faults:
             return None, faults
         (image_path, png_path), (image, rgb) = paths, pictures
@@ -129,7 +146,7 @@ class CocoPanoptic:
         return sample, list(self._segment_faults(sample, png_path))
 
     def _image_path(self, image):
-        return self.images_folder / image["file_name"]
+        return path_inside(self.images_folder, image["file_name"], f"{self.annotations_json}: image {image['id']}")
 
     def _segment_faults(self, sample, png_path):
         named = [segment["id"] for segment in sample.segments]
@@ -168,27 +185,6 @@ class CocoPanoptic:
                     f"({'thing' if category['isthing'] else 'stuff'}), but {known.name!r} "
                     f"({'thing' if known.is_thing else 'stuff'}) in label set {self.label_set.name}"
                 )
-
-
-def _read_json(path):
-    if not path.is_file():
-        raise InputError(f"expected a COCO panoptic JSON at {path}, found none")
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
-    for key, required in (
-        ("images", ("id", "file_name")),
-        ("annotations", ()),
-        ("categories", ("id", "name", "isthing")),
-    ):
-        entries = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise InputError(f"{path}: expected a list of objects under {key!r} (COCO panoptic format)")
-        for index, entry in enumerate(entries):
-            if lacking := [name for name in required if name not in entry]:
-                raise InputError(f"{path}: {key}[{index}] lacks {', '.join(lacking)}")
-    return content
 
 
 def _label_set_from_categories(categories, path):

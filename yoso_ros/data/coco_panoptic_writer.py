@@ -4,7 +4,10 @@
 Legend: `H W` size of an image in pixels.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,6 +15,9 @@ import numpy as np
 from yoso_ros.data.samples import VOID_ID, rgb_from_ids
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file, write_json
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 
 class CocoPanopticWriter:
@@ -25,17 +31,25 @@ class CocoPanopticWriter:
         InputError: the split is there already.
     """
 
-    def __init__(self, root, split, label_set):
+    def __init__(self, root: str | Path, split: str, label_set: LabelSet):
         self.root, self.split, self.label_set = Path(root), split, label_set
         self.path = self.root / f"panoptic_{split}.json"
         if self.path.exists():
             raise InputError(f"{self.path} exists already; choose another folder or split, or delete it first")
         self._images, self._annotations, self._names = [], [], set()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._images)
 
-    def add(self, file_name, image, png, size, segments, more=()):
+    def add(
+        self,
+        file_name: str,
+        image: np.ndarray,
+        png: bytes,
+        size: tuple[int, int],
+        segments: list[dict[str, Any]],
+        more: Any = (),
+    ) -> None:
         """Write an image and its labels.
 
         Args:
@@ -59,18 +73,18 @@ class CocoPanopticWriter:
         self._images.append(entry | dict(more))
         self._annotations.append({"image_id": image_id, "file_name": f"{stem}.png", "segments_info": segments})
 
-    def finish(self, info):
+    def finish(self, info: dict[str, str]) -> None:
         """Write the JSON; `info` is a dict of plain values."""
         content = {"info": info, "images": self._images, "annotations": self._annotations}
         write_json(self.path, content | {"categories": self.label_set.coco_categories()})
 
 
-def panoptic_png(ids):
+def panoptic_png(ids: np.ndarray) -> bytes:
     """The PNG of segment ids, int (H, W) below 2**24, 0 = void: bytes."""
     return cv2.imencode(".png", rgb_from_ids(ids)[..., ::-1])[1].tobytes()
 
 
-def measured_segments(ids, segments):
+def measured_segments(ids: np.ndarray, segments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The `segments_info` of a map: each with its area and box, those without a pixel left out.
 
     Args:

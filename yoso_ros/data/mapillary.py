@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mapillary Vistas as downloaded: COCO panoptic JSON and PNG in the folders of versions 1.2 and 2.0."""
 
+from __future__ import annotations
+
 import dataclasses
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yoso_ros.data.coco_panoptic import CocoPanoptic
 from yoso_ros.errors import InputError
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.reading import read_json
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
 LABEL_SET = "mapillary_vistas"  # of version 1.2
@@ -19,13 +25,13 @@ PANOPTIC_JSON = {
 CONFIG_FILES = {"v1.2": ("config.json", "config_v1.2.json"), "v2.0": ("config_v2.0.json",)}
 
 
-def is_mapillary(root):
+def is_mapillary(root: str | Path) -> bool:
     """Whether a path is a Mapillary Vistas folder, or one of its config files."""
     root = Path(root)
     return _version_of(root) is not None or any((root / f / "images").is_dir() for f in FOLDERS.values())
 
 
-def open_mapillary(root, split, label_set=None):
+def open_mapillary(root: str | Path, split: str, label_set: LabelSet | None = None) -> CocoPanoptic:
     """A split of Mapillary Vistas.
 
     Args:
@@ -71,9 +77,9 @@ def _with_colors(label_set, root, version):
     if not paths:
         return label_set
     try:
-        labels = json.loads(paths[0].read_bytes())["labels"]
+        labels = read_json(paths[0])["labels"]
         colors = {label["readable"]: tuple(label["color"]) for label in labels}
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(f"{paths[0]}: expected labels with readable and color: {error!r}") from error
     classes = [dataclasses.replace(c, color=colors.get(c.name, c.color)) for c in label_set.classes]
     name = f"{LABEL_SET}_{version}"

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several data sets as one to train on: each with a weight, and images with rare classes more often."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yoso_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from yoso_ros.data.samples import PanopticSample
 
 
 class SampleMixture:
@@ -28,7 +35,14 @@ class SampleMixture:
         InputError: a weight that is not above 0, or nothing is left of the data sets.
     """
 
-    def __init__(self, datasets, weights, repeat_threshold=0.0, seed=0, watch=iter):
+    def __init__(
+        self,
+        datasets: Sequence[Any],
+        weights: Sequence[float],
+        repeat_threshold: float = 0.0,
+        seed: int | Sequence[int] = 0,
+        watch: Callable[..., Any] = iter,
+    ):
         for weight in weights:
             if not 0 < weight < math.inf:
                 raise InputError(f"expected a weight above 0 for a data set, found {weight:g}")
@@ -44,15 +58,15 @@ class SampleMixture:
         if not self._places:
             raise InputError("expected at least one image to train on; raise the weights")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._places)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> PanopticSample:
         number, place = self._places[index]
         return self._datasets[number][place]
 
 
-def repeat_factors(classes, threshold):
+def repeat_factors(classes: Sequence[Any], threshold: float) -> np.ndarray:
     """Repeat factor of each image, float64 (n,), at least 1; see `SampleMixture`.
 
     Args:
@@ -63,7 +77,7 @@ def repeat_factors(classes, threshold):
     return np.array([max((of_class[c] for c in present), default=1.0) for present in classes])
 
 
-def class_ids(dataset, index):
+def class_ids(dataset: Any, index: int) -> Any:
     """Ids of the classes that are in an image, without crowds: set of int."""
     segments = dataset.segments_of(index) if hasattr(dataset, "segments_of") else dataset[index].segments
     known = dataset.label_set.contiguous_id

@@ -4,11 +4,18 @@
 Legend: `H W` size of the image in pixels, `n` targets.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yoso_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 VOID_ID = 0  # COCO panoptic format: black pixels belong to no segment
 
@@ -33,18 +40,18 @@ class PanopticSample:
     file_name: str
 
 
-def ids_from_rgb(rgb):
+def ids_from_rgb(rgb: np.ndarray) -> np.ndarray:
     """Segment ids of a COCO panoptic PNG: uint8 (H, W, 3) RGB to int32 (H, W), R + 256 G + 65536 B."""
     channels = rgb.astype(np.int32)
     return channels[..., 0] + (channels[..., 1] << 8) + (channels[..., 2] << 16)
 
 
-def rgb_from_ids(ids):
+def rgb_from_ids(ids: np.ndarray) -> np.ndarray:
     """Inverse of `ids_from_rgb`: int (H, W) below 2**24 to uint8 (H, W, 3) RGB."""
     return np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
 
 
-def find_reading_faults(dataset, watch=iter):
+def find_reading_faults(dataset: Any, watch: Callable[..., Any] = iter) -> Iterator[str]:
     """Read every sample of a data set and yield each fault as one line that names the file and the reason.
 
     Args:
@@ -58,7 +65,9 @@ def find_reading_faults(dataset, watch=iter):
             yield str(error)
 
 
-def training_targets(ids, segments, label_set):
+def training_targets(
+    ids: np.ndarray, segments: list[dict[str, Any]], label_set: LabelSet
+) -> tuple[np.ndarray, np.ndarray]:
     """The targets of one image for the criterion: one mask per thing instance and one per stuff class.
 
     Crowd segments, void and segments without a pixel (cut away by a crop) are left out; stuff segments of one class

@@ -7,7 +7,11 @@ Image and ids always move together; `segments` of the sample stays as it was rea
 the whole image.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,16 +21,19 @@ from torch.nn import functional
 from yoso_ros.data.samples import VOID_ID
 from yoso_ros.models.config import network_size
 
+if TYPE_CHECKING:
+    from yoso_ros.data.samples import PanopticSample
+
 CROP_TRIALS = 10  # tries for a crop without a dominating category before the last one is taken
 PAD_VALUE = 128  # grey, close to the mean colour, which is what a network sees as zero
 
 
-def resize_sample(sample, height, width):
+def resize_sample(sample: PanopticSample, height: int, width: int) -> PanopticSample:
     """Resize to (height, width): the image bilinear with antialiasing, the ids nearest with the same pixel centres."""
     return replace(sample, image=resize_image(sample.image, height, width), ids=resize_ids(sample.ids, height, width))
 
 
-def resize_image(image, height, width):
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear with antialiasing, as Pillow does it (within 1 of 255): uint8 (H, W, 3) to (height, width, 3)."""
     if image.shape[:2] == (height, width):
         return image
@@ -35,12 +42,14 @@ def resize_image(image, height, width):
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
 
-def resize_ids(ids, height, width):
+def resize_ids(ids: np.ndarray, height: int, width: int) -> np.ndarray:
     """Nearest pixel centre, the convention of the bilinear images: int32 (H, W) to (height, width)."""
     return cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def apply_transforms(transforms, sample, rng):
+def apply_transforms(
+    transforms: Sequence[Callable[..., Any]], sample: PanopticSample, rng: np.random.Generator
+) -> PanopticSample:
     """Apply each transform in order: `transform(sample, rng) -> sample` with a numpy.random.Generator."""
     for transform in transforms:
         sample = transform(sample, rng)
@@ -61,7 +70,7 @@ class LargeScaleJitter:
     max_scale: float = 2.0
     pad_value: int = PAD_VALUE
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
         height, width = sample.ids.shape
         scale = rng.uniform(self.min_scale, self.max_scale)
         factor = min(scale * self.height / height, scale * self.width / width)
@@ -77,8 +86,8 @@ class RandomShortestEdge:
     edges: tuple[int, ...]
     longest: int
 
-    def __call__(self, sample, rng):
-        return resize_sample(sample, *network_size(*sample.ids.shape, int(rng.choice(self.edges)), self.longest))
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
+        return resize_sample(sample, *network_size(*sample.ids.shape[:2], int(rng.choice(self.edges)), self.longest))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +97,7 @@ class RandomScale:
     smallest: float
     largest: float
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
         factor = rng.uniform(self.smallest, self.largest)
         return resize_sample(sample, *(max(1, round(side * factor)) for side in sample.ids.shape))
 
@@ -105,7 +114,7 @@ class RandomCrop:
     width: int
     max_category_ratio: float = 1.0
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
         for _ in range(CROP_TRIALS):
             window = random_window(sample, self.height, self.width, rng)
             if self.max_category_ratio >= 1.0 or _largest_category_share(window) < self.max_category_ratio:
@@ -119,7 +128,7 @@ class RandomFlip:
 
     probability: float = 0.5
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
         if rng.random() >= self.probability:
             return sample
         return replace(
@@ -140,7 +149,7 @@ class ColorDistortion:
     saturation: tuple[float, float] = (0.5, 1.5)
     hue: int = 18
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
         image = sample.image
         contrast_first = rng.random() < 0.5
         if rng.random() < 0.5:
@@ -157,7 +166,7 @@ class ColorDistortion:
         return replace(sample, image=image)
 
 
-def random_window(sample, height, width, rng):
+def random_window(sample: PanopticSample, height: int, width: int, rng: np.random.Generator) -> PanopticSample:
     """A window of at most (height, width) at a uniformly random place."""
     top = int(rng.integers(max(sample.ids.shape[0] - height, 0) + 1))
     left = int(rng.integers(max(sample.ids.shape[1] - width, 0) + 1))
@@ -167,7 +176,7 @@ def random_window(sample, height, width, rng):
     )
 
 
-def pad_sample(sample, height, width, pad_value=PAD_VALUE):
+def pad_sample(sample: PanopticSample, height: int, width: int, pad_value: int = PAD_VALUE) -> PanopticSample:
     """Pad right and below to at least (height, width): the image with `pad_value`, the ids with void."""
     below, right = max(height - sample.ids.shape[0], 0), max(width - sample.ids.shape[1], 0)
     if not below and not right:

@@ -4,10 +4,16 @@
 Legend: `H W` size of the image in pixels. Each transform is `(sample, rng) -> sample`; ids never change.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from yoso_ros.data.samples import PanopticSample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +32,7 @@ class Lighting:
     warmth: float = 0.3
     slope: float = 0.5
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
         if rng.random() >= self.probability:
             return sample
         gamma = float(np.exp(rng.uniform(*np.log(self.gamma))))
@@ -59,7 +65,7 @@ class Weather:
     thickest_fog: float = 0.75
     most_drops: float = 3.0
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
         if rng.random() >= self.probability:
             return sample
         image = self._fog(sample.image, rng) if rng.random() < 0.5 else self._rain(sample.image, rng)
@@ -102,7 +108,7 @@ class CameraFaults:
     blur: float = 0.02
     quality: int = 25
 
-    def __call__(self, sample, rng):
+    def __call__(self, sample: PanopticSample, rng: np.random.Generator) -> PanopticSample:
         image = sample.image
         if rng.random() < self.probability / 2:
             image = self._blurred(image, rng)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frame of a demonstration: what went in and what the node answered."""
+"""One frame of a demonstration: the input and the node's answer."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Answer:
     """The node's answer to one frame.
 
     Attributes:
-        index: of the frame in the source, from 0. frame: the `Frame` that was sent.
+        index: index of the frame in the source, from 0. frame: the `Frame` that was sent.
         panoptic: uint16 (H, W). semantic: uint8 (H, W). overlay: uint8 (H, W, 3) RGB.
         segments: list of `Segment`.
         stages_ms: dict of float, milliseconds by stage as in ~/stats; NaN where unknown.

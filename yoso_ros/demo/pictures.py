@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The overlay video, and a contact sheet with input and overlay side by side and the colours of the classes.
+"""The overlay video, and a contact sheet with input and overlay side by side and a legend of the class colours.
 
-Legend: pictures are uint8 (H, W, 3) RGB.
+Legend: images are uint8 (H, W, 3) RGB.
 """
 
 from pathlib import Path
@@ -11,10 +11,10 @@ import numpy as np
 
 from yoso_ros.files import atomic_path, write_file
 
-CODEC = "mp4v"  # the encoder that every build of OpenCV brings along
+CODEC = "mp4v"  # the encoder that every build of OpenCV includes
 MIN_VIDEO_RATE, MAX_VIDEO_RATE = 1.0, 60.0  # frames/s
 PAIRS_PER_ROW = 2
-CELL_WIDTH = 400  # pixels of one picture on the contact sheet
+CELL_WIDTH = 400  # width in pixels of one image on the contact sheet
 GAP = 8  # pixels
 PAPER, INK, PALE_INK = (250, 250, 248), (25, 25, 30), (110, 110, 115)
 FONT = cv2.FONT_HERSHEY_DUPLEX
@@ -22,13 +22,13 @@ TEXT_SCALE, LINE_HEIGHT = 0.5, 24
 
 
 def write_png(path, picture):
-    """Write a picture, uint8 (H, W, 3) RGB, as PNG."""
+    """Write an image, uint8 (H, W, 3) RGB, as PNG."""
     _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     write_file(path, data.tobytes())
 
 
 def fit(picture, width, height):
-    """The picture scaled to fit in `width` x `height`, centred on black."""
+    """The image scaled to fit into `width` x `height`, centred on black."""
     scale = min(width / picture.shape[1], height / picture.shape[0])
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     if size == picture.shape[1::-1] == (width, height):
@@ -39,9 +39,9 @@ def fit(picture, width, height):
 
 
 class OverlayVideo:
-    """Writes overlay.mp4 into a folder, or a folder `overlay` of PNG files where OpenCV has no encoder.
+    """Writes overlay.mp4 into a folder, or a folder `overlay` of PNG files if OpenCV has no encoder.
 
-    All frames get the size of the first one, made even, as the codec wants it.
+    All frames get the size of the first one, rounded down to even numbers for the codec.
     """
 
     def __init__(self, folder, rate_hz):
@@ -50,7 +50,7 @@ class OverlayVideo:
         self._whole, self._partial = atomic_path(self._folder / "overlay.mp4"), None
 
     def add(self, picture, index):
-        """Append the picture of source frame `index`; until then the last one stands, so that the time is right."""
+        """Append the image of source frame `index`, repeating the last one up to there to keep the timing right."""
         if self._size is None:
             self._size = tuple(max(2, s - s % 2) for s in picture.shape[1::-1])
             self._partial = self._whole.__enter__()
@@ -73,7 +73,7 @@ class OverlayVideo:
             self._partial.unlink(missing_ok=True)
 
     def close(self):
-        """Finish the file; returns its path, or the folder of PNG files, or None when there was no frame."""
+        """Finish the file; returns its path, or the folder of PNG files, or None if there was no frame."""
         if self._writer is None:
             return None
         encoded = self._writer.isOpened()
@@ -85,10 +85,10 @@ class OverlayVideo:
 
 
 def contact_sheet(pairs, title, lines, classes):
-    """Pictures of a run on one sheet.
+    """Images of a run on a single sheet.
 
     Args:
-        pairs: list of (caption, input picture, overlay picture).
+        pairs: list of (caption, input image, overlay image).
         title: first line. lines: list of str, smaller, below it.
         classes: list of (name, RGB color) for the legend.
 
@@ -135,6 +135,6 @@ def _legend_positions(classes, width):
 
 
 def _write(sheet, text, x, y, color, scale=TEXT_SCALE):
-    # The font has Latin letters only; anything else would be a row of question marks.
+    # The font has only Latin letters; anything else would become a row of question marks.
     text = text.encode("ascii", "replace").decode()
     cv2.putText(sheet, text, (x, y), FONT, scale, color, 1, cv2.LINE_AA)

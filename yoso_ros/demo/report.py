@@ -11,6 +11,7 @@ from yoso_ros.demo.pictures import OverlayVideo, contact_sheet, write_png
 from yoso_ros.evaluation import PanopticQuality
 from yoso_ros.files import atomic_path, write_file
 from yoso_ros.results import UNLABELLED_ID
+from yoso_ros.tables import csv_text
 
 RESULTS = ("overlay.mp4", "contact_sheet.png", "segments.csv", "summary.json")
 SHEET_FRAMES = 8
@@ -19,25 +20,25 @@ BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 CENTROID_COLUMNS = ("centroid_x", "centroid_y")
 SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "score", "area")
 COUNTS = ("sent", "lost", "received", "processed", "answered", "dropped", "failed")
-# How the terminal calls what ~/stats calls latency: the sum of the stages before it.
+# Name in the terminal for what ~/stats calls latency: the sum of the stages before it.
 STAGE_NAMES = {"latency_ms": "arrival to publication"}
 
 
 class Report:
-    """Takes the answers one by one, in order, and keeps no more pictures than the contact sheet needs.
+    """Takes the answers one by one, in order, and keeps only the images that the contact sheet needs.
 
     Args:
-        folder: where the files go; created where missing.
+        folder: where the files go; created if missing.
         label_set: `LabelSet` of the model.
         expected: number of frames that will be sent.
         rate_hz: of the video.
-        show: function of a `Frame` that gives its picture, uint8 (H, W, 3) RGB.
+        show: function from a `Frame` to its image, uint8 (H, W, 3) RGB.
     """
 
     def __init__(self, folder, label_set, expected, rate_hz, show):
         self._folder, self._label_set, self._show = Path(folder), label_set, show
         self._folder.mkdir(parents=True, exist_ok=True)
-        for name in RESULTS:  # of an earlier run; beside the new log they would tell of the wrong one
+        for name in RESULTS:  # of an earlier run; next to the new log they would be misleading
             (self._folder / name).unlink(missing_ok=True)
         self._video = OverlayVideo(self._folder, rate_hz)
         count = min(SHEET_FRAMES, expected)
@@ -54,7 +55,7 @@ class Report:
 
     @property
     def count(self):
-        """Answers taken so far."""
+        """Number of answers so far."""
         return len(self._latency)
 
     def add(self, answer):
@@ -68,7 +69,8 @@ class Report:
         self._seen_classes.update(s.class_id for s in answer.segments)
         stamp = f"{answer.frame.stamp_ns // 10**9}.{answer.frame.stamp_ns % 10**9:09d}"
         for s in answer.segments:
-            plain = (s.id, s.class_id, s.class_name, int(s.is_thing), s.instance_id, f"{s.score:.4f}", s.area)
+            name = csv_text(s.class_name)
+            plain = (s.id, s.class_id, name, int(s.is_thing), s.instance_id, f"{s.score:.4f}", s.area)
             centroid = (f"{value:.1f}" for value in s.centroid_xy)
             self._rows.writerow((stamp, answer.index, *plain, *s.box_xywh, *centroid))
         if self._slots and answer.index >= self._slots[0]:
@@ -86,7 +88,7 @@ class Report:
         )
 
     def _coco(self, panoptic):
-        """Ids (H, W) with 0 = void and `segments_info` of a map by the package's id rule, whose first id is 0."""
+        """Ids (H, W) with 0 = void, and `segments_info`, from a map by the package's id rule, whose first id is 0."""
         ids = np.where(panoptic == UNLABELLED_ID, 0, panoptic.astype(np.int64) + 1)
         present = np.unique(ids[ids > 0]).tolist()
         classes = self._label_set.classes
@@ -99,15 +101,15 @@ class Report:
         self._video.discard()
 
     def finish(self, facts, counts):
-        """Write everything that is left and return the summary.
+        """Write the remaining files and return the summary.
 
         Args:
-            facts: dict of plain values that name the run: source, model, weights, backend, mode.
-            counts: dict of int: frames in_source, asked_for, sent, lost (on their way), received, processed, dropped,
+            facts: dict of plain values that identify the run: source, model, weights, backend, mode.
+            counts: dict of int: frames in_source, asked_for, sent, lost (in transit), received, processed, dropped,
                 failed.
 
         Returns:
-            dict, the content of summary.json.
+            dict, the contents of summary.json.
         """
         self._rows_file.close()
         self._rows_whole.__exit__(None, None, None)
@@ -135,14 +137,14 @@ class Report:
         lines = [
             f"{summary['model']} on {summary['backend']}; {self.count} frames, {summary['frames_per_second']:.1f} "
             f"frames/s, publish to receipt {latency['p50']:.0f} ms (p95 {latency['p95']:.0f} ms)",
-            "left: input; right: overlay published by the node. Instances of a class have shades of its colour.",
+            "left: input; right: overlay published by the node. Instances of a class are shades of its colour.",
         ]
         legend = [(c.name, c.color) for c in classes]
         return contact_sheet(self._pairs, f"yoso_ros: {Path(summary['source']).name}", lines, legend)
 
 
 def _percentiles(values):
-    """{"p50", "p95"} of the numbers that are not NaN; None where there is none."""
+    """{"p50", "p95"} of the numbers that are not NaN; None if there are none."""
     known = np.asarray(values, np.float64)
     known = known[~np.isnan(known)]
     return {f"p{p}": float(np.percentile(known, p)) if known.size else None for p in PERCENTILES}

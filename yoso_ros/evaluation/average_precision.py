@@ -4,14 +4,21 @@
 Legend: `C` thing categories.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.coco_api import load_coco_api, run_lengths
+
+if TYPE_CHECKING:
+    from yoso_ros.fusion.instances import Instances
 
 # Axes of COCOeval's precision: IoU threshold (0.50 to 0.95), recall, category, area, most detections (1, 10, 100).
 IOU_50, IOU_75, ALL_IOUS = 0, 5, slice(None)
@@ -38,12 +45,12 @@ class AveragePrecision:
             give the result of the whole data set, see `merge`.
     """
 
-    def __init__(self, categories):
+    def __init__(self, categories: list[dict[str, Any]]):
         self.categories = sorted((dict(c) for c in categories if c["isthing"]), key=lambda c: c["id"])
         self._known = [c["id"] for c in self.categories]
         self.images = {}
 
-    def update(self, image_id, predicted, truth):
+    def update(self, image_id: int | str, predicted: list[dict[str, Any]], truth: list[dict[str, Any]]) -> None:
         """Add one image.
 
         Args:
@@ -63,12 +70,12 @@ class AveragePrecision:
                 raise InputError(f"a {kind} instance has category {unknown[0]!r}; known things: {self._known}")
         self.images[image_id] = (list(predicted), list(truth))
 
-    def merge(self, other):
+    def merge(self, other: AveragePrecision) -> None:
         """Add what another AveragePrecision of the same categories has seen."""
         for image_id, (predicted, truth) in other.images.items():
             self.update(image_id, predicted, truth)
 
-    def compute(self):
+    def compute(self) -> dict[str, Any]:
         """The result so far.
 
         Returns:
@@ -125,7 +132,7 @@ class AveragePrecision:
         return index
 
 
-def predicted_instances(instances, categories):
+def predicted_instances(instances: Instances, categories: Sequence[int]) -> list[dict[str, Any]]:
     """The `Instances` of an image as COCO results for `AveragePrecision.update`.
 
     Args:
@@ -139,7 +146,9 @@ def predicted_instances(instances, categories):
     return [{"category_id": categories[c], "score": s, "segmentation": segmentations[i]} for c, s, i in pairs]
 
 
-def true_instances(ids, segments, categories):
+def true_instances(
+    ids: np.ndarray, segments: list[dict[str, Any]], categories: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The things of a panoptic truth for `AveragePrecision.update`; a crowd segment is a crowd region.
 
     Args:

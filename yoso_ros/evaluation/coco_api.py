@@ -6,6 +6,7 @@ Legend: `K` masks; `H W` size of an image in pixels.
 
 import functools
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from yoso_ros.errors import InputError
 
 
 @functools.cache
-def load_coco_api():
+def load_coco_api() -> SimpleNamespace:
     """The classes `index` (COCO) and `evaluation` (COCOeval) and the module `masks` of the library, and its `name`.
 
     Raises:
@@ -37,7 +38,7 @@ def load_coco_api():
         ) from error
 
 
-def run_lengths(masks):
+def run_lengths(masks: list[np.ndarray] | np.ndarray) -> list[dict[str, Any]]:
     """COCO's compressed run lengths of masks: bool (K, H, W) to list of dict with `size` (H, W) and `counts`."""
     if not len(masks):
         return []
@@ -46,7 +47,7 @@ def run_lengths(masks):
     return load_coco_api().masks.encode(columns.T)
 
 
-def run_lengths_of_segmentation(segmentation, height, width):
+def run_lengths_of_segmentation(segmentation: list[Any] | dict[Any, Any], height: int, width: int) -> dict[str, Any]:
     """Run lengths of an annotation's `segmentation`: polygons, or run lengths compressed or not."""
     masks = load_coco_api().masks
     if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):

@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO's instance annotations as the truth of mask AP: the official numbers are measured against these."""
 
-import json
-from pathlib import Path
+from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yoso_ros.data.coco_json import read_coco
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.coco_api import run_lengths_of_segmentation
+
+if TYPE_CHECKING:
+    from yoso_ros.data.samples import PanopticSample
+    from yoso_ros.label_sets import LabelSet
+REQUIRED = {
+    "images": ("id",),
+    "annotations": ("image_id", "category_id", "iscrowd", "area"),
+    "categories": ("id", "name"),
+}
 
 
 class CocoInstances:
@@ -21,19 +33,17 @@ class CocoInstances:
         InputError: the JSON is missing or malformed, or its categories are not the label set's things.
     """
 
-    def __init__(self, annotations_json, label_set):
+    def __init__(self, annotations_json: str | Path, label_set: LabelSet):
         self._path = Path(annotations_json)
-        if not self._path.is_file():
-            raise InputError(f"expected COCO instance annotations at {self._path}, found no file")
         try:
-            content = json.loads(self._path.read_bytes())
+            content = read_coco(self._path, "COCO instances", REQUIRED)
             categories = {category["id"]: category["name"] for category in content["categories"]}
             self._images = {image["id"]: [] for image in content["images"]}
             for annotation in content["annotations"]:
                 self._images[annotation["image_id"]].append(
                     {key: annotation[key] for key in ("category_id", "segmentation", "iscrowd", "area")}
                 )
-        except (ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
             raise InputError(f"{self._path}: expected COCO instance annotations: {error!r}") from error
         things = {c.dataset_id: c.name for c in label_set.classes if c.is_thing}
         for number, name in categories.items():
@@ -42,7 +52,7 @@ class CocoInstances:
                     f"{self._path}: category {number} {name!r} is not a thing of label set {label_set.name}"
                 )
 
-    def __call__(self, sample):
+    def __call__(self, sample: PanopticSample) -> list[dict[str, Any]]:
         """The true instances of a `PanopticSample`, as for `AveragePrecision.update`.
 
         Raises:

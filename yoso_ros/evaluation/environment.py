@@ -13,7 +13,7 @@ import yoso_ros
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "rosbags", "openvino", "onnxruntime", "tensorrt")
 
 
-def environment():
+def environment() -> dict[str, dict[str, str]]:
     """dict of str: "versions" and "hardware", each a dict of name to text."""
     versions = {"yoso_ros": yoso_ros.__version__, "python": platform.python_version()}
     for name in PACKAGES:

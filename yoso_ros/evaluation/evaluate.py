@@ -4,9 +4,12 @@
 Legend: `H W` size of an image in pixels.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +20,10 @@ from yoso_ros.evaluation.mean_iou import MeanIoU
 from yoso_ros.evaluation.scores import Scores
 from yoso_ros.evaluation.segment_maps import coco_prediction, semantic_map
 from yoso_ros.processes import gather, is_first, reduce, share_of
+
+if TYPE_CHECKING:
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
+    from yoso_ros.label_sets import LabelSet
 
 TASKS = ("panoptic", "instance", "semantic")
 
@@ -36,15 +43,15 @@ class Prediction(NamedTuple):
 
 
 def evaluate_segmenter(
-    segmenter,
-    dataset,
-    progress=True,
-    tasks=("panoptic",),
-    outputs=None,
-    instance_truth=None,
-    shared_out=False,
-    frame_counts=None,
-):
+    segmenter: Any,
+    dataset: Any,
+    progress: bool = True,
+    tasks: Sequence[str] = ("panoptic",),
+    outputs: Callable[..., Any] | None = None,
+    instance_truth: Callable[..., Any] | None = None,
+    shared_out: bool = False,
+    frame_counts: FrameCounts | None = None,
+) -> dict[str, Any] | None:
     """Run a segmenter over a data set.
 
     The model's classes are found in the data set by name, so their order may differ. Unlabelled pixels count as void
@@ -104,7 +111,7 @@ def evaluate_segmenter(
     return {**report, "timings_ms": {stage: sum(t.get(stage, 0.0) for t in every) for stage in timings}}
 
 
-def match_classes(model_labels, data_labels):
+def match_classes(model_labels: LabelSet, data_labels: LabelSet) -> list[int]:
     """The data set's category id of each class of a model, found by name: list of int.
 
     Raises:
@@ -124,8 +131,14 @@ def match_classes(model_labels, data_labels):
 
 
 def evaluate_images(
-    predict, dataset, progress=True, tasks=("panoptic",), instance_truth=None, shared_out=False, frame_counts=None
-):
+    predict: Callable[..., Any],
+    dataset: Any,
+    progress: bool = True,
+    tasks: Sequence[str] = ("panoptic",),
+    instance_truth: Callable[..., Any] | None = None,
+    shared_out: bool = False,
+    frame_counts: FrameCounts | None = None,
+) -> dict[str, Any]:
     """Measure predictions on every image of a data set.
 
     Args:

@@ -21,10 +21,10 @@ class MeanIoU:
             unlabelled predictions. Summing this array over processes gives the result of the whole data set.
     """
 
-    def __init__(self, num_classes):
+    def __init__(self, num_classes: int):
         self.confusion = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
 
-    def update(self, predicted, truth):
+    def update(self, predicted: np.ndarray, truth: np.ndarray) -> None:
         """Add one image.
 
         Args:
@@ -36,7 +36,7 @@ class MeanIoU:
         """
         self.confusion += self.count(predicted, truth)
 
-    def count(self, predicted, truth):
+    def count(self, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """The contribution of one image to `confusion`, without adding it; arguments as for `update`."""
         if predicted.shape != truth.shape:
             raise InputError(f"expected two maps of one size, found {truth.shape} and {predicted.shape}")
@@ -46,11 +46,11 @@ class MeanIoU:
             raise InputError(f"expected class ids 0 to {classes - 1} and {UNLABELLED_CLASS}, found another")
         return np.concatenate([counts[:classes, :classes], counts[:classes, UNLABELLED_CLASS:]], axis=1)
 
-    def merge(self, other):
+    def merge(self, other: "MeanIoU") -> None:
         """Add what another MeanIoU of the same classes has counted."""
         self.confusion += other.confusion
 
-    def compute(self):
+    def compute(self) -> tuple[float, np.ndarray]:
         """The result so far.
 
         Returns:
@@ -62,7 +62,7 @@ class MeanIoU:
         return float(100 * np.nanmean(iou)) if (union > 0).any() else float("nan"), iou
 
 
-def hits_and_union(confusion):
+def hits_and_union(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of intersection and of union of each class: two int64 (C,) of a confusion matrix (C, C + 1)."""
     hits = np.diagonal(confusion)
     return hits, confusion.sum(axis=1) + confusion[:, :-1].sum(axis=0) - hits

@@ -4,8 +4,10 @@
 Legend: `H W` size of a label map in pixels, `C` categories, `T` truth and `P` predicted segments of an image.
 """
 
+from __future__ import annotations
+
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,7 +52,7 @@ class PanopticQuality:
             order of `categories`. Summing this array over processes gives the result of the whole data set.
     """
 
-    def __init__(self, categories):
+    def __init__(self, categories: list[dict[str, Any]]):
         self.categories = [dict(category) for category in categories]
         self._index = {category["id"]: i for i, category in enumerate(self.categories)}
         if len(self._index) != len(self.categories):
@@ -58,7 +60,13 @@ class PanopticQuality:
         self.totals = np.zeros((len(self.categories), 4))
         self._warned = False
 
-    def update(self, predicted_ids, predicted_segments, truth_ids, truth_segments):
+    def update(
+        self,
+        predicted_ids: np.ndarray,
+        predicted_segments: list[dict[str, Any]],
+        truth_ids: np.ndarray,
+        truth_segments: list[dict[str, Any]],
+    ) -> None:
         """Add one image.
 
         Areas are counted in the maps. Where the `area` of a true segment says otherwise a warning is given once, and
@@ -77,14 +85,22 @@ class PanopticQuality:
         """
         self.totals += self.count(predicted_ids, predicted_segments, truth_ids, truth_segments)
 
-    def count(self, predicted_ids, predicted_segments, truth_ids, truth_segments):
+    def count(
+        self,
+        predicted_ids: np.ndarray,
+        predicted_segments: list[dict[str, Any]],
+        truth_ids: np.ndarray,
+        truth_segments: list[dict[str, Any]],
+    ) -> np.ndarray:
         """The contribution of one image to `totals`, float64 (C, 4), without adding it; arguments as for `update`."""
         predicted, truth = ({s["id"]: s for s in segments} for segments in (predicted_segments, truth_segments))
         areas = joint_areas(np.asarray(truth_ids), list(truth), np.asarray(predicted_ids), list(predicted))
         self._check(areas, truth, predicted_ids, predicted)
         return self.count_areas(areas, list(predicted.values()), list(truth.values()))
 
-    def count_areas(self, areas, predicted_segments, truth_segments):
+    def count_areas(
+        self, areas: np.ndarray, predicted_segments: list[dict[str, Any]], truth_segments: list[dict[str, Any]]
+    ) -> np.ndarray:
         """The contribution of an image, or of several at once, whose joint areas are known.
 
         Args:
@@ -102,7 +118,9 @@ class PanopticQuality:
         np.add.at(result[:, 3], m.truth_class, m.is_false_negative)
         return result
 
-    def match(self, areas, predicted_segments, truth_segments):
+    def match(
+        self, areas: np.ndarray, predicted_segments: list[dict[str, Any]], truth_segments: list[dict[str, Any]]
+    ) -> Matching:
         """What becomes of each segment, arguments as for `count_areas`: `Matching`."""
         truth_class = self._classes(truth_segments, "true")
         predicted_class = self._classes(predicted_segments, "predicted")
@@ -121,18 +139,18 @@ class PanopticQuality:
             truth_class,
             predicted_class,
             np.where(matched, iou, 0.0),
-            matched.any(axis=1),
+            np.asarray(matched.any(axis=1)),
             ~matched.any(axis=0) & ~ignored,
             ~matched.any(axis=1) & ~crowd,
         )
 
-    def merge(self, other):
+    def merge(self, other: PanopticQuality) -> None:
         """Add what another PanopticQuality of the same categories has counted."""
         if self.categories != other.categories:
             raise InputError("PanopticQuality.merge: expected the same categories in the same order")
         self.totals += other.totals
 
-    def compute(self):
+    def compute(self) -> dict[str, dict[Any, Any]]:
         """The result so far.
 
         Returns:
@@ -167,7 +185,7 @@ class PanopticQuality:
             )
 
 
-def summarise(categories, totals):
+def summarise(categories: list[dict[str, Any]], totals: np.ndarray) -> dict[str, dict[Any, Any]]:
     """PQ, SQ and RQ of counts: see `PanopticQuality.compute`.
 
     Args:
@@ -200,7 +218,7 @@ def summarise(categories, totals):
     return result
 
 
-def segment_iou(areas, comparable):
+def segment_iou(areas: np.ndarray, comparable: np.ndarray) -> np.ndarray:
     """Intersection over union of each pair of segments by the rules of panopticapi: float64 (T, P).
 
     Args:
@@ -212,7 +230,7 @@ def segment_iou(areas, comparable):
     return np.where(comparable, shared / np.maximum(union, 1), 0.0)
 
 
-def joint_areas(truth_ids, truth, predicted_ids, predicted):
+def joint_areas(truth_ids: np.ndarray, truth: list[int], predicted_ids: np.ndarray, predicted: list[int]) -> np.ndarray:
     """Pixels that each pair of ids shares: int64 (2 + T, 2 + P); rows and columns UNKNOWN, VOID, then the segments."""
     if truth_ids.shape != predicted_ids.shape or truth_ids.ndim != 2:
         raise InputError(f"expected two (H, W) maps of one size, found {truth_ids.shape} and {predicted_ids.shape}")

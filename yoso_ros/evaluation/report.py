@@ -2,8 +2,11 @@
 """An evaluation on disk: report.json for programs, per_class.md for people."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 from yoso_ros.files import write_file, write_json
+from yoso_ros.tables import markdown_row
 
 PRECISIONS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 CLASS_NUMBERS = {
@@ -16,7 +19,7 @@ CLASS_NUMBERS = {
 }
 
 
-def write_report(report, folder):
+def write_report(report: dict[str, Any], folder: str | Path) -> None:
     """Write `report.json` and `per_class.md` of an evaluation.
 
     Args:
@@ -27,7 +30,7 @@ def write_report(report, folder):
     write_file(folder / "per_class.md", per_class_table(report))
 
 
-def summary_table(report):
+def summary_table(report: dict[str, Any]) -> str:
     """Markdown: of each task that was measured a table or a line with its numbers; percent."""
     parts = []
     if "panoptic_quality" in report:
@@ -47,7 +50,7 @@ def summary_table(report):
     return "\n\n".join(parts)
 
 
-def per_class_table(report):
+def per_class_table(report: dict[str, Any]) -> str:
     """Markdown: the summary, then one row per class; percent, `-` for a class that was not seen."""
     first = report["per_class"][0]
     numbers = {key: title for key, title in CLASS_NUMBERS.items() if key in first}
@@ -56,11 +59,11 @@ def per_class_table(report):
     lines = [summary_table(report), "", f"| class | | {' | '.join(titles)} |", f"|---|---|{'---:|' * len(titles)}"]
     for row in report["per_class"]:
         cells = [*(_number(100 * row[key]) for key in numbers), *(str(row[key]) for key in counts)]
-        lines.append(f"| {' | '.join([row['name'], 'thing' if row['is_thing'] else 'stuff', *cells])} |")
+        lines.append(markdown_row([row["name"], "thing" if row["is_thing"] else "stuff", *cells]))
     return "\n".join(lines) + "\n"
 
 
-def scales_table(reports):
+def scales_table(reports: list[dict[str, Any]]) -> str:
     """Markdown: one row per input size, with the numbers of each task that was measured; percent, and milliseconds.
 
     Args:

@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """PQ and mIoU of panoptic predictions together."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
 from yoso_ros.evaluation.mean_iou import MeanIoU
 from yoso_ros.evaluation.panoptic_quality import PanopticQuality, summarise
 from yoso_ros.evaluation.segment_maps import semantic_map
 from yoso_ros.processes import reduce
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 
 class Scores:
@@ -19,17 +28,23 @@ class Scores:
             `MeanIoU.confusion`); None before.
     """
 
-    def __init__(self, label_set):
+    def __init__(self, label_set: LabelSet):
         self._label_set = label_set
         self._quality, self.mean_iou = PanopticQuality(label_set.coco_categories()), MeanIoU(len(label_set))
         self.last = None
 
     @property
-    def pq(self):
+    def pq(self) -> float:
         """PQ of all classes so far, percent."""
         return self._quality.compute()["All"]["PQ"]
 
-    def add(self, ids, segments, truth_ids, truth_segments):
+    def add(
+        self,
+        ids: np.ndarray,
+        segments: list[dict[str, Any]],
+        truth_ids: np.ndarray,
+        truth_segments: list[dict[str, Any]],
+    ) -> float:
         """Add one image, arguments as for `PanopticQuality.update`; returns its PQ (percent, NaN without a segment)."""
         counts = self._quality.count(ids, segments, truth_ids, truth_segments)
         self._quality.totals += counts
@@ -39,11 +54,11 @@ class Scores:
         self.last = counts, confusion
         return summarise(self._quality.categories, counts)["All"]["PQ"]
 
-    def reduce(self):
+    def reduce(self) -> None:
         """Add up what the processes have counted, in every process."""
         self._quality, self.mean_iou = reduce(self._quality), reduce(self.mean_iou)
 
-    def compute(self):
+    def compute(self) -> dict[str, Any]:
         """The result so far: dict with "panoptic_quality", "mean_iou" and "per_class", see `evaluate_segmenter`."""
         result = self._quality.compute()
         miou, iou = self.mean_iou.compute()

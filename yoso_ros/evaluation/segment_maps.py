@@ -4,13 +4,22 @@
 Legend: `H W` size of an image in pixels.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from yoso_ros.data.samples import VOID_ID
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_CLASS, UNLABELLED_ID, panoptic_id
 
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
+    from yoso_ros.results import PanopticResult
 
-def coco_prediction(result, categories):
+
+def coco_prediction(result: PanopticResult, categories: Sequence[int]) -> tuple[np.ndarray, list[dict[str, int]]]:
     """A `PanopticResult` in COCO's terms.
 
     Args:
@@ -28,13 +37,13 @@ def coco_prediction(result, categories):
     return ids, segments
 
 
-def semantic_map(ids, segments, label_set):
+def semantic_map(ids: np.ndarray, segments: list[dict[str, Any]], label_set: LabelSet) -> np.ndarray:
     """Class id of each pixel of a segment map: int (H, W) and segments_info to uint8 (H, W), 255 outside segments."""
     classes = [label_set.contiguous_id[s["category_id"]] for s in segments]
     return _paint(ids, segments, classes, UNLABELLED_CLASS).astype(np.uint8)
 
 
-def truth_panoptic(ids, segments, label_set):
+def truth_panoptic(ids: np.ndarray, segments: list[dict[str, Any]], label_set: LabelSet) -> np.ndarray:
     """A segment map by the id rule, for pictures: int (H, W) and segments_info to uint16 (H, W), 65535 outside.
 
     Instances count from 1 in the order of `segments`; those past 255 share the last number.

@@ -1,26 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation of predictions on disk, in COCO's panoptic or instance result format."""
 
-import json
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from yoso_ros.data.samples import ids_from_rgb
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.evaluate import Prediction, evaluate_images
 from yoso_ros.images.encoded import read_image
+from yoso_ros.reading import path_inside, read_json
+
+if TYPE_CHECKING:
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
 
 RESULT_KEYS = ("image_id", "category_id", "score", "segmentation")
 
 
 def evaluate_predictions(
-    predictions_json,
-    dataset,
-    predictions_folder=None,
-    progress=True,
-    instance_truth=None,
-    shared_out=False,
-    frame_counts=None,
-):
+    predictions_json: str | Path,
+    dataset: Any,
+    predictions_folder: str | Path | None = None,
+    progress: bool = True,
+    instance_truth: Callable[..., Any] | None = None,
+    shared_out: bool = False,
+    frame_counts: FrameCounts | None = None,
+) -> dict[str, Any]:
     """Evaluate stored predictions: PQ and mIoU of panoptic results, mask AP of instance results.
 
     Args:
@@ -39,12 +46,7 @@ def evaluate_predictions(
         InputError: a file is missing or malformed, or an image has no panoptic prediction.
     """
     path = Path(predictions_json)
-    if not path.is_file():
-        raise InputError(f"expected predictions in COCO panoptic or instance format at {path}, found no file")
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path}: expected predictions in COCO panoptic format or instance format: {error}") from error
+    content = read_json(path, "predictions in COCO panoptic format or instance format")
     if isinstance(content, list):
         tasks, predict = ("instance",), _instance_results(content, path)
     else:
@@ -57,7 +59,7 @@ def _panoptic_results(content, path, folder):
     try:
         stored = {
             annotation["image_id"]: (
-                folder / annotation["file_name"],
+                path_inside(folder, annotation["file_name"], path),
                 [{"id": s["id"], "category_id": s["category_id"]} for s in annotation["segments_info"]],
             )
             for annotation in content["annotations"]

@@ -5,9 +5,11 @@ Legend, along one axis: `n` tiles of `T` output pixels; under a tile a block of 
 `M = 4 (L - 2)` input pixels. `P` (tile, proposal) pairs; an index such as `Mx` belongs to the columns.
 """
 
+from __future__ import annotations
+
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,7 +53,7 @@ class AxisPlan:
     valid: torch.Tensor
 
 
-def bilinear_taps(source, destination):
+def bilinear_taps(source: int, destination: int) -> tuple[np.ndarray, ...]:
     """Source positions and weights of `F.interpolate(size=destination, mode="bilinear", align_corners=False)`.
 
     torch computes the source position in float32 with one fused multiply-add; float64 with one rounding is the same.
@@ -66,14 +68,14 @@ def bilinear_taps(source, destination):
 
 
 @functools.lru_cache(maxsize=32)
-def axis_plan(cells, input_size, output_size, tile):
+def axis_plan(cells: int, input_size: int, output_size: int, tile: int) -> AxisPlan:
     """`AxisPlan` of an axis with `cells` mask cells, cropped to `input_size` pixels and resized to `output_size`.
 
     `tile` is a multiple of 4 output pixels.
     """
     pixels = np.arange(-(-output_size // tile) * tile).reshape(-1, tile)
     valid = pixels < output_size
-    taps = None
+    taps: Any = None
     if output_size != input_size:
         taps = [table[np.minimum(pixels, output_size - 1)] for table in bilinear_taps(input_size, output_size)]
     # The first and the last input pixel that the valid pixels of a tile depend on.
@@ -99,7 +101,13 @@ def axis_plan(cells, input_size, output_size, tile):
     )
 
 
-def blend(first, first_weight, second, second_weight, out=None):
+def blend(
+    first: torch.Tensor,
+    first_weight: torch.Tensor,
+    second: torch.Tensor,
+    second_weight: torch.Tensor,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
     """`first * first_weight + second * second_weight` with the rounding of torch's CPU kernel.
 
     The kernel rounds the second product and fuses the first into it; so does `addcmul`.
@@ -107,7 +115,14 @@ def blend(first, first_weight, second, second_weight, out=None):
     return torch.mul(second, second_weight, out=out).addcmul_(first, first_weight)
 
 
-def upsample_tiles(mask_logits, kept, row, column, rows, columns):
+def upsample_tiles(
+    mask_logits: torch.Tensor,
+    kept: torch.Tensor,
+    row: torch.Tensor,
+    column: torch.Tensor,
+    rows: AxisPlan,
+    columns: AxisPlan,
+) -> torch.Tensor:
     """Logits of the pairs at the output pixels of their tiles: float32 (T, P, T), rows first for long inner loops.
 
     Args:

@@ -5,11 +5,13 @@ All output pixels of a cell lie between the same four map pixels, so a cell whos
 Legend: `h w` map, `H W` output, `A` cells, `R Q` most output rows and columns of a cell.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 
-def positions(mask):
+def positions(mask: torch.Tensor) -> torch.Tensor:
     """Flat positions of the true elements of a boolean tensor, ascending: int64 (K,)."""
     if mask.device.type == "cpu":  # many times faster than torch's own
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
@@ -30,14 +32,23 @@ class Cells:
         device: of the tensors.
     """
 
-    def __init__(self, map_size, stride, input_size, output_size, device=None):
+    def __init__(
+        self,
+        map_size: Sequence[int],
+        stride: int,
+        input_size: tuple[int, int],
+        output_size: tuple[int, int],
+        device: torch.device | str | None = None,
+    ):
         self.map_size, self.output_size = tuple(map_size), tuple(output_size)
         axes = zip(map_size, input_size, output_size, strict=True)
         self._rows, self._columns = (_Axis(*axis, stride, device) for axis in axes)
         down, right = (torch.arange(axis.most, device=device) for axis in (self._rows, self._columns))
         self._steps = down[:, None] * output_size[1] + right
 
-    def around(self, members, rows, columns, count):
+    def around(
+        self, members: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, count: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Cells that have one of the given map pixels as a corner, each once.
 
         Args:
@@ -56,14 +67,14 @@ class Cells:
         rows = found // width
         return members, rows - members * height, found - rows * width
 
-    def corners(self, rows, columns):
+    def corners(self, rows: torch.Tensor, columns: torch.Tensor) -> list[torch.Tensor]:
         """Flat map positions of the four corners of cells: int64 (A,) and (A,) -> list of four (A,), row by row."""
         height, width = self.map_size
         above, below = (rows - 1).clamp_(min=0) * width, rows.clamp(max=height - 1) * width
         left, right = (columns - 1).clamp_(min=0), columns.clamp(max=width - 1)
         return [above + left, above + right, below + left, below + right]
 
-    def interpolate(self, rows, columns, corner_values):
+    def interpolate(self, rows: torch.Tensor, columns: torch.Tensor, corner_values: list[torch.Tensor]) -> torch.Tensor:
         """Values at the output pixels of cells.
 
         Args:
@@ -81,17 +92,17 @@ class Cells:
         top, bottom = a * left + b * right, c * left + d * right
         return top * (1 - below) + bottom * below
 
-    def pixels(self, rows, columns):
+    def pixels(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """Flat output positions of the R x Q places of cells: int64 (A, R, Q), of no meaning where there is none."""
         width = self.output_size[1]
         return self._rows.first[rows][:, None, None] * width + self._columns.first[columns][:, None, None] + self._steps
 
     @property
-    def places(self):
+    def places(self) -> int:
         """R x Q."""
         return self._steps.numel()
 
-    def fill(self, values):
+    def fill(self, values: torch.Tensor) -> torch.Tensor:
         """Every output pixel takes the value of its cell: (h + 1, w + 1) -> (H, W)."""
         return values[self._rows.cell][:, self._columns.cell]
 

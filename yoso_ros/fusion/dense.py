@@ -4,6 +4,9 @@
 Legend: `K` kept proposals; `h w` stride-4 map; `H W` output size.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
 import torch
 from torch.nn import functional
 
@@ -15,7 +18,9 @@ CHUNK_ELEMENTS = 1 << 24  # upsampled logits held at a time (64 MiB)
 EVEN_ELEMENTS = 4096
 
 
-def resize_mask_logits(mask_logits, input_size, output_size):
+def resize_mask_logits(
+    mask_logits: torch.Tensor, input_size: Sequence[int], output_size: Sequence[int]
+) -> torch.Tensor:
     """Stride-4 logits to output pixels as the authors do it: to the padded input, cropped, then to the output size.
 
     Args:
@@ -33,7 +38,7 @@ def resize_mask_logits(mask_logits, input_size, output_size):
     return resized[0]
 
 
-def chunks_of_masks(count, output_size):
+def chunks_of_masks(count: int, output_size: Sequence[int]) -> Iterator[slice]:
     """Slices of `count` masks of (H, W) that are small enough to be held at output size: iterator."""
     chunk = max(1, CHUNK_ELEMENTS // (output_size[0] * output_size[1]))
     for start in range(0, count, chunk):
@@ -49,7 +54,9 @@ class DenseCompetition:
         painted_area: int64 (K,), pixels where both hold.
     """
 
-    def __init__(self, scores, mask_logits, resize, output_size):
+    def __init__(
+        self, scores: torch.Tensor, mask_logits: torch.Tensor, resize: Callable[..., Any], output_size: Sequence[int]
+    ):
         """Compete.
 
         Args:
@@ -80,7 +87,7 @@ class DenseCompetition:
         total = torch.zeros(len(self.mask_area), dtype=torch.float64, device=weights.device)
         return total.index_add_(0, self._winner.flatten(), weights.flatten().double()).long()
 
-    def paint(self, segment_ids):
+    def paint(self, segment_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Give the pixels their segments.
 
         Args:

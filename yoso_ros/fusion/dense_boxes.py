@@ -9,6 +9,11 @@ Legend: `L` locations, `T` thing classes, `C` classes, `S` dense boxes per pixel
 stride 4, `E` mask pixels, `H W` output; boxes x1 y1 x2 y2 in pixels of the network input.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch.nn import functional
 
@@ -22,6 +27,10 @@ from yoso_ros.fusion.detections import (
 )
 from yoso_ros.fusion.panoptic_from_detections import MaskPixels
 
+if TYPE_CHECKING:
+    from yoso_ros.fusion.detections import Detections
+    from yoso_ros.models.realtimepan.network import RealTimePanConfig, RealTimePanOutputs
+
 MASK_STRIDE = 4
 MOST_PAIRS = 1 << 20  # of an instance and a pixel that are compared at a time; bounds the memory
 MOST_GRID = 1 << 21  # map pixels of the instances that are looked at together, for the same reason
@@ -30,7 +39,7 @@ SMALLEST_AREA = 1e-7  # square pixels; keeps 0/0 away, in gradients too
 ROUNDING = 1e-5  # a resized value can pass the greatest of its four corners by less than this share
 
 
-def find_queries(outputs, input_size, config):
+def find_queries(outputs: RealTimePanOutputs, input_size: tuple[int, int], config: RealTimePanConfig) -> Detections:
     """The boxes that search for their masks (Eq. 4), best first.
 
     Of each level the best by class times centerness, of those whose class probability passes its threshold; clipped;
@@ -58,7 +67,9 @@ def find_queries(outputs, input_size, config):
     return found.select(best_with_ties(found.scores, config.max_boxes))
 
 
-def thing_probabilities(semantic_logits, size, thing_ids):
+def thing_probabilities(
+    semantic_logits: torch.Tensor, size: tuple[int, int], thing_ids: tuple[Any, ...]
+) -> torch.Tensor:
     """Probabilities of the things at stride 4 (Eq. 2): resized logits, softmax over all classes, then the things.
 
     Args:
@@ -72,7 +83,7 @@ def thing_probabilities(semantic_logits, size, thing_ids):
     return (logits.flatten(1).index_select(0, things) - logits.flatten(1).logsumexp(0)).exp_()
 
 
-def location_score(queries, boxes, form):
+def location_score(queries: torch.Tensor, boxes: torch.Tensor, form: str) -> torch.Tensor:
     """How sure it is that a pixel with a dense box lies in a query box: element by element.
 
     Args:
@@ -108,7 +119,7 @@ class MaskConstruction:
         config: a `RealTimePanConfig`.
     """
 
-    def __init__(self, queries, outputs, config):
+    def __init__(self, queries: Detections, outputs: RealTimePanOutputs, config: RealTimePanConfig):
         self._classes, self._form, self._threshold = queries.classes, config.location_score, config.mask_threshold
         self._height, self._width = outputs.dense_boxes.shape[-2:]
         self._queries = queries.boxes.T.contiguous()
@@ -128,7 +139,7 @@ class MaskConstruction:
             score = torch.maximum(score, location_score(queries, level, self._form))
         return score
 
-    def pixels(self, input_size, output_size):
+    def pixels(self, input_size: tuple[int, int], output_size: tuple[int, int]) -> Iterator[MaskPixels]:
         """The pixels of all masks at the output: those whose resized probability reaches the threshold (Eq. 7).
 
         Args:

@@ -5,6 +5,9 @@ Plain torch, so that it runs wherever torch does. Legend: `L` locations of all l
 boxes are float32 x1 y1 x2 y2 in pixels (areas pass the largest half-precision number).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,12 +23,12 @@ class Detections(NamedTuple):
     classes: torch.Tensor  # int64 (N,), 0..T-1
     locations: torch.Tensor  # int64 (N,), 0..L-1, where the box comes from
 
-    def select(self, index):
+    def select(self, index: torch.Tensor) -> Detections:
         """Those of an index or a boolean mask."""
         return Detections(*(field[index] for field in self))
 
 
-def pairwise_iou(a, b):
+def pairwise_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Intersection over union of boxes (N, 4) and (M, 4): (N, M); 0/0, of two boxes without area, is NaN."""
     low = torch.maximum(a[:, None, :2], b[None, :, :2])
     high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
@@ -34,7 +37,9 @@ def pairwise_iou(a, b):
     return intersection / (area_a[:, None] + area_b[None] - intersection)
 
 
-def non_maximum_suppression(boxes, scores, threshold, groups=None):
+def non_maximum_suppression(
+    boxes: torch.Tensor, scores: torch.Tensor, threshold: float, groups: torch.Tensor | None = None
+) -> torch.Tensor:
     """Greedy suppression: from the best score on, a box goes if its IoU with a kept one is strictly greater.
 
     Boxes of equal score are taken in the order they come in. There is no loop over boxes: within a block the greedy
@@ -71,12 +76,12 @@ def _suppressors(boxes, groups, first, second, threshold):
     return over if groups is None else over & (groups[first][:, None] == groups[second][None])
 
 
-def best_of(scores, limit):
+def best_of(scores: torch.Tensor, limit: int) -> torch.Tensor:
     """Indices of the `limit` greatest scores, best first; of equal ones the earlier (stable)."""
     return scores.argsort(descending=True, stable=True)[:limit]
 
 
-def best_with_ties(scores, limit):
+def best_with_ties(scores: torch.Tensor, limit: int) -> torch.Tensor:
     """Bool (N,): the `limit` greatest scores, and all that equal the last of them, so there can be more."""
     if len(scores) <= limit:
         return torch.ones_like(scores, dtype=torch.bool)
@@ -84,8 +89,16 @@ def best_with_ties(scores, limit):
 
 
 def find_candidates(
-    class_scores, centerness, boxes, level_sizes, *, threshold, limit, threshold_on="class", root=False
-):
+    class_scores: torch.Tensor,
+    centerness: torch.Tensor,
+    boxes: torch.Tensor,
+    level_sizes: list[int] | tuple[int, int],
+    *,
+    threshold: float,
+    limit: int,
+    threshold_on: str = "class",
+    root: bool = False,
+) -> Detections:
     """Pairs of location and class that may be detections: of each level the best `limit` above a threshold.
 
     RealTimePan compares the class probability alone with the threshold and scores with class times centerness.
@@ -117,13 +130,13 @@ def find_candidates(
     return Detections(*(torch.cat(fields) for fields in zip(*found, strict=True)))
 
 
-def clip_boxes(boxes, size):
+def clip_boxes(boxes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Boxes (N, 4) to the pixels 0..width-1 and 0..height-1 of an image of (height, width)."""
     height, width = size
     limits = boxes.new_tensor([width - 1, height - 1, width - 1, height - 1])
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
-def level_map_sizes(height, width):
+def level_map_sizes(height: int, width: int) -> list[tuple[int, int]]:
     """(h, w) of the maps P3..P7 of a network input of (height, width): each half of the one before, rounded up."""
     return [(-(-height // stride), -(-width // stride)) for stride in (8, 16, 32, 64, 128)]

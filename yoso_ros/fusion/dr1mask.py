@@ -6,6 +6,8 @@ box only. A network for instances alone has no stuff and makes masks in crops. L
 stuff classes; `h w` map at stride 4; `H W` output.
 """
 
+from typing import Any
+
 import torch
 from torch.nn import functional
 
@@ -23,7 +25,9 @@ MOST_CHANNELS = 255  # of the uint8 map of winners
 
 
 @torch.no_grad()
-def merge_unified(outputs, input_size, output_size, config):
+def merge_unified(
+    outputs: Any, input_size: tuple[int, int], output_size: tuple[int, int], config: Any
+) -> MergedSegments:
     """The panoptic map.
 
     Args:
@@ -74,7 +78,9 @@ def merge_unified(outputs, input_size, output_size, config):
 
 
 @torch.no_grad()
-def find_unified_instances(outputs, input_size, output_size, config):
+def find_unified_instances(
+    outputs: Any, input_size: tuple[int, int], output_size: tuple[int, int], config: Any
+) -> Instances:
     """All kept boxes with their masks, highest score first.
 
     A mask has the pixels that are more probably of it than of any stuff; in mode instance, than not of it.
@@ -100,7 +106,9 @@ def find_unified_instances(outputs, input_size, output_size, config):
 
 
 @torch.no_grad()
-def find_unified_semantic_map(outputs, input_size, output_size, config):
+def find_unified_semantic_map(
+    outputs: Any, input_size: tuple[int, int], output_size: tuple[int, int], config: Any
+) -> torch.Tensor:
     """The class of every pixel: uint8 (H, W), by the competition of stuff and instances. As of `merge_unified`.
 
     Raises:
@@ -116,7 +124,7 @@ def find_unified_semantic_map(outputs, input_size, output_size, config):
     return torch.cat([stuff_ids, thing_ids[found.classes]]).to(torch.uint8)[winners]
 
 
-def find_boxes(outputs, input_size, config):
+def find_boxes(outputs: Any, input_size: tuple[int, int], config: Any) -> Detections:
     """The boxes that are kept: candidates of each level, clipped, class-wise suppression, the best of all.
 
     Returns:
@@ -155,7 +163,7 @@ def _logits(outputs, found: Detections, config):
     return stuff, torch.where(things.isnan(), floor, things)
 
 
-def inside_boxes(boxes, size, stride=STRIDE):
+def inside_boxes(boxes: torch.Tensor, size: tuple[int, int], stride: int = STRIDE) -> torch.Tensor:
     """Whether the centre of a map pixel lies in a box, widened by one map pixel: (N, 4) -> bool (N, h, w)."""
     y, x = ((torch.arange(side, device=boxes.device) + 0.5) * stride for side in size)
     x1, y1, x2, y2 = (boxes[:, i, None] for i in range(4))

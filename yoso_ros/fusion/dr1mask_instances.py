@@ -4,6 +4,10 @@
 Legend: `N` instances, best first; `H W` output.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
 
 from yoso_ros.fusion.instance_attention import crop_logits
@@ -12,11 +16,15 @@ from yoso_ros.fusion.panoptic_from_detections import fuse_detections, joined_pix
 from yoso_ros.fusion.pasted_masks import pasted_pixels
 from yoso_ros.fusion.roi_align import roi_align
 
+if TYPE_CHECKING:
+    from yoso_ros.fusion.detections import Detections
+    from yoso_ros.fusion.merged import MergedSegments
+
 CROP_SIDE = 56  # section 3.2.3; four times that of an attention
 MOST_INSTANCES = 32  # cropped at a time; bounds the memory
 
 
-def cropped_masks(outputs, found, config, stride):
+def cropped_masks(outputs: Any, found: Detections, config: Any, stride: int) -> torch.Tensor:
     """Mask probabilities in the boxes: float32 (N, 56, 56).
 
     Args:
@@ -31,7 +39,15 @@ def cropped_masks(outputs, found, config, stride):
     return torch.cat(parts).sigmoid()
 
 
-def find_cropped_instances(outputs, found, class_ids, input_size, output_size, config, stride):
+def find_cropped_instances(
+    outputs: Any,
+    found: Detections,
+    class_ids: torch.Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    config: Any,
+    stride: int,
+) -> Instances:
     """`Instances` of the found boxes: masks are cut to their boxes, may overlap and may be empty.
 
     Args:
@@ -46,7 +62,15 @@ def find_cropped_instances(outputs, found, class_ids, input_size, output_size, c
     return Instances(class_ids, found.scores, proposals, masks.view(-1, height, width), found.boxes)
 
 
-def merge_cropped(outputs, found, class_ids, input_size, output_size, config, stride):
+def merge_cropped(
+    outputs: Any,
+    found: Detections,
+    class_ids: torch.Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    config: Any,
+    stride: int,
+) -> MergedSegments:
     """`MergedSegments` of things alone, by the conventional rule: where there is none, the map is void.
 
     Args:

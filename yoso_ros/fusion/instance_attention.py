@@ -14,7 +14,9 @@ from torch.nn import functional
 MOST_VALUES = 1 << 24  # of maps that are made at a time; bounds the memory
 
 
-def crop_logits(crops, embeddings, attention, components=None):
+def crop_logits(
+    crops: torch.Tensor, embeddings: torch.Tensor, attention: str, components: torch.Tensor | None = None
+) -> torch.Tensor:
     """One map of each instance's crop of the basis.
 
     Args:
@@ -37,12 +39,19 @@ def crop_logits(crops, embeddings, attention, components=None):
     return (weights * torch.einsum("nkd,ndyx->nkyx", projection, crops)).sum(1)
 
 
-def factored_attention(factors, components):
+def factored_attention(factors: torch.Tensor, components: torch.Tensor | None) -> torch.Tensor:
     """Eq. 8, Q = U^T S V: factors (N, K, R), components (2, K, R, A) -> (N, K, A, A)."""
     return torch.einsum("kri,nkr,krj->nkij", components[0], factors, components[1])
 
 
-def map_logits(basis, embeddings, boxes, attention, components=None, stride=4):
+def map_logits(
+    basis: torch.Tensor,
+    embeddings: torch.Tensor,
+    boxes: torch.Tensor,
+    attention: str,
+    components: torch.Tensor | None = None,
+    stride: int = 4,
+) -> torch.Tensor:
     """The map of each instance over the whole basis, for the unified layer (Eq. 9); outside its box of no meaning.
 
     Args:

@@ -4,7 +4,10 @@
 Legend: `N` proposals, `C` classes, `K` instances; `h w` stride-4 map; `H W` output size.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -35,8 +38,14 @@ class Instances:
 
 @torch.no_grad()
 def find_instances(
-    class_logits, mask_logits, input_size, output_size, config, limit=MAX_INSTANCES_PER_IMAGE, things_only=True
-):
+    class_logits: torch.Tensor,
+    mask_logits: torch.Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    config: Any,
+    limit: int = MAX_INSTANCES_PER_IMAGE,
+    things_only: bool = True,
+) -> Instances:
     """The `limit` most probable pairs of proposal and class, as the YOSO authors' instance inference does.
 
     Their code looks for the pairs among all classes and has the filter for things, which comes after, switched off;

@@ -4,6 +4,8 @@
 Legend: `N` proposals, `C` classes, `K` kept proposals; `h w` stride-4 map; `H W` output size.
 """
 
+from typing import Any
+
 import torch
 
 from yoso_ros.fusion.bilinear import MASK_STRIDE
@@ -15,7 +17,13 @@ SMALLEST_TILED_SIDE = 64  # pixels; smaller frames have too few tiles to gain an
 
 
 @torch.no_grad()
-def merge_mask_classification(class_logits, mask_logits, input_size, output_size, config):
+def merge_mask_classification(
+    class_logits: torch.Tensor,
+    mask_logits: torch.Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    config: Any,
+) -> MergedSegments:
     """Merge the proposals of one image into one panoptic map, pixel for pixel as the YOSO authors' inference does.
 
     Proposals whose best class is not "no object" and has a probability above the score threshold compete for each pixel
@@ -58,7 +66,7 @@ def merge_mask_classification(class_logits, mask_logits, input_size, output_size
 
 
 @torch.no_grad()
-def merge_full_size_masks(class_logits, mask_logits, config):
+def merge_full_size_masks(class_logits: torch.Tensor, mask_logits: torch.Tensor, config: Any) -> MergedSegments:
     """The same merge for mask logits (N, H, W) that already have the size of the output."""
     _check_shapes(class_logits, mask_logits)
     output_size = tuple(mask_logits.shape[1:])

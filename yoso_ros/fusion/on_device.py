@@ -7,13 +7,18 @@ those that are not kept with a score that cannot win, so that a CUDA graph can h
 Legend: `N` proposals, `C` classes; `h w` stride-4 map; `H W` output size.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from yoso_ros.fusion.dense import DenseCompetition, resize_mask_logits
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, PanopticResult, Segment
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 NOT_KEPT = -2.0  # score of a proposal that takes no part: below that of an empty pixel for any mask probability of 0.5
 # One row of the table per segment id 0..N; row 0 and rows of area 0 are no segments.
@@ -39,7 +44,7 @@ class MaskClassificationOnDevice:
         NotOnDeviceError: the model has more proposals than the id rule can name for certain.
     """
 
-    def __init__(self, config, device):
+    def __init__(self, config: Any, device: torch.device | str | None):
         if config.num_proposals > MAX_INSTANCES:
             raise NotOnDeviceError(f"expected at most {MAX_INSTANCES} proposals, found {config.num_proposals}")
         things = torch.zeros(config.num_classes + 1, dtype=torch.bool)
@@ -48,15 +53,17 @@ class MaskClassificationOnDevice:
         self._score_threshold = torch.zeros((), device=device)
         self._overlap_threshold = torch.zeros((), dtype=torch.float64, device=device)
 
-    def update(self, config):
+    def update(self, config: Any) -> None:
         """Put the thresholds of a configuration where the captured merge reads them."""
         self._score_threshold.fill_(config.score_threshold)
         self._overlap_threshold.fill_(config.overlap_threshold)
 
-    def __call__(self, outputs, input_size, output_size):
+    def __call__(self, outputs: Any, input_size: tuple[int, int], output_size: tuple[int, int]) -> DeviceMerge:
         """Outputs of one image -> `DeviceMerge`."""
+        class_logits, mask_logits = outputs
         return merge_on_device(
-            *outputs,
+            class_logits,
+            mask_logits,
             input_size,
             output_size,
             score_threshold=self._score_threshold,
@@ -71,8 +78,15 @@ class NotOnDeviceError(ValueError):
 
 @torch.no_grad()
 def merge_on_device(
-    class_logits, mask_logits, input_size, output_size, *, score_threshold, overlap_threshold, is_thing
-):
+    class_logits: torch.Tensor,
+    mask_logits: torch.Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    *,
+    score_threshold: torch.Tensor | float,
+    overlap_threshold: torch.Tensor | float,
+    is_thing: torch.Tensor,
+) -> DeviceMerge:
     """Merge the proposals of one image; see `merge_mask_classification` for what that does.
 
     Args:
@@ -168,7 +182,7 @@ def _extent(counts, positions):
     return start, end - start, (counts.double() * positions).sum(1)
 
 
-def host_result(panoptic, confidence, table, label_set):
+def host_result(panoptic: np.ndarray, confidence: np.ndarray, table: np.ndarray, label_set: LabelSet) -> PanopticResult:
     """`PanopticResult` without timings from the arrays of a `DeviceMerge` on the host; the arrays are copied.
 
     Args:
@@ -189,7 +203,7 @@ def host_result(panoptic, confidence, table, label_set):
                 instance_id=int(panoptic_id) & 0xFF,
                 score=score,
                 area=int(area),
-                box_xywh=tuple(map(int, box)),
+                box_xywh=(int(box[0]), int(box[1]), int(box[2]), int(box[3])),
                 centroid_xy=(x, y),
             )
         )

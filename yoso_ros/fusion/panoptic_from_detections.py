@@ -4,7 +4,10 @@
 Legend: `N` instances, best first; `E` mask pixels; `C` classes; `H W` output.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,7 +22,7 @@ class MaskPixels(NamedTuple):
     values: torch.Tensor  # float32 (E,), mask probabilities
 
 
-def joined_pixels(parts, device=None):
+def joined_pixels(parts: Iterable[MaskPixels], device: torch.device | str | None = None) -> MaskPixels:
     """One `MaskPixels` of several, of none too."""
     none = torch.zeros(0, dtype=torch.int32, device=device)
     parts = [MaskPixels(none, none, none.float()), *parts]
@@ -27,7 +30,14 @@ def joined_pixels(parts, device=None):
 
 
 @torch.no_grad()
-def fuse_detections(masks, scores, class_ids, semantic_map, semantic_confidence, config):
+def fuse_detections(
+    masks: Any,
+    scores: torch.Tensor,
+    class_ids: torch.Tensor,
+    semantic_map: torch.Tensor,
+    semantic_confidence: torch.Tensor,
+    config: Any,
+) -> MergedSegments:
     """Instances first, by score; what they leave free becomes stuff.
 
     From the best instance on, each gets the pixels of its mask that none before it has; one that would get less than

@@ -5,6 +5,8 @@ Legend: `N` instances, `P` side of a crop, `E` pixels of all boxes, `H W` output
 network input.
 """
 
+from collections.abc import Iterator
+
 import torch
 
 from yoso_ros.fusion.panoptic_from_detections import MaskPixels
@@ -12,7 +14,13 @@ from yoso_ros.fusion.panoptic_from_detections import MaskPixels
 MOST_PIXELS = 1 << 21  # that are resized at a time; bounds the memory
 
 
-def pasted_pixels(probabilities, boxes, input_size, output_size, threshold=0.5):
+def pasted_pixels(
+    probabilities: torch.Tensor,
+    boxes: torch.Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    threshold: float = 0.5,
+) -> Iterator[MaskPixels]:
     """The pixels whose bilinearly resized probability reaches a threshold, inside the boxes.
 
     Args:

@@ -1,19 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """RealTimePan's outputs of one image to a panoptic segment map, to instances and to a semantic map."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from yoso_ros.fusion.dense_boxes import MASK_STRIDE, MaskConstruction, find_queries
+from yoso_ros.fusion.detections import Detections
 from yoso_ros.fusion.instances import Instances
 from yoso_ros.fusion.panoptic_from_detections import fuse_detections, joined_pixels
 from yoso_ros.fusion.semantic_logits import semantic_confidence, semantic_map_of_logits
+
+if TYPE_CHECKING:
+    from yoso_ros.fusion.merged import MergedSegments
+    from yoso_ros.models.realtimepan.network import RealTimePanConfig, RealTimePanOutputs
 
 SEMANTIC_STRIDE = 8
 
 
 @torch.no_grad()
-def merge_dense_boxes(outputs, input_size, output_size, config):
+def merge_dense_boxes(
+    outputs: RealTimePanOutputs, input_size: tuple[int, int], output_size: tuple[int, int], config: RealTimePanConfig
+) -> MergedSegments:
     """The panoptic map: masks of the boxes that pass the score threshold, then stuff.
 
     Args:
@@ -45,7 +56,9 @@ def merge_dense_boxes(outputs, input_size, output_size, config):
 
 
 @torch.no_grad()
-def find_dense_box_instances(outputs, input_size, output_size, config):
+def find_dense_box_instances(
+    outputs: RealTimePanOutputs, input_size: tuple[int, int], output_size: tuple[int, int], config: RealTimePanConfig
+) -> Instances:
     """All kept boxes with their masks, highest score first, before any overlap is removed; a mask may be empty.
 
     Args:
@@ -56,21 +69,36 @@ def find_dense_box_instances(outputs, input_size, output_size, config):
     """
     _check(outputs, input_size, output_size)
     queries = find_queries(outputs, input_size, config)
-    height, width = output_size
-    masks = _zeros((len(queries.scores), height * width), queries.scores.device)
-    for part in MaskConstruction(queries, outputs, config).pixels(input_size, output_size):
-        masks.view(-1)[part.instances.long() * (height * width) + part.pixels] = True
+    masks = dense_box_masks(queries, outputs, input_size, output_size, config)
     return Instances(
         class_ids=_class_ids(queries, config),
         scores=queries.scores,
         proposals=torch.arange(len(queries.scores), device=masks.device),
-        masks=masks.view(-1, height, width),
+        masks=masks,
         boxes=queries.boxes,
     )
 
 
 @torch.no_grad()
-def find_dense_semantic_map(outputs, input_size, output_size, _config):
+def dense_box_masks(
+    queries: Detections,
+    outputs: RealTimePanOutputs,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    config: RealTimePanConfig,
+) -> torch.Tensor:
+    """The masks of boxes: `Detections` of N -> bool (N, H, W). Other arguments as of `merge_dense_boxes`."""
+    height, width = output_size
+    masks = _zeros((len(queries.scores), height * width), queries.scores.device)
+    for part in MaskConstruction(queries, outputs, config).pixels(input_size, output_size):
+        masks.view(-1)[part.instances.long() * (height * width) + part.pixels] = True
+    return masks.view(-1, height, width)
+
+
+@torch.no_grad()
+def find_dense_semantic_map(
+    outputs: RealTimePanOutputs, input_size: tuple[int, int], output_size: tuple[int, int], _config: RealTimePanConfig
+) -> torch.Tensor:
     """The class of every pixel by the semantic logits alone: uint8 (H, W). Arguments as of `merge_dense_boxes`."""
     _check(outputs, input_size, output_size)
     return semantic_map_of_logits(outputs.semantic_logits, SEMANTIC_STRIDE, input_size, output_size)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 
-def roi_align(features, boxes, side, stride, samples=1):
+def roi_align(features: torch.Tensor, boxes: torch.Tensor, side: int, stride: int, samples: int = 1) -> torch.Tensor:
     """Crops of a map; differentiable in the map.
 
     The centre of map pixel k is at `stride` * (k + 0.5) pixels, which is torchvision's `aligned=True`. Within the map's

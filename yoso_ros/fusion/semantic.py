@@ -10,7 +10,9 @@ from yoso_ros.fusion.dense import chunks_of_masks, resize_mask_logits
 
 
 @torch.no_grad()
-def find_semantic_map(class_logits, mask_logits, input_size, output_size):
+def find_semantic_map(
+    class_logits: torch.Tensor, mask_logits: torch.Tensor, input_size: tuple[int, int], output_size: tuple[int, int]
+) -> torch.Tensor:
     """The class with the greatest sum over the proposals of class probability times mask probability, at each pixel.
 
     As the YOSO authors' semantic inference: the probability of "no object" is left out and the others stay as they

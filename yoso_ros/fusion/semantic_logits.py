@@ -14,7 +14,9 @@ MOST_VALUES = 1 << 22  # resized logits held at a time
 
 
 @torch.no_grad()
-def semantic_map_of_logits(logits, stride, input_size, output_size):
+def semantic_map_of_logits(
+    logits: torch.Tensor, stride: int, input_size: tuple[int, int], output_size: tuple[int, int]
+) -> torch.Tensor:
     """The class of every output pixel.
 
     Args:
@@ -44,7 +46,9 @@ def semantic_map_of_logits(logits, stride, input_size, output_size):
 
 
 @torch.no_grad()
-def semantic_confidence(logits, stride, input_size, output_size):
+def semantic_confidence(
+    logits: torch.Tensor, stride: int, input_size: tuple[int, int], output_size: tuple[int, int]
+) -> torch.Tensor:
     """How probable the class of a pixel is: the greatest softmax of the map, resized bilinearly.
 
     Args:

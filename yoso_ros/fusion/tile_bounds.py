@@ -16,7 +16,9 @@ LEAST_PROBABILITY = 1e-30
 CACHED_LOGITS = 1 << 18  # reduced at a time, to stay in a core's cache
 
 
-def tile_bounds(mask_logits, kept, row_reach, column_reach):
+def tile_bounds(
+    mask_logits: torch.Tensor, kept: torch.Tensor, row_reach: torch.Tensor, column_reach: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest resized logits that are possible in each tile: two float32 (K, Y*X) arrays."""
     _, height, width = mask_logits.shape
     reduced = torch.empty((2, len(kept), len(row_reach), width))  # the greatest, and the greatest of the negative
@@ -35,7 +37,7 @@ def tile_bounds(mask_logits, kept, row_reach, column_reach):
     return lower - np.abs(lower) * LOGIT_SLACK, upper + np.abs(upper) * LOGIT_SLACK
 
 
-def judge_tiles(scores, lower, upper):
+def judge_tiles(scores: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, ...]:
     """What the bounds of the logits tell: which proposals can win, cross or fill a tile, or matter to no mask there.
 
     Args:
@@ -60,7 +62,7 @@ def judge_tiles(scores, lower, upper):
     return most, contender, ~(full | outside), full, faint, certain
 
 
-def to_confidence(probability):
+def to_confidence(probability: np.ndarray) -> np.ndarray:
     """Score times mask probability as uint8, at least 1; overwrites its argument."""
     probability *= np.float32(255)
     np.maximum(np.rint(probability, out=probability), np.float32(1), out=probability)

@@ -15,6 +15,10 @@ borders, are left with one or two proposals.
 Comparisons and counts are numpy's: several times as fast as torch's where the result has another type.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -32,7 +36,14 @@ NOBODY = -1  # winner rank of the pixels of an edge tile that lie outside the ou
 
 
 @one_thread()
-def compete_in_tiles(scores, mask_logits, kept, input_size, output_size, overlap_threshold):
+def compete_in_tiles(
+    scores: torch.Tensor,
+    mask_logits: torch.Tensor,
+    kept: torch.Tensor,
+    input_size: tuple[int, int],
+    output_size: tuple[int, int],
+    overlap_threshold: float,
+) -> TiledCompetition | None:
     """The winner of each output pixel, equal to `DenseCompetition` of the kept proposals.
 
     Args:
@@ -92,7 +103,7 @@ class _Frame:
 class TiledCompetition:
     """The winner of each pixel, tile by tile; attributes (as int64 arrays) and `paint` as in `DenseCompetition`."""
 
-    def __init__(self, frame, relevant):
+    def __init__(self, frame: Any, relevant: np.ndarray):
         """Compete in the tiles where `relevant`, bool (K, Y*X), says so."""
         self._frame = frame
         tile = self._list_pairs(relevant)
@@ -120,7 +131,7 @@ class TiledCompetition:
         """Pixels of pairs, int (P,), to those of proposals, int64 (K,)."""
         return np.bincount(self._proposal, pixels, len(self._frame.scores)).astype(np.int64)
 
-    def free_pixels(self):
+    def free_pixels(self) -> tuple[np.ndarray, np.ndarray]:
         """Number of pixels of each tile where nothing is painted, and least probability of a winner there.
 
         Of tiles that are settled it says nothing; nobody faint is a contender there.
@@ -137,7 +148,7 @@ class TiledCompetition:
         faintest[self._tile[:tiles]] = np.where(painted, np.float32(np.inf), self._best).min(0).min(1)
         return free, faintest
 
-    def let_in(self, others):
+    def let_in(self, others: np.ndarray) -> None:
         """Let other proposals, too faint to take anything painted, compete for the rest of some tiles.
 
         Args:
@@ -170,11 +181,11 @@ class TiledCompetition:
         rank[:, shared] = self._winner[:, place[shared]]
         return best, proposal[rank, np.arange(len(tiles))[:, None]]
 
-    def outside_area(self, tiles):
+    def outside_area(self, tiles: np.ndarray) -> np.ndarray:
         """Pixels in some tiles, bool (Y*X,), where a proposal wins outside its mask: int64 (K,)."""
         return self._area(self._outside_pixels * tiles[self._tile])
 
-    def settle(self, settled, area):
+    def settle(self, settled: np.ndarray, area: np.ndarray) -> None:
         """Give tiles to the proposals that fill them alone; their pixels are not in the pairs.
 
         Args:
@@ -238,7 +249,7 @@ class TiledCompetition:
         return winner
 
     @one_thread()
-    def paint(self, segment_ids):
+    def paint(self, segment_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `DenseCompetition.paint`."""
         segment_ids = segment_ids.numpy().astype(np.int16)  # half the memory to move
         ids = segment_ids[self._proposal][:, None]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera of a sensor_msgs/CameraInfo: rays of its pixels, and pixels of points. Needs no ROS.
+"""The camera of a sensor_msgs/CameraInfo: from pixels to rays, and from points to pixels. Does not need ROS.
 
-Legend: `H W` size of the image; camera coordinates as REP-103 has them for optical frames: x right, y down, z forward,
+Legend: `H W` size of the image; camera coordinates as in REP-103 for optical frames: x right, y down, z forward,
 metres; pixel coordinates with the centre of the top-left pixel at (0, 0).
 """
 
@@ -12,25 +12,25 @@ from yoso_ros.errors import InputError
 from yoso_ros.images.encoded import check_size
 
 FISHEYE_MODELS = ("equidistant", "fisheye")
-PLAIN_MODELS = ("", "plumb_bob", "rational_polynomial")  # one formula in OpenCV, by the number of coefficients
+PLAIN_MODELS = ("", "plumb_bob", "rational_polynomial")  # one formula in OpenCV, chosen by the number of coefficients
 PLAIN_COUNTS, FISHEYE_COUNTS = (4, 5, 8, 12, 14), (4,)
-SHORTEST_FOCAL = 1e-2  # pixels; no lens is nearly so short, and none as long as the largest number
-LARGEST_NUMBER = 1e6  # of a calibration: pixels, or a coefficient of the distortion
-# By default OpenCV stops after 5 rounds, a twentieth of a pixel off with a wide lens.
+SHORTEST_FOCAL = 1e-2  # pixels; far below any real lens, and LARGEST_NUMBER is far above
+LARGEST_NUMBER = 1e6  # in a calibration: pixels, or a distortion coefficient
+# By default OpenCV stops after 5 iterations, a twentieth of a pixel off with a wide-angle lens.
 ACCURATE = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
-MARGIN = 0.02  # of the view, on each side, so that rounding at the border loses no point
-NEAREST_M = 1e-3  # what is nearer, or behind the camera, is not seen
+MARGIN = 0.02  # fraction of the view added on each side, so that rounding at the border loses no point
+NEAREST_M = 1e-3  # points nearer than this, or behind the camera, are not visible
 
 
 class CameraModel:
     """Pinhole camera with the distortion of its calibration.
 
     Args:
-        info: has height, width, k (9 numbers), d, p (12), distortion_model, as sensor_msgs/CameraInfo.
-        rectified: True when the images are rectified: then `p` holds and there is no distortion.
+        info: has height, width, k (9 numbers), d, p (12), distortion_model, as in sensor_msgs/CameraInfo.
+        rectified: True if the images are rectified; then `p` is used and there is no distortion.
 
     Raises:
-        InputError: no calibration, one with values that no camera has, or a distortion model that is not known.
+        InputError: no calibration, impossible values, or an unknown distortion model.
     """
 
     def __init__(self, info, rectified=False):
@@ -70,10 +70,10 @@ class CameraModel:
             raise InputError(f"expected finite distortion coefficients up to {LARGEST_NUMBER:g}, found {found}")
 
     def rays(self):
-        """Where the ray of each pixel meets z = 1: float32 (H, W) x and float32 (H, W) y.
+        """Where the ray of each pixel intersects the plane z = 1: float32 (H, W) x and float32 (H, W) y.
 
         Raises:
-            InputError: the distortion cannot be undone for all pixels.
+            InputError: the distortion cannot be inverted for all pixels.
         """
         height, width = self.size
         (fx, skew, cx), (_, fy, cy) = self._matrix[0], self._matrix[1]
@@ -98,13 +98,13 @@ class CameraModel:
         return cv2.undistortPoints(pixels[:, None], self._matrix, distortion, criteria=ACCURATE)[:, 0]
 
     def project(self, points):
-        """The pixels that show points.
+        """Project points to pixels.
 
         Args:
             points: float (n, 3), camera coordinates.
 
         Returns:
-            int32 (n,) row, int32 (n,) column, bool (n,) whether the point is in view; row and column are 0 where not.
+            int32 (n,) row, int32 (n,) column, bool (n,) whether the point is in view; if not, row and column are 0.
         """
         height, width = self.size
         points = np.asarray(points, np.float32)
@@ -115,18 +115,18 @@ class CameraModel:
         if self._distortion is None:
             pixels = plane @ self._matrix[:2, :2].T.astype(np.float32) + self._matrix[:2, 2].astype(np.float32)
         else:
-            # Far outside the view the polynomials turn back and would show points that are not there.
+            # Far outside the view the polynomials fold back and would project points into the image.
             low, high = self._view()
             seen &= ((plane >= low) & (plane <= high)).all(axis=1)
             pixels = self._distort(np.where(seen[:, None], plane, np.float32(0)))
-        # In floating point first: a value out of range has no integer.
+        # Compare as floating point, because values out of range cannot be converted to integers.
         inside = (pixels > -0.5).all(axis=1) & (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
         seen &= inside
         column, row = np.rint(np.where(seen[:, None], pixels, 0)).astype(np.int32).T
         return row, column, seen
 
     def _view(self):
-        """Smallest box around the view on the plane z = 1: (low x, low y), (high x, high y), with a margin."""
+        """Bounding box of the view on the plane z = 1, with a margin: (low x, low y), (high x, high y)."""
         height, width = self.size
         columns, rows = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
         sides = [np.stack(np.broadcast_arrays(columns, float(y)), -1) for y in (-0.5, height - 0.5)]

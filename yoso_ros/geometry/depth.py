@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth images as REP-118 has them: the encoding decides the unit. Needs no ROS, only the fields of the message."""
+"""Depth images as in REP-118: the encoding determines the unit. Does not need ROS, only the fields of the message."""
 
 import numpy as np
 
 from yoso_ros.errors import InputError
 from yoso_ros.images.pixels import image_array
 
-# Encoding to the type of a pixel and the metres of one unit.
+# Encoding to the pixel type and the metres per unit.
 DEPTH_ENCODINGS = {"16UC1": ("u2", 1e-3), "mono16": ("u2", 1e-3), "32FC1": ("f4", 1.0)}
 
 
@@ -14,10 +14,10 @@ def decode_depth(message):
     """Read a depth image.
 
     Args:
-        message: has height, width, encoding, is_bigendian, step, data (a buffer of bytes), as sensor_msgs/Image.
+        message: has height, width, encoding, is_bigendian, step, data (a buffer of bytes), as in sensor_msgs/Image.
 
     Returns:
-        float32 (H, W), metres along the optical axis; NaN where the depth is unknown: 0 millimetres, or metres that are
+        float32 (H, W), metres along the optical axis; NaN for unknown depth: 0 millimetres, or metres that are
         NaN, infinite, zero or negative.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled points from a panoptic image with a depth image or with the points of a lidar; numpy only, no ROS.
+"""Labelled points from a panoptic image and either a depth image or the points of a lidar; numpy only, no ROS.
 
 Legend: `H W` size of the image, `n` points. A cloud is a numpy array of `POINT`: x, y, z in metres, rgb packed as
 0x00RRGGBB, label (class id, 255 = unlabelled) and instance, so that `label << 8 | instance` is the panoptic id.
@@ -13,7 +13,7 @@ import numpy as np
 from yoso_ros.errors import InputError
 from yoso_ros.results import UNLABELLED_ID
 
-# `rgb` is a float32 for ROS whose bits are the packed colour.
+# For ROS, `rgb` is a float32 whose bits are the packed colour.
 POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("rgb", "u4"), ("label", "u2"), ("instance", "u2")])
 
 
@@ -25,10 +25,10 @@ def cloud_from_depth(depth, rays, panoptic, rgb=None, organized=True):
         rays: `CameraModel.rays()`: float32 (H, W) x and y.
         panoptic: uint16 (H, W), panoptic ids.
         rgb: uint8 (H, W, 3), or None for black.
-        organized: True for one point per pixel, with x y z NaN where the depth is unknown; False for known ones only.
+        organized: True for one point per pixel, with x y z NaN where the depth is unknown; False for known points only.
 
     Returns:
-        `POINT` (H, W) or, not organized, (n,), in the camera's optical frame.
+        `POINT` (H, W) or, if not organized, (n,), in the camera's optical frame.
 
     Raises:
         InputError: the images differ in size; the message lists the sizes.
@@ -55,9 +55,9 @@ def cloud_from_depth(depth, rays, panoptic, rgb=None, organized=True):
 
 
 def cloud_from_points(points, camera_in_sensor, camera, panoptic, rgb=None, organized=True):
-    """Points of another sensor, each with the label of the pixel that shows it.
+    """Points of another sensor, each with the label of the pixel it projects to.
 
-    A point that the camera does not see because something stands in front of it gets the label of what stands there.
+    A point occluded from the camera by another object gets the label of that object.
 
     Args:
         points: float32 (n, 3), metres, in the sensor's frame; NaN for none.
@@ -65,7 +65,7 @@ def cloud_from_points(points, camera_in_sensor, camera, panoptic, rgb=None, orga
         camera: `CameraModel`.
         panoptic: uint16 (H, W), panoptic ids.
         rgb: uint8 (H, W, 3), or None for black.
-        organized: True for every point in its order, those out of view unlabelled and black; False for those in view.
+        organized: True for all points in order, those out of view unlabelled and black; False for those in view only.
 
     Returns:
         `POINT` (n,) in the sensor's frame; fewer than n when not organized.
@@ -99,7 +99,7 @@ def _packed(rgb):
 
 
 def cloud_bytes(cloud):
-    """The bytes of a cloud as an array.array("B"), the only kind that ROS messages take without a look at each byte."""
+    """The bytes of a cloud as an array.array("B"), the only type that ROS messages take without checking each byte."""
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(cloud).reshape(-1).view(np.uint8).data)
     return data

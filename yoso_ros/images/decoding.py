@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera messages to RGB frames: sensor_msgs/Image and CompressedImage to uint8 (H, W, 3), or an error that says why.
+"""Camera messages to RGB frames: sensor_msgs/Image and CompressedImage to uint8 (H, W, 3), or an explanatory error.
 
-Works on anything that has the fields of the message, so it needs no ROS. Encodings are those of
+Works on any object with the fields of the message, so it does not need ROS. Encodings are those of
 sensor_msgs/image_encodings.hpp, read as cv_bridge reads them.
 """
 
@@ -15,18 +15,18 @@ from yoso_ros.images.encoded import check_size, decode_encoded
 from yoso_ros.images.pixels import image_array, image_rows
 
 COMPRESSED_KINDS = ("jpeg", "png")  # what image_transport sends
-SMALLEST_BAYER = 3  # pixels a side; OpenCV paints anything smaller black
+SMALLEST_BAYER = 3  # pixels per side; OpenCV turns anything smaller black
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How an encoding lies in memory. `to_rgb` is an OpenCV conversion code, None where the bytes are RGB already."""
+    """Memory layout of an encoding. `to_rgb` is an OpenCV conversion code, None if the bytes are RGB already."""
 
     channels: int = 1
     bits: int = 8
     to_rgb: int | None = None
     even_width: bool = False
-    planes: bool = False  # nv12, nv21: a half-height plane of colour pairs follows the plane of brightness
+    planes: bool = False  # nv12, nv21: a half-height plane of chroma pairs follows the luma plane
 
     @property
     def is_bayer(self):
@@ -44,7 +44,7 @@ def _layouts():
         layouts[f"bgr{bits}"] = _Layout(3, bits, cv2.COLOR_BGR2RGB)
         layouts[f"rgba{bits}"] = _Layout(4, bits, cv2.COLOR_RGBA2RGB)
         layouts[f"bgra{bits}"] = _Layout(4, bits, cv2.COLOR_BGRA2RGB)
-    # OpenCV's own type names carry no colour order; by its habit it is blue first.
+    # OpenCV's own type names have no colour order; by convention blue comes first.
     layouts["8UC1"], layouts["8UC3"], layouts["8UC4"] = layouts["mono8"], layouts["bgr8"], layouts["bgra8"]
     layouts["yuv422"] = layouts["uyvy"] = _Layout(2, 8, cv2.COLOR_YUV2RGB_UYVY, even_width=True)
     layouts["yuv422_yuy2"] = layouts["yuyv"] = _Layout(2, 8, cv2.COLOR_YUV2RGB_YUY2, even_width=True)
@@ -66,7 +66,7 @@ def decode_image(message, max_pixels=None):
         max_pixels: see `decode_encoded`.
 
     Returns:
-        uint8 (H, W, 3), RGB. For rgb8 a view of the message's data, padding left out, else a new array.
+        uint8 (H, W, 3), RGB. For rgb8 a view of the message's data without padding, else a new array.
 
     Raises:
         InputError: unknown encoding, zero size, too many pixels, wrong step, or data of the wrong length.
@@ -94,29 +94,29 @@ def _pixels(message, layout):
 
 
 def decode_picture(message, max_pixels=None):
-    """Read either kind of message, which its fields tell apart; see `decode_image` and `decode_compressed`."""
+    """Read either kind of message, as told by its fields; see `decode_image` and `decode_compressed`."""
     return (decode_image if hasattr(message, "encoding") else decode_compressed)(message, max_pixels)
 
 
 def decode_compressed(message, max_pixels=None):
-    """Read a sensor_msgs/CompressedImage that holds a JPEG or PNG picture.
+    """Read a sensor_msgs/CompressedImage that contains a JPEG or PNG image.
 
     Args:
         message: has format and data (a buffer of bytes). The format may be plain ("jpeg") or the long form of
-            image_transport ("bgr8; jpeg compressed bgr8"); the bytes decide which of the two it is.
+            image_transport ("bgr8; jpeg compressed bgr8"); whether it is JPEG or PNG is decided by the bytes.
         max_pixels: see `decode_encoded`.
 
     Returns:
-        uint8 (H, W, 3), RGB, a new array. The orientation mark of a camera is not followed: the output keeps the
-        geometry of camera_info.
+        uint8 (H, W, 3), RGB, a new array. The EXIF orientation is ignored, so that the output keeps the geometry of
+        camera_info.
 
     Raises:
-        InputError: no data, another format, too many pixels, or data that is cut off or broken.
+        InputError: no data, another format, too many pixels, or truncated or corrupt data.
     """
     data = message.data.tobytes() if hasattr(message.data, "tobytes") else bytes(message.data)
     where = f"format {brief(message.format)} with {len(data)} bytes"
     if "compressedDepth" in message.format:
         raise InputError(f"{where}: expected a colour picture, found depth")
-    # image_transport stores the channels swapped where it says "compressed rgb".
+    # image_transport stores swapped channels if the format says "compressed rgb".
     flags = cv2.IMREAD_COLOR if "compressed rgb" in message.format else None
     return decode_encoded(data, where, flags, COMPRESSED_KINDS, max_pixels)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoded pictures to pixels: the one decoder of files, data sets, recordings and compressed topics.
+"""Encoded images to pixels: the one decoder for files, data sets, recordings and compressed topics.
 
-The header is read first, so that nothing is decoded that is too large, cut off, or of a format that is not expected.
+The header is read first, so that an image that is too large, truncated or of an unexpected format is never decoded.
 """
 
 import os
@@ -13,18 +13,18 @@ from yoso_ros.errors import InputError
 from yoso_ros.images.headers import read_header
 from yoso_ros.reading import read_bytes
 
-MAX_IMAGE_PIXELS = 7680 * 4320  # of a picture, unless it is said otherwise
-VARIABLE = "YOSO_MAX_IMAGE_PIXELS"  # of the environment; what the node has as a parameter
+MAX_IMAGE_PIXELS = 7680 * 4320  # of an image, by default
+VARIABLE = "YOSO_MAX_IMAGE_PIXELS"  # environment variable; the node has a parameter for this
 FILE_KINDS = ("jpeg", "png", "bmp", "webp", "tiff", "pnm")
-BYTES_PER_PIXEL = 8  # of an encoded picture, at most: four values of 16 bits that do not compress
-SMALL_FILE = 1 << 20  # bytes that a picture of any size may have, for what cameras write beside the pixels
+BYTES_PER_PIXEL = 8  # maximum for an encoded image: four incompressible 16-bit values
+SMALL_FILE = 1 << 20  # bytes allowed for an image of any size, for the metadata that cameras write
 
 
 def largest_image():
-    """Most pixels of a picture for commands: $YOSO_MAX_IMAGE_PIXELS, or 7680 x 4320.
+    """Maximum number of pixels of an image for commands: $YOSO_MAX_IMAGE_PIXELS, or 7680 x 4320.
 
     Raises:
-        InputError: the variable is no number above 0.
+        InputError: the variable is not a number above 0.
     """
     text = os.environ.get(VARIABLE) or str(MAX_IMAGE_PIXELS)
     if not text.isdecimal() or int(text) < 1:
@@ -33,7 +33,7 @@ def largest_image():
 
 
 def check_size(width, height, max_pixels, where):
-    """Raise `InputError` for a picture of more than `max_pixels`, None for `largest_image()`; `where` begins it."""
+    """Raise `InputError`, starting with `where`, if there are more than `max_pixels` (None: `largest_image()`)."""
     max_pixels = largest_image() if max_pixels is None else max_pixels
     if width * height > max_pixels:
         raise InputError(
@@ -43,19 +43,19 @@ def check_size(width, height, max_pixels, where):
 
 
 def decode_encoded(data, where, flags=None, kinds=FILE_KINDS, max_pixels=None):
-    """Decode a picture.
+    """Decode an image.
 
     Args:
-        data: bytes of a picture. where: file or message, begins the error.
-        flags: of cv2.imdecode, None for 8-bit RGB; a camera's mark of orientation is not followed.
-        kinds: formats that are expected, of `FILE_KINDS`.
-        max_pixels: a larger picture is refused before it is decoded; None for `largest_image()`.
+        data: bytes of an image. where: file or message, starts the error message.
+        flags: of cv2.imdecode, None for 8-bit RGB; the EXIF orientation is ignored.
+        kinds: expected formats, out of `FILE_KINDS`.
+        max_pixels: a larger image is rejected before it is decoded; None for `largest_image()`.
 
     Returns:
         by default uint8 (H, W, 3) RGB.
 
     Raises:
-        InputError: another format, too large, cut off, or damaged.
+        InputError: another format, too large, truncated, or damaged.
     """
     *others, last = (kind.upper() for kind in kinds)
     names = f"a {', '.join(others)} or {last} picture"
@@ -67,7 +67,7 @@ def decode_encoded(data, where, flags=None, kinds=FILE_KINDS, max_pixels=None):
     if not header.is_whole:
         raise InputError(f"{where}: expected a whole {header.kind.upper()} picture, found one without its end")
     how = cv2.IMREAD_COLOR if flags is None else flags
-    if how != cv2.IMREAD_UNCHANGED:  # which is a set of all flags
+    if how != cv2.IMREAD_UNCHANGED:  # which has all flag bits set
         how |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), how)
@@ -81,18 +81,18 @@ def decode_encoded(data, where, flags=None, kinds=FILE_KINDS, max_pixels=None):
 
 
 def read_image(path, flags=None, max_pixels=None):
-    """Read an image file; by default uint8 (H, W, 3) RGB with the file's EXIF rotation left alone.
+    """Read an image file; by default uint8 (H, W, 3) RGB, ignoring the file's EXIF rotation.
 
-    COCO's annotations are drawn on the stored pixels, so a rotation tag must not turn them. Arguments as
+    COCO's annotations refer to the stored pixels, so a rotation tag must not rotate them. Arguments as in
     `decode_encoded`.
 
     Raises:
-        InputError: the file is missing, cannot be read, or is not such an image.
+        InputError: the file is missing, cannot be read, or is not a suitable image.
     """
     return decode_encoded(read_image_file(path, max_pixels), path, flags, max_pixels=max_pixels)
 
 
 def read_image_file(path, max_pixels=None):
-    """The bytes of an image file. Raises `InputError` for what is no file or too large for a picture."""
+    """The bytes of an image file. Raises `InputError` if it is not a file or is too large for an image."""
     largest = SMALL_FILE + BYTES_PER_PIXEL * (largest_image() if max_pixels is None else max_pixels)
     return read_bytes(path, "an image file", largest)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What encoded pictures say of themselves before anything is decoded: their format, size, and whether they are whole.
+"""Headers of encoded images, read before anything is decoded: format, size, and whether the data are complete.
 
-A picture of 14 kB may say that it has 400 million pixels, and a decoder would believe it.
+An image of 14 kB may claim to have 400 million pixels, and a decoder would believe it.
 """
 
 import re
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 TIFF_WIDTH, TIFF_HEIGHT = 256, 257  # tags
-# Netpbm: P1 to P6, then width and height; between them white space and lines of comment.
+# Netpbm: P1 to P6, then width and height, separated by white space and comment lines.
 PNM_START = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Format ("jpeg", "png", "bmp", "webp", "tiff", "pnm"), size in pixels, and whether the end is there."""
+    """Format ("jpeg", "png", "bmp", "webp", "tiff", "pnm"), size in pixels, and whether the end is present."""
 
     kind: str
     width: int
@@ -26,7 +26,7 @@ class Header:
 
 
 def read_header(data):
-    """The `Header` of an encoded picture, or None where the bytes begin none of these formats.
+    """The `Header` of an encoded image, or None if the data are not in one of these formats.
 
     Args:
         data: bytes of the whole file.
@@ -35,7 +35,7 @@ def read_header(data):
         for start, read in _READERS.items():
             if data.startswith(start):
                 return read(data)
-    except (struct.error, IndexError):  # cut off within the header
+    except (struct.error, IndexError):  # truncated within the header
         pass
     return None
 
@@ -43,17 +43,17 @@ def read_header(data):
 def _jpeg(data):
     at = 2
     while True:
-        at = data.find(b"\xff", at)  # decoders pass over what stands between
+        at = data.find(b"\xff", at)  # decoders skip anything in between
         if at < 0:
             return None
-        while data[at] == 0xFF:  # any number of them may stand before a marker
+        while data[at] == 0xFF:  # any number of fill bytes may precede a marker
             at += 1
         marker, at = data[at], at + 1
         if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 3)
-            # Some decoders fill the missing part of a picture that is cut off with grey and say nothing.
+            # Some decoders silently fill the missing part of a truncated image with grey.
             return Header("jpeg", width, height, data.rfind(JPEG_END) > data.rfind(JPEG_SCAN) > 0)
-        if marker != 0x01 and marker not in range(0xD0, 0xD9):  # those have no content
+        if marker != 0x01 and marker not in range(0xD0, 0xD9):  # these have no content
             at += struct.unpack_from(">H", data, at)[0]
 
 

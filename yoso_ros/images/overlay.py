@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a panoptic segmentation for people: one colour per id, blended over the frame, borders and names.
+"""Visualisation of a panoptic segmentation: one colour per id blended over the frame, with borders and names.
 
-Legend: `H W` size of the frame in pixels. No ROS here; pictures are uint8 (H, W, 3) RGB.
+Legend: `H W` size of the frame in pixels. No ROS here; images are uint8 (H, W, 3) RGB.
 """
 
 import colorsys
@@ -11,27 +11,27 @@ import numpy as np
 
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, panoptic_id
 
-# Steps of instance shades in hue and in brightness: powers of 1 / (the plastic number), the two-dimensional counterpart
-# of the golden ratio, spread points evenly over a square however many are taken.
+# Steps between instance shades in hue and in brightness: powers of 1 / (the plastic number), the two-dimensional
+# counterpart of the golden ratio, spread any number of points evenly over a square.
 HUE_STEP, VALUE_STEP = 0.7548776662466927, 0.5698402909980532
-HUE_SPREAD = 0.25  # part of the colour circle that the instances of one class share, around the colour of the class
+HUE_SPREAD = 0.25  # fraction of the colour circle shared by the instances of a class, around the colour of the class
 VALUE_RANGE = (0.5, 1.0)  # darkest and brightest shade of an instance
 SMALLEST_SATURATION = 0.6  # grey has no hue to vary
-NAME_HEIGHT = 1 / 36  # height of the letters, as a part of the frame's height
-SMALLEST_NAMED_AREA = 1 / 500  # part of the frame below which a segment gets no name
+NAME_HEIGHT = 1 / 36  # letter height as a fraction of the frame's height
+SMALLEST_NAMED_AREA = 1 / 500  # fraction of the frame below which a segment gets no name
 
 
 def build_palette(label_set):
     """Colour of every possible panoptic id of a label set.
 
-    Stuff has the colour of its class. Instances of things have shades around it: neighbouring instance numbers differ
-    most. Ids that the label set does not know, and 65535, are black.
+    Stuff has the colour of its class. Instances of things have shades around it, and consecutive instance numbers
+    differ most. Ids unknown to the label set, and 65535, are black.
 
     Args:
         label_set: `yoso_ros.label_sets.LabelSet`.
 
     Returns:
-        uint8 (65536, 4), RGBA; A is 255 for the ids that the label set knows and 0 for the others.
+        uint8 (65536, 4), RGBA; A is 255 for ids known to the label set and 0 for all others.
     """
     palette = np.zeros((UNLABELLED_ID + 1, 4), np.uint8)
     for class_id, label in enumerate(label_set.classes):
@@ -94,7 +94,7 @@ def overlay_image(frame, panoptic, palette, alpha=0.5, segments=()):
         panoptic: uint16 (H, W) panoptic ids; unlabelled pixels keep the frame's colour.
         palette: `build_palette(label_set)`.
         alpha: 0 shows the frame alone (with borders and names), 1 the colours alone.
-        segments: list of `yoso_ros.results.Segment` whose names are written; empty for none.
+        segments: list of `yoso_ros.results.Segment` whose names are drawn; empty for none.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -119,6 +119,6 @@ def _write_names(picture, segments):
         (text_width, text_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
         x = int(np.clip(segment.centroid_xy[0] - text_width / 2, 0, max(0, width - text_width)))
         y = int(np.clip(segment.centroid_xy[1] + text_height / 2, text_height, height))
-        # White with a black shadow stays readable on any colour. Thicker letters would be wider as well.
+        # White with a black shadow is readable on any colour. Thicker letters would also be wider.
         for shift, shade in ((1, (0, 0, 0)), (0, (255, 255, 255))):
             cv2.putText(picture, text, (x + shift, y + shift), cv2.FONT_HERSHEY_SIMPLEX, scale, shade, 1, cv2.LINE_AA)

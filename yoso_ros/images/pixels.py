@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of an image message as an array. Works on anything with the fields of sensor_msgs/Image."""
+"""The bytes of an image message as an array. Works on any object with the fields of sensor_msgs/Image."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def image_rows(message, row_bytes, rows=None):
 
     Args:
         message: has height, width, encoding, step, data (a buffer of bytes).
-        row_bytes: what a row has without padding.
+        row_bytes: bytes per row without padding.
         rows: number of rows; None for the height of the image.
 
     Returns:
@@ -33,18 +33,18 @@ def image_rows(message, row_bytes, rows=None):
 
 
 def image_array(message, dtype, channels=1):
-    """Pixels of an image: array (H, W), or (H, W, channels), a view where that is possible.
+    """Pixels of an image: array (H, W), or (H, W, channels), a view if possible.
 
     Args:
         message: has height, width, encoding, is_bigendian, step, data (a buffer of bytes).
-        dtype: of a value, such as "u2"; its byte order is that of the message.
-        channels: values of a pixel.
+        dtype: of a value, such as "u2"; the byte order is taken from the message.
+        channels: values per pixel.
 
     Raises:
-        InputError: as `image_rows`.
+        InputError: as for `image_rows`.
     """
     dtype = np.dtype(dtype).newbyteorder(">" if message.is_bigendian else "<")
     rows = image_rows(message, message.width * channels * dtype.itemsize)
-    # A padded row may end at an odd byte, which numpy cannot view as wider values; then the rows are copied.
+    # A padded row may end at an odd byte, which numpy cannot view as wider values; in that case the rows are copied.
     values = rows if dtype.itemsize == 1 else np.ascontiguousarray(rows).view(dtype)
     return values if channels == 1 else values.reshape(message.height, message.width, channels)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be labelled: a selection, a folder of images, a recording; each as numbered frames with names."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from yoso_ros.bags.pictures import IMAGE_SUFFIXES, natural_order
 from yoso_ros.errors import InputError
 from yoso_ros.images.encoded import read_image, read_image_file
 from yoso_ros.labelling.chosen_frames import STORED, frame_name, frames_at, recording_names
+from yoso_ros.reading import path_inside, read_json
 
 
 class ImageFolder:
@@ -22,9 +22,14 @@ class ImageFolder:
         selection = self.folder / "selection.json"
         if selection.is_file():
             keys = ("recording", "index", "stamp_ns")
-            chosen = json.loads(selection.read_bytes())["chosen"]
-            self.facts = {c["file_name"]: {key: c[key] for key in keys} for c in chosen}
-            self.paths = [self.folder / "images" / c["file_name"] for c in chosen]
+            content = read_json(selection)
+            try:
+                chosen = content["chosen"]
+                self.facts = {c["file_name"]: {key: c[key] for key in keys} for c in chosen}
+                names = [c["file_name"] for c in chosen]
+            except (KeyError, TypeError) as error:
+                raise InputError(f"{selection}: expected what `bag select` writes: {error!r}") from error
+            self.paths = [path_inside(self.folder / "images", name, selection) for name in names]
         else:
             names = [p.name for p in self.folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
             self.paths = [self.folder / name for name in sorted(names, key=natural_order)]

@@ -4,8 +4,12 @@
 Legend: `B` batch, input (B, 3, H, W) normalised; output the tuple (C2, C3, C4, C5) at strides 4, 8, 16, 32.
 """
 
-import functools
+from __future__ import annotations
 
+import functools
+from typing import Any
+
+import torch
 from torch import nn
 
 from yoso_ros.models.layers import BATCH_NORM_EPS, NORMS
@@ -26,14 +30,14 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels, width, stride, norm):
+    def __init__(self, in_channels: int, width: int, stride: int, norm: str):
         super().__init__()
         self.conv1, self.bn1 = _conv3x3(in_channels, width, stride), norm(width)
         self.conv2, self.bn2 = _conv3x3(width, width), norm(width)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _projection(in_channels, width, stride, norm)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
@@ -44,7 +48,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels, width, stride, norm):
+    def __init__(self, in_channels: int, width: int, stride: int, norm: str):
         super().__init__()
         out_channels = width * self.expansion
         self.conv1, self.bn1 = nn.Conv2d(in_channels, width, 1, bias=False), norm(width)
@@ -53,7 +57,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _projection(in_channels, out_channels, stride, norm)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -69,7 +73,7 @@ class ResNet(nn.Module):
         norm: constructor of a normalisation layer.
     """
 
-    def __init__(self, *, block, depths, norm):
+    def __init__(self, *, block: Any, depths: tuple[int, ...], norm: str):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), norm(64)
         self.relu = nn.ReLU(inplace=True)
@@ -87,11 +91,11 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def stages(self):
+    def stages(self) -> list[list[Any]]:
         """Modules of the stem and of the four stages: list of five lists."""
         return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         c2 = self.layer1(x)
         c3 = self.layer2(c2)
@@ -102,7 +106,7 @@ class ResNet(nn.Module):
 class InvertedResidual(nn.Module):
     """MobileNetV2 block: 1x1 expansion, 3x3 depthwise, linear 1x1 projection."""
 
-    def __init__(self, in_channels, out_channels, stride, expansion, norm):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int, norm: str):
         super().__init__()
         width = in_channels * expansion
         layers = [] if expansion == 1 else [_conv_norm_relu(in_channels, width, 1, 1, 1, norm)]
@@ -114,7 +118,7 @@ class InvertedResidual(nn.Module):
         self.conv = nn.Sequential(*layers)
         self.residual = stride == 1 and in_channels == out_channels
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.conv(x) if self.residual else self.conv(x)
 
 
@@ -134,7 +138,7 @@ _MOBILENET_V2_TAPS = (3, 6, 13, 17)  # last block of strides 4, 8, 16, 32
 class MobileNetV2(nn.Module):
     """MobileNetV2 trunk up to its last inverted residual block (the 1280-channel layer is left out)."""
 
-    def __init__(self, *, norm):
+    def __init__(self, *, norm: str):
         super().__init__()
         layers = [_conv_norm_relu(3, 32, 3, 2, 1, norm)]
         in_channels = 32
@@ -149,13 +153,13 @@ class MobileNetV2(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
-    def stages(self):
+    def stages(self) -> list[list[Any]]:
         """Modules of the stem (to stride 2) and of the four stages: list of five lists."""
         ends = (2, *(tap + 1 for tap in _MOBILENET_V2_TAPS[:-1]), len(self.features))
         begins = (0, *ends)
         return [list(self.features[begin:end]) for begin, end in zip(begins, ends, strict=False)]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs = []
         for index, layer in enumerate(self.features):
             x = layer(x)
@@ -164,7 +168,7 @@ class MobileNetV2(nn.Module):
         return tuple(outputs)
 
 
-def create_backbone(name, norm, norm_eps=BATCH_NORM_EPS):
+def create_backbone(name: str, norm: Any, norm_eps: float = BATCH_NORM_EPS) -> MobileNetV2 | ResNet:
     """Build a backbone.
 
     Args:

@@ -72,7 +72,9 @@ def _deform_conv_embedding_bag(x, offset, mask, weight):
 FORMS = {"grid_sample": _deform_conv_grid_sample, "embedding_bag": _deform_conv_embedding_bag}
 
 
-def modulated_deform_conv2d(x, offset, mask, weight, form="auto"):
+def modulated_deform_conv2d(
+    x: torch.Tensor, offset: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor, form: str = "auto"
+) -> torch.Tensor:
     """Modulated deformable 3x3 convolution, stride 1, padding 1, no bias.
 
     Args:
@@ -97,10 +99,10 @@ def modulated_deform_conv2d(x, offset, mask, weight, form="auto"):
 class ModulatedDeformConv2d(nn.Module):
     """Deformable 3x3 convolution with given offsets and modulation; holds only its weight (O, C, 3, 3)."""
 
-    def __init__(self, in_channels, out_channels):
+    def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, KERNEL_SIZE, KERNEL_SIZE))
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, x, offset, mask):
+    def forward(self, x: torch.Tensor, offset: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return modulated_deform_conv2d(x, offset, mask, self.weight)

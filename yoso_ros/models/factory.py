@@ -42,9 +42,9 @@ class Architecture(NamedTuple):
     config: type[ModelConfig]
     network: type[PanopticNetwork]
     is_official: Callable[[dict[str, Any]], bool] | None = None
-    load_official: Callable[[PanopticNetwork, dict[str, Any]], None] | None = None
+    load_official: Callable[[Any, dict[str, Any]], None] | None = None
     complete: Callable[[dict[str, Any], Path], dict[str, Any]] | None = None
-    load_folder: Callable[[PanopticNetwork, Path], None] | None = None
+    load_folder: Callable[[Any, Path], None] | None = None
 
 
 ARCHITECTURES = {
@@ -117,7 +117,7 @@ def config_from_mapping(mapping: dict[str, Any], source: str, download: bool = T
         InputError: as `load_config`.
     """
     try:
-        architecture = find_architecture(mapping.get("architecture"))
+        architecture = find_architecture(mapping.get("architecture"))  # type: ignore[arg-type]
     except InputError as error:
         raise InputError(f"{source}: architecture: {error}") from error
     label_set = mapping.get("label_set")

@@ -5,7 +5,10 @@ Legend: `B` batch, `T` thing classes, `D` channels; level l of P3..P7 has stride
 x1 y1 x2 y2 and offsets left, top, right, bottom of a location, both in pixels of the network input.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,11 +26,11 @@ FOCAL_PRIOR = 0.01  # class probability of a fresh network (RetinaNet, 4.1)
 class Scale(nn.Module):
     """A learned factor, one per level."""
 
-    def __init__(self, value=1.0):
+    def __init__(self, value: float = 1.0):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor([value]))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.scale
 
 
@@ -41,7 +44,7 @@ class LevelPredictions(NamedTuple):
     box_features: torch.Tensor  # (B, D, h, w), end of the box tower
 
 
-def conv_tower(in_channels, channels, depth=4):
+def conv_tower(in_channels: int, channels: int, depth: int = 4) -> nn.Module:
     """`depth` times 3x3 convolution, group normalisation, ReLU."""
     layers = []
     for _ in range(depth):
@@ -54,12 +57,12 @@ def conv_tower(in_channels, channels, depth=4):
     return nn.Sequential(*layers)
 
 
-def initialize_head(module):
+def initialize_head(module: nn.Module) -> None:
     """Convolutions as FCOS starts them: normal with deviation 0.01, bias 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.normal_(part.weight, std=0.01)
-            nn.init.zeros_(part.bias)
+            nn.init.zeros_(part.bias)  # type: ignore[arg-type]
 
 
 class Towers(nn.Module):
@@ -72,14 +75,22 @@ class Towers(nn.Module):
         two_towers: False: the box tower serves for the classes too, and `class_channels` is not used.
     """
 
-    def __init__(self, *, in_channels=256, class_channels=256, box_channels=256, depth=4, two_towers=True):
+    def __init__(
+        self,
+        *,
+        in_channels: int = 256,
+        class_channels: int = 256,
+        box_channels: int = 256,
+        depth: int = 4,
+        two_towers: bool = True,
+    ):
         super().__init__()
         self.class_tower = conv_tower(in_channels, class_channels, depth) if two_towers else None
         self.box_tower = conv_tower(in_channels, box_channels, depth)
         self.class_channels, self.box_channels = class_channels if two_towers else box_channels, box_channels
         initialize_head(self)
 
-    def forward(self, pyramid):
+    def forward(self, pyramid: Sequence[torch.Tensor]) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
         """The maps P3..P7, each (B, in_channels, h, w), to the tuples of class features and of box features."""
         box_features = tuple(map(self.box_tower, pyramid))
         return (box_features if self.class_tower is None else tuple(map(self.class_tower, pyramid))), box_features
@@ -97,7 +108,16 @@ class LevelOutputs(nn.Module):
         strides: of the levels.
     """
 
-    def __init__(self, *, num_classes, class_channels, box_channels, offset_form, scales=True, strides=STRIDES):
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        class_channels: int,
+        box_channels: int,
+        offset_form: str,
+        scales: bool = True,
+        strides: tuple[int, ...] = STRIDES,
+    ):
         super().__init__()
         self.strides, self.offset_form = strides, offset_form
         self.class_output = nn.Conv2d(class_channels, num_classes, 3, padding=1)
@@ -105,7 +125,7 @@ class LevelOutputs(nn.Module):
         self.centerness_output = nn.Conv2d(box_channels, 1, 3, padding=1)
         self.scales = nn.ModuleList(Scale() if scales else nn.Identity() for _ in strides)
         initialize_head(self)
-        nn.init.constant_(self.class_output.bias, -math.log((1 - FOCAL_PRIOR) / FOCAL_PRIOR))
+        nn.init.constant_(self.class_output.bias, -math.log((1 - FOCAL_PRIOR) / FOCAL_PRIOR))  # type: ignore[arg-type]
         if offset_form == "exponential":
             self._start_with_boxes_of_the_levels()
 
@@ -117,7 +137,9 @@ class LevelOutputs(nn.Module):
             if isinstance(scale, Scale):
                 nn.init.constant_(scale.scale, wanted / start[0])
 
-    def forward(self, class_features, box_features):
+    def forward(
+        self, class_features: tuple[torch.Tensor, ...], box_features: tuple[torch.Tensor, ...]
+    ) -> list[LevelPredictions]:
         """Maps of the levels, each (B, D, h, w), to a list of `LevelPredictions`."""
         levels = zip(class_features, box_features, self.scales, self.strides, strict=True)
         return [self._level(*level) for level in levels]
@@ -148,15 +170,15 @@ class FcosHead(nn.Module):
     def __init__(
         self,
         *,
-        in_channels=256,
-        num_classes,
-        class_channels=256,
-        box_channels=256,
-        depth=4,
-        offset_form="relu",
-        scales=True,
-        two_towers=True,
-        strides=STRIDES,
+        in_channels: int = 256,
+        num_classes: int,
+        class_channels: int = 256,
+        box_channels: int = 256,
+        depth: int = 4,
+        offset_form: str = "relu",
+        scales: bool = True,
+        two_towers: bool = True,
+        strides: tuple[int, ...] = STRIDES,
     ):
         super().__init__()
         self.towers = Towers(
@@ -175,19 +197,19 @@ class FcosHead(nn.Module):
             strides=strides,
         )
 
-    def forward(self, pyramid):
+    def forward(self, pyramid: Sequence[torch.Tensor]) -> list[LevelPredictions]:
         """The maps P3..P7, each (B, in_channels, h, w), to a list of `LevelPredictions`."""
         return self.outputs(*self.towers(pyramid))
 
 
-def grid_locations(height, width, stride, device=None):
+def grid_locations(height: int, width: int, stride: int, device: torch.device | str | None = None) -> torch.Tensor:
     """Pixel positions of the locations of a map: float32 (height * width, 2) of x, y; index * stride + stride // 2."""
     x = torch.arange(width, device=device, dtype=torch.float32) * stride + stride // 2
     y = torch.arange(height, device=device, dtype=torch.float32) * stride + stride // 2
     return torch.stack([x.repeat(height), y.repeat_interleave(width)], 1)
 
 
-def offsets_to_boxes(offsets, stride):
+def offsets_to_boxes(offsets: torch.Tensor, stride: int) -> torch.Tensor:
     """Boxes of a map of offsets, not clipped.
 
     Args:
@@ -202,6 +224,6 @@ def offsets_to_boxes(offsets, stride):
     return torch.cat([locations - offsets[:, :2], locations + offsets[:, 2:]], 1)
 
 
-def flatten_levels(maps):
+def flatten_levels(maps: list[torch.Tensor]) -> torch.Tensor:
     """Maps of the levels, each (B, C, h, w), to (B, L, C), the locations of all levels row by row, P3 first."""
     return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], 1)

@@ -2,6 +2,7 @@
 """Batch normalisation folded into the convolutions before it, for inference."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from yoso_ros.models.layers import BATCH_NORM_EPS, FrozenBatchNorm2d
 
 
-def fold_batch_norms(model):
+def fold_batch_norms(model: Any) -> Any:
     """A copy of a network in which every normalised convolution carries its batch normalisation.
 
     A pair is a `Conv2d` or `ConvTranspose2d` and the normalisation that its parent module registers right after it,

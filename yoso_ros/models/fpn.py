@@ -5,6 +5,9 @@ Legend: `B` batch, `D` channels of the pyramid; Pl has stride 2^l, its sides are
 level before, rounded up.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import nn
 from torch.nn import functional
 
@@ -21,7 +24,7 @@ class FeaturePyramid(nn.Module):
         relu_before_p7: whether P7 is made from relu(P6) (RealTimePan, RetinaNet) or from P6 itself.
     """
 
-    def __init__(self, *, in_channels, channels=256, relu_before_p7=True):
+    def __init__(self, *, in_channels: Sequence[int], channels: int = 256, relu_before_p7: bool = True):
         super().__init__()
         self.laterals = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
         self.outputs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
@@ -31,9 +34,9 @@ class FeaturePyramid(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
-    def forward(self, features):
+    def forward(self, features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """C3, C4, C5 (finest first) to the tuple P3..P7, each (B, D, h, w)."""
         maps = [lateral(x) for lateral, x in zip(self.laterals, features, strict=True)]
         for finer in reversed(range(len(maps) - 1)):

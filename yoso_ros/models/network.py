@@ -83,7 +83,9 @@ class PanopticNetwork(nn.Module):
         return state_dict
 
 
-def check_state_dict(model: nn.Module, state_dict: dict[str, torch.Tensor], origin: dict[str, str] | None = None):
+def check_state_dict(
+    model: nn.Module, state_dict: dict[str, torch.Tensor], origin: dict[str, str] | None = None
+) -> None:
     """Raise `InputError` naming every key of `state_dict` that does not fit `model`.
 
     Args:

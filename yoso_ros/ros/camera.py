@@ -53,22 +53,24 @@ class Camera:
         label_set: `LabelSet` of the model.
         deliver: called with (image message, name of the camera) for each image.
         counts: `Counts` of this camera so far.
+        threshold: function without arguments, the smallest score of a segment that is in use.
+        lost: images of this camera that the middleware has lost so far.
     """
 
-    def __init__(self, node, name, settings, label_set, deliver, counts):
+    def __init__(self, node, name, settings, label_set, deliver, counts, threshold, lost=0):
         self.name, self._node, self._deliver = name, node, deliver
         prefix = f"{name}/" if name else ""
         self.outputs = CameraOutputs(node, prefix)
-        self.outputs.set_label_set(label_set, settings.label_info_period_s)
+        self.outputs.set_label_set(label_set, settings.label_info_period_s, threshold)
         how = settings.image_transport, settings.input_reliability
-        self.input = CameraInput(node, prefix, *how, self._on_image, settings.max_image_pixels)
+        self.input = CameraInput(node, prefix, *how, self._on_image, settings.max_image_pixels, lost)
         self.health = HealthReport(f"{node.get_name()}: {name or 'segmentation'}", counts)
         self._stats = node.create_publisher(InferenceStats, f"~/{prefix}stats", STATS_QOS) if name else None
         self._log = FrameLog(self._stats) if name else None
         self._tracker = SegmentTracker()
         self._stamps = StampCheck(self.input.topic)
         self._clock = node.get_clock()
-        self._lost_before = 0  # images that the last report told
+        self._lost_before = lost  # images that the last report told
 
     def listen(self):
         """Begin to read images; nothing happens when it does already."""
@@ -118,8 +120,8 @@ class Camera:
         if self.input.subscribed:
             silent = self.health.silent
             faults = self.input.faults(silent)
-            for text, certain in faults.items():
-                self._warn(text, text, certain)
+            for fault in faults:
+                self._warn(*fault)
             self._tell_losses()
             if silent and not faults:
                 self._warn(f"no images arrive on {self.input.topic}, which has a publisher", SILENCE)

@@ -11,7 +11,7 @@ from yoso_ros.ros.worker import Counts
 
 SILENCE_S = 2.0  # a camera without an image for so long is a warning
 STEADY_HZ = 1.0  # a camera that reached this rate again is no longer the silent one that was warned of
-SILENCE = "silence"
+SILENCE, ABSENCE = "silence", "absence"  # kinds of warnings: no images from a publisher, and no publisher
 
 
 class HealthReport:
@@ -34,7 +34,11 @@ class HealthReport:
     def images_expected(self):
         """Note that the node begins to listen, so that the silence before does not count."""
         self._expected_since = time.monotonic()
-        self._causes.forget(SILENCE)
+        self._forget_silence()
+
+    def _forget_silence(self):
+        for kind in (SILENCE, ABSENCE):
+            self._causes.forget(kind)
 
     def frame_arrived(self):
         """Note that an image came in."""
@@ -91,7 +95,7 @@ class HealthReport:
         before, seconds = self._last_counts, max(now - self._last_time, 1e-3)
         self._last_counts, self._last_time = counts, now
         if (counts.received - before.received) / seconds >= STEADY_HZ:
-            self._causes.forget(SILENCE)
+            self._forget_silence()
         processed, failures = counts.processed - before.processed, counts.failed - before.failed
         warnings, self._warnings = list(self._warnings.values()), {}
         if self.silent and not warnings:

@@ -10,6 +10,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from yoso_ros.images.decoding import decode_compressed
 from yoso_ros.ros.bridge import decode_any_image
+from yoso_ros.ros.diagnostics import ABSENCE
 from yoso_ros.ros.image_subscription import ImageSubscription, create_subscription, reliability_policy
 
 UNKNOWN_NAME = "_"  # what rmw calls a node whose name it does not know begins with it, and no name of a node may
@@ -39,6 +40,13 @@ def _unremapped(node, topic):
     return node.resolve_topic_name(topic, only_expand=True)
 
 
+def node_name(publisher):
+    """Full name of the node of an rclpy TopicEndpointInfo, None where DDS does not know it."""
+    if publisher.node_name.startswith(UNKNOWN_NAME):
+        return None
+    return f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
+
+
 class CameraInput:
     """Subscriptions of one camera, which exist between `subscribe` and `unsubscribe`.
 
@@ -49,10 +57,11 @@ class CameraInput:
         reliability: "best_effort", "reliable", or "auto" for that of the publishers.
         deliver: called with each image message.
         max_pixels: of an image; larger ones are refused.
+        lost: images that were lost before, to count on from.
     """
 
-    def __init__(self, node, prefix, transport, reliability, deliver, max_pixels=None):
-        self._node = node
+    def __init__(self, node, prefix, transport, reliability, deliver, max_pixels=None, lost=0):
+        self._node, self._lost_before = node, lost
         base = f"{prefix}image_raw"
         self.topic = image_topic(node, base, transport)
         self.info_topic = camera_info_topic(node, base)
@@ -84,7 +93,7 @@ class CameraInput:
     @property
     def lost(self):
         """Images that were lost between publisher and node so far, as the middleware counts them."""
-        return self._images.lost
+        return self._lost_before + self._images.lost
 
     @property
     def reliable(self):
@@ -92,7 +101,7 @@ class CameraInput:
         return self._images.reliable
 
     def follow(self):
-        """Read the images as their publishers send them, if it should; to be called now and then."""
+        """Look who publishes, and read the images as they are sent, if it should; to be called now and then."""
         self._images.follow()
 
     def unsubscribe(self):
@@ -112,11 +121,12 @@ class CameraInput:
             silent: True when no image comes.
 
         Returns:
-            dict of str to bool: a line for each publisher that cannot be heard, or that there is none; False while DDS
-            has not told the publisher's name yet, which comes a little later than the publisher.
+            list of (text, kind, certain): a line for each publisher that cannot be heard, or that there is none; what
+            makes it the same cause as another one; False while DDS has not told the publisher's name yet, which comes a
+            little later than the publisher.
         """
         if not (silent or self._mismatch):
-            return {}
+            return []
         kinds = {self.topic: (self._type, self._images.qos), self.info_topic: (CameraInfo, self._info_qos)}
         publishers = {topic: self._node.get_publishers_info_by_topic(topic) for topic in kinds}
         unheard = [fault for topic, kind in kinds.items() for fault in self._unheard(topic, *kind, publishers[topic])]
@@ -124,16 +134,18 @@ class CameraInput:
         named = all(name is not None for name, _ in unheard)
         self._unnamed = 0 if named else self._unnamed + 1
         certain = named or self._unnamed > UNNAMED_REPORTS
-        faults = {f"{name or 'a publisher without a name'} {text}": certain for name, text in unheard}
+        texts = [f"{name or 'a publisher without a name'} {text}" for name, text in unheard]
+        faults = [(text, text, certain) for text in texts]
         if silent and not publishers[self.topic]:
-            faults[f"nobody publishes {self.topic}"] = True
+            before = ", ".join(sorted(filter(None, map(node_name, self._images.last_publishers))))
+            text = f"nobody publishes {self.topic}" + (f" any more, {before} is gone" if before else "")
+            faults.append((text, ABSENCE, True))
         return faults
 
     def _unheard(self, topic, kind, qos, publishers):
         expected = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
         for publisher in publishers:
-            known = not publisher.node_name.startswith(UNKNOWN_NAME)
-            name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}" if known else None
+            name = node_name(publisher)
             compatible, reason = qos_check_compatible(publisher.qos_profile, qos)
             if publisher.topic_type != expected:
                 yield name, f"publishes {topic} as {publisher.topic_type}; expected {expected}"

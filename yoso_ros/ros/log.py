@@ -3,6 +3,8 @@
 
 import logging
 
+from rclpy.logging import LoggingSeverity
+
 
 class RosLogHandler(logging.Handler):
     """Hands records to a ROS logger.
@@ -30,7 +32,8 @@ class RosLogHandler(logging.Handler):
 
 
 def forward_log(node):
-    """Send what the package logs, from INFO up, to a node's ROS log."""
+    """Send what the package logs to a node's ROS log, from INFO up, or from DEBUG up where the node logs that."""
     logger = logging.getLogger("yoso_ros")
-    logger.setLevel(logging.INFO)
+    ros_level = node.get_logger().get_effective_level()
+    logger.setLevel(logging.DEBUG if ros_level <= LoggingSeverity.DEBUG else logging.INFO)
     logger.addHandler(RosLogHandler(node.get_logger()))

@@ -9,6 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
@@ -55,6 +56,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._failure = ""  # why the last configuration failed
         self._segmenter = None
         self._cameras = {}  # name to Camera, while the node is configured
+        self._lost = {}  # name of a camera to its images that the middleware has lost, over all configurations
         self._model_thresholds = {}
         self._stages = FrameStages(self._source, self._age_ms)
         # A request has a pass of its own: beside it the frames of cameras would be padded to its size, and an engine
@@ -122,7 +124,10 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
             self._segmenter.batch([np.zeros(settings.warmup_shape, np.uint8)] * len(names))
         for name in names:
             counts = self._worker.counts_of(name)
-            self._cameras[name] = Camera(self, name, settings, label_set, self._worker.deliver, counts)
+            lost = self._lost.get(name, 0)
+            self._cameras[name] = Camera(
+                self, name, settings, label_set, self._worker.deliver, counts, self._score_threshold, lost
+            )
         topics = ", ".join(camera.input.topic for camera in self._cameras.values())
         self.get_logger().info(
             f"{settings.model} on {self._segmenter.backend}, {len(label_set)} classes of {label_set.name}, "
@@ -179,6 +184,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
 
     def _release(self):
         cameras, self._cameras = self._cameras, {}
+        self._lost |= {name: camera.input.lost for name, camera in cameras.items()}
         for camera in cameras.values():
             self.caught.guard(camera.destroy, "end of a camera")()
         self._segmenter = self._stages.segmenter = None
@@ -202,7 +208,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         return None if self._segmenter is None else [label.name for label in self._segmenter.label_set.classes]
 
     def _on_parameters(self, changes):
-        result = check_change(changes, self._phase == "unconfigured", self._class_names())
+        result = check_change(changes, read_settings(self), self._phase == "unconfigured", self._class_names())
         if result.successful:
             self._apply(read_settings(self, {change.name: change.value for change in changes}))
         return result
@@ -213,6 +219,8 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         for name, own in self._model_thresholds.items() if self._segmenter is not None else ():
             value = getattr(settings, name)
             setattr(self._segmenter, name, own if value == MODEL_VALUE else value)
+        for camera in self._cameras.values():
+            camera.outputs.follow_threshold()
         self._follow_enable()
 
     def _follow_enable(self):
@@ -221,6 +229,9 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
                 camera.listen()
         else:
             self._unsubscribe()
+
+    def _score_threshold(self):
+        return self._segmenter.score_threshold
 
     def _follow_publishers(self):
         for camera in self._cameras.values():
@@ -255,6 +266,10 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
             place = f"a frame of {camera.name}" if camera.name else "a frame"
             self.get_logger().warning(f"{place} failed (reported once): {line}")
         header, backend = delivery.item.header, self._segmenter.backend
+        if self.get_logger().is_enabled_for(LoggingSeverity.DEBUG):
+            outcome = f"failed: {cause}" if times is None else f"latency {times['latency_ms']:.1f} ms"
+            stamp = f"{header.stamp.sec}.{header.stamp.nanosec:09d}"
+            self.get_logger().debug(f"frame {stamp} of {camera.input.topic}: {outcome}")
         camera.report(header, times, self._worker.counts_of(delivery.source), backend)
         self._log.report(header, times, self._worker.counts_of(*self._cameras), backend)
 

@@ -42,12 +42,22 @@ class CameraOutputs:
         self._palette = None
         self._class_ids = {}
 
-    def set_label_set(self, label_set, label_info_period_s):
-        """Use the classes of a model: colours, and the label info that goes out now and then at every period."""
+    def set_label_set(self, label_set, label_info_period_s, threshold):
+        """Use the classes of a model: colours, and the label info that goes out now and then at every period.
+
+        Args:
+            label_set: `LabelSet`. label_info_period_s: seconds.
+            threshold: function without arguments, the smallest score of a segment that is in use.
+        """
         self._palette = build_palette(label_set)
         self._class_ids = {label.name: i for i, label in enumerate(label_set.classes)}
         if self._vision is not None:
-            self._vision.announce(label_set, label_info_period_s)
+            self._vision.announce(label_set, label_info_period_s, threshold)
+
+    def follow_threshold(self):
+        """Tell a new threshold."""
+        if self._vision is not None:
+            self._vision.follow_threshold()
 
     def publish(self, frame, result, header, camera_info, settings):
         """Publish one frame's results, the label images first.

@@ -46,6 +46,8 @@ class Parameter:
         """None when the value is allowed, else one line that says what is."""
         if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if isinstance(self.default, tuple) and value is None:  # what rclpy makes of an empty list
+            return f"{self.name}: expected a list of strings, found an empty one, which has no type in ROS; write ['']"
         if not isinstance(value, list if isinstance(self.default, tuple) else type(self.default)):
             return f"{self.name}: expected a {_type_name(self.default)}, found {value!r}"
         if self.model_value and value == MODEL_VALUE:
@@ -278,11 +280,12 @@ def _plain(name, value):
     return float(value) if isinstance(default, float) else value
 
 
-def check_change(changes, unconfigured, class_names=None):
+def check_change(changes, settings, unconfigured, class_names=None):
     """Judge a change of parameters before it is made.
 
     Args:
         changes: list of rclpy parameters (`name`, `value`); names that are not in the table pass.
+        settings: the present `Settings`; what is set to its present value is no change.
         unconfigured: True while the node is unconfigured, when every parameter may change.
         class_names: names of the model's classes, None while no model is loaded.
 
@@ -294,7 +297,8 @@ def check_change(changes, unconfigured, class_names=None):
         if parameter is None:
             continue
         fault = parameter.fault(change.value)
-        if not fault and not parameter.runtime and not unconfigured:
+        fixed = not parameter.runtime and not unconfigured
+        if not fault and fixed and _plain(change.name, change.value) != getattr(settings, change.name):
             fault = f"{change.name}: can be set while the node is unconfigured only; deactivate and clean up first"
         if not fault and change.name == "mask_classes" and class_names is not None:
             fault = unknown_classes(change.value, class_names)

@@ -15,11 +15,16 @@ def vision_messages_installed():
     return importlib.util.find_spec("vision_msgs") is not None
 
 
-def label_info_message(label_set, stamp):
-    """vision_msgs/LabelInfo: class ids and names of a `LabelSet`; `stamp` is builtin_interfaces/Time."""
+def label_info_message(label_set, stamp, threshold):
+    """vision_msgs/LabelInfo: class ids and names of a `LabelSet`.
+
+    Args:
+        label_set: `LabelSet`. stamp: builtin_interfaces/Time.
+        threshold: smallest score of a segment.
+    """
     from vision_msgs.msg import LabelInfo, VisionClass
 
-    message = LabelInfo()
+    message = LabelInfo(threshold=float(threshold))
     message.header.stamp = stamp
     message.class_map = [VisionClass(class_id=i, class_name=c.name) for i, c in enumerate(label_set.classes)]
     return message
@@ -28,7 +33,8 @@ def label_info_message(label_set, stamp):
 def detections_message(result, header):
     """vision_msgs/Detection2DArray: one detection per thing of a `PanopticResult`, box in pixels of the input image.
 
-    The id of a detection is the segment's id in the panoptic image; its class id is the number in the label info.
+    The id of a detection is the track id of its segment, the same for an object over messages; empty without tracking.
+    Its class id is the number in the label info.
     """
     from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
@@ -36,7 +42,7 @@ def detections_message(result, header):
     for segment in result.segments:
         if not segment.is_thing:
             continue
-        detection = Detection2D(header=header, id=str(segment.id))
+        detection = Detection2D(header=header, id=str(segment.track_id or ""))
         hypothesis = ObjectHypothesisWithPose()
         hypothesis.hypothesis.class_id = str(segment.class_id)
         hypothesis.hypothesis.score = float(segment.score)
@@ -65,21 +71,34 @@ class VisionOutputs:
         self._detections = node.create_publisher(Detection2DArray, f"~/{prefix}detections", 1)
         self._timer = None
 
-    def announce(self, label_set, period_s):
-        """Publish the label info now and again every `period_s` seconds (0: once)."""
-        self._stop_timer()
+    def announce(self, label_set, period_s, threshold):
+        """Publish the label info now and again every `period_s` seconds (0: once, and when the threshold changes).
 
-        def publish():
-            self._label_info.publish(label_info_message(label_set, self._node.get_clock().now().to_msg()))
+        Args:
+            label_set: `LabelSet`. period_s: seconds.
+            threshold: function without arguments, the smallest score of a segment that is in use.
+        """
+        self._stop_timer()
+        self._label_set, self._threshold = label_set, threshold
 
         def repeat():
             # An event of the timer may wait in the executor while a transition before it takes the publisher away.
             if self._timer is not None:
-                publish()
+                self._publish_label_info()
 
-        publish()
+        self._publish_label_info()
         if period_s > 0:
             self._timer = self._node.create_timer(period_s, repeat, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def follow_threshold(self):
+        """Publish the label info when its threshold is not the one in use any more."""
+        if self._threshold() != self._told_threshold:
+            self._publish_label_info()
+
+    def _publish_label_info(self):
+        self._told_threshold = self._threshold()
+        stamp = self._node.get_clock().now().to_msg()
+        self._label_info.publish(label_info_message(self._label_set, stamp, self._told_threshold))
 
     def publish_detections(self, result, header):
         """Publish the things of a frame while somebody listens."""

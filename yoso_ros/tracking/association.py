@@ -12,7 +12,14 @@ MAX_DISTANCE = 1.0  # between the centroids, in square roots of the larger area
 MIN_AREA_RATIO = 0.4  # smaller to larger, for pairs that only nearness joins
 
 
-def mask_overlap(rows, columns, owners, shifts, segments, areas):
+def mask_overlap(
+    rows: np.ndarray,
+    columns: np.ndarray,
+    owners: np.ndarray,
+    shifts: np.ndarray,
+    segments: np.ndarray,
+    areas: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """How each track's mask, moved to where it should be by now, overlaps with each segment.
 
     Args:
@@ -44,7 +51,9 @@ def mask_overlap(rows, columns, owners, shifts, segments, areas):
     return shared / np.maximum(own + areas - shared, 1), shared / np.maximum(np.minimum(own, areas), 1)
 
 
-def nearness(predicted, track_areas, centroids, areas):
+def nearness(
+    predicted: np.ndarray, track_areas: np.ndarray, centroids: np.ndarray, areas: list[int] | np.ndarray
+) -> np.ndarray:
     """How near segments are to where tracks should be, for masks too small or too fast to overlap.
 
     Args:
@@ -61,13 +70,13 @@ def nearness(predicted, track_areas, centroids, areas):
     return np.where(ratio >= MIN_AREA_RATIO, np.maximum(closeness, 0) * ratio, 0)
 
 
-def affinity(iou, inside, near, same_class):
+def affinity(iou: np.ndarray, inside: np.ndarray, near: np.ndarray, same_class: np.ndarray) -> np.ndarray:
     """One number per pair, 0 where they cannot be one: any IoU of masks counts more than all that is weaker."""
     weaker = np.maximum(near, np.where(inside >= MIN_INSIDE, inside, 0))
     return np.where(iou >= MIN_IOU, iou, MIN_IOU * weaker) * same_class
 
 
-def greedy_pairs(affinity):
+def greedy_pairs(affinity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs in the order of their affinity, each track and each segment once; those with 0 never.
 
     A pair that is the best of its row and of its column is what the greedy choice takes sooner or later, so each round

@@ -4,13 +4,19 @@
 Legend: `n` tracks, `m` things of a frame, `k` pixels of their masks on the coarse map, `H W` size of the frame.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from yoso_ros.tracking.association import MIN_IOU, affinity, greedy_pairs, mask_overlap, nearness
+
+if TYPE_CHECKING:
+    from yoso_ros.results import PanopticResult
 
 FIRST_THING_TRACK = 256  # above the ids of stuff, one per class
 MAX_MISSED = 5  # frames that a thing may be hidden and still be the same
@@ -19,7 +25,7 @@ COARSE_PIXELS = 40_000  # about so many are compared: every fifth one along each
 VELOCITY_GAIN = 0.5  # weight of the newest measurement; the first counts in full
 
 
-def stuff_track(class_id):
+def stuff_track(class_id: int) -> int:
     """The track id of a stuff class, 1..255: there is one region of a class, so its class is what it is."""
     return class_id + 1
 
@@ -61,18 +67,18 @@ class SegmentTracker:
         max_gap_s: seconds.
     """
 
-    def __init__(self, *, max_missed=MAX_MISSED, max_gap_s=MAX_GAP_S):
+    def __init__(self, *, max_missed: int = MAX_MISSED, max_gap_s: float = MAX_GAP_S):
         self._max_missed, self._max_gap_ns = max_missed, round(1e9 * max_gap_s)
         self._next_id = FIRST_THING_TRACK
         self._number = np.full(1 << 16, -1, np.int16)  # number of the thing with a panoptic id; -1 outside `update`
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all things; the next frame's are new."""
         self._tracks, self._stamp_ns, self._shape = _NOBODY, None, None
         self._rows = self._columns = self._owners = np.empty(0, np.int32)
 
-    def update(self, result, stamp_ns):
+    def update(self, result: PanopticResult, stamp_ns: int) -> PanopticResult:
         """The next frame's result with track ids.
 
         Args:

@@ -4,7 +4,8 @@
 What each can hold: docs/own_data.md. The libraries of pycocotools do polygons and run lengths.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from yoso_ros.data.formats import cityscapes_layout, coco_instances, coco_layout, index_masks, voc_masks
 
@@ -17,8 +18,8 @@ class DataFormat(NamedTuple):
     """
 
     summary: str
-    export: callable
-    read: callable
+    export: Callable[..., Any]
+    read: Callable[..., Any]
 
 
 FORMATS = {

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folders of Cityscapes: leftImg8bit and gtFine with labelIds, instanceIds and color; label_colors.txt for CVAT."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,6 +24,11 @@ from yoso_ros.data.formats.exchange import (
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.label_sets import load_label_set
+from yoso_ros.reading import read_text
+
+if TYPE_CHECKING:
+    from yoso_ros.data.formats.exchange import ExchangeOptions
+    from yoso_ros.label_sets import LabelSet
 
 SUMMARY = "Cityscapes: 16-bit instanceIds, labelIds and colours (CVAT's Cityscapes 1.0); crowds of stuff are lost"
 CITY = "own"
@@ -27,7 +36,9 @@ TABLE = "label_colors.txt"
 LARGEST_LABEL = 64  # label * 1000 + instance has to fit 16 bits
 
 
-def export(dataset, folder, split, options, watch=iter):
+def export(
+    dataset: Any, folder: str | Path, split: str, options: ExchangeOptions, watch: Callable[..., Any] = iter
+) -> list[str]:
     """See `DataFormat`. Label ids are those of Cityscapes for its label set, else the number of the class from 1."""
     label_set, lost = dataset.label_set, 0
     official = {c.name: c.dataset_id for c in load_label_set("cityscapes").classes}
@@ -75,7 +86,7 @@ def export(dataset, folder, split, options, watch=iter):
     return [f"{lost} crowds of stuff, or things past the 1000th of a class, are void"] if lost else []
 
 
-def read(folder, split, options):
+def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
     """See `DataFormat`: the label set's ids are label ids; without one label_colors.txt, without that Cityscapes."""
     label_set = known_label_set(folder, options)
     if label_set is None and (folder / TABLE).is_file():
@@ -92,7 +103,7 @@ def read(folder, split, options):
 
 def _label_set_of(path, folder, options):
     names, colors = [], []
-    for line in path.read_text().splitlines():
+    for line in read_text(path).splitlines():
         words = line.split()
         if words and words[0][0] != "#":
             try:

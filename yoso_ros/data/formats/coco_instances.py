@@ -4,12 +4,16 @@
 Legend: `H W` size of an image in pixels.
 """
 
-import json
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from yoso_ros.data.coco_json import read_coco
 from yoso_ros.data.coco_panoptic_writer import measured_segments
 from yoso_ros.data.formats.exchange import (
     LABEL_SET_FILE,
@@ -21,13 +25,20 @@ from yoso_ros.data.formats.exchange import (
     write_label_set,
 )
 from yoso_ros.data.formats.painting import Annotation, paint
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.files import write_file, write_json
 
+if TYPE_CHECKING:
+    from yoso_ros.data.formats.exchange import ExchangeOptions
+    from yoso_ros.label_sets import LabelSet
+
+REQUIRED = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
 SUMMARY = "COCO instances: run lengths (exact) or polygons, stuff beside (CVAT, Label Studio, Roboflow, FiftyOne)"
 
 
-def export(dataset, folder, split, options, watch=iter):
+def export(
+    dataset: Any, folder: str | Path, split: str, options: ExchangeOptions, watch: Callable[..., Any] = iter
+) -> list[str]:
     """See `DataFormat`: images/SPLIT, annotations/instances_SPLIT.json and, unless in one file, stuff_SPLIT.json."""
     from pycocotools import mask as coco_mask
 
@@ -69,11 +80,11 @@ def export(dataset, folder, split, options, watch=iter):
     return [f"polygons have no holes and no single pixels: {100 * changed / max(pixels, 1):.2f} % of the pixels differ"]
 
 
-def read(folder, split, options):
+def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
     """See `DataFormat`. `folder` may be the JSON itself."""
     paths = _json_files(folder, split)
     root = folder.parent if folder.is_file() else folder
-    contents = [_read_json(path) for path in paths]
+    contents = [read_coco(path, "COCO instances", REQUIRED) for path in paths]
     stuff_names = {
         c["name"] for p, content in zip(paths, contents, strict=True) if _is_stuff(p) for c in content["categories"]
     }
@@ -125,9 +136,14 @@ def _annotation(annotation, shape, category_id, things, options, path):
             parts = [p for p in segmentation if len(p) >= 6]
             runs = coco_mask.merge(coco_mask.frPyObjects(parts, height, width))
         elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-            runs = coco_mask.frPyObjects(segmentation, *segmentation["size"])
+            runs = coco_mask.frPyObjects(segmentation, height, width)
         elif isinstance(segmentation, dict):
             runs = segmentation
+            # The decoder takes as much memory as the size says.
+            if tuple(runs["size"]) != tuple(shape):
+                raise InputError(
+                    f"{where}: expected a mask of the size of its image, {tuple(shape)}, found {brief(runs['size'])}"
+                )
         else:
             raise InputError(
                 f"{where}: expected polygons or run lengths under segmentation, found {segmentation!r:.40}"
@@ -190,17 +206,3 @@ def _with_stuff(options, names):
     import dataclasses
 
     return dataclasses.replace(options, stuff=tuple(sorted({*options.stuff, *names})))
-
-
-def _read_json(path):
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
-    for key, required in (("images", ("id", "file_name")), ("annotations", ()), ("categories", ("id", "name"))):
-        entries = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not all(
-            isinstance(e, dict) and all(name in e for name in required) for e in entries
-        ):
-            raise InputError(f"{path}: expected a list under {key!r} with {', '.join(required) or 'objects'} (COCO)")
-    return content

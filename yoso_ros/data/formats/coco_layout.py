@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO panoptic in the folders that Datumaro (and so CVAT) uses: annotations/panoptic_SPLIT.json, images/SPLIT."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from yoso_ros.data.coco_panoptic import CocoPanoptic
 from yoso_ros.data.coco_panoptic_writer import measured_segments, panoptic_png
@@ -9,10 +13,16 @@ from yoso_ros.data.formats.exchange import LABEL_SET_FILE, ForeignImage, image_b
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file, write_json
 
+if TYPE_CHECKING:
+    from yoso_ros.data.formats.exchange import ExchangeOptions
+    from yoso_ros.label_sets import LabelSet
+
 SUMMARY = "COCO panoptic: JSON and PNG of segment ids; holds everything (Datumaro, FiftyOne by a plug-in)"
 
 
-def export(dataset, folder, split, options, watch=iter):
+def export(
+    dataset: Any, folder: str | Path, split: str, options: ExchangeOptions, watch: Callable[..., Any] = iter
+) -> list[str]:
     """See `DataFormat`."""
     images, annotations = [], []
     label_set = dataset.label_set
@@ -32,7 +42,7 @@ def export(dataset, folder, split, options, watch=iter):
     return []
 
 
-def read(folder, split, options):
+def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
     """See `DataFormat`; every layout of `CocoPanoptic.from_root` and the one of `export` are found."""
     dataset = _open(folder, split, options)
 

@@ -4,19 +4,28 @@
 Legend: `H W` size of an image in pixels.
 """
 
+from __future__ import annotations
+
 import colorsys
+import contextlib
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import yaml
 
-from yoso_ros.errors import InputError
+from yoso_ros.errors import InputError, brief
 from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
 from yoso_ros.label_sets import LabelClass, LabelSet, load_label_set
+from yoso_ros.reading import path_inside
+
+if TYPE_CHECKING:
+    from yoso_ros.data.samples import PanopticSample
 
 LABEL_SET_FILE = "label_set.yaml"  # beside what is exported: annotation tools forget what is a thing
 GOLDEN_TURN = 0.61803  # neighbouring hues far apart
@@ -57,20 +66,27 @@ class ForeignImage:
     segments: list[dict]
 
 
-def write_label_set(label_set, path, name=None):
+def write_label_set(label_set: LabelSet, path: str | Path, name: str | None = None) -> None:
     """Write a label set as YAML that `load_label_set` reads, under another name where one is given."""
     classes = [{**dataclasses.asdict(c), "color": list(c.color)} for c in label_set.classes]
     content = {"name": name or label_set.name, "source": label_set.source, "classes": classes}
     write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def known_label_set(folder, options):
+def known_label_set(folder: str | Path, options: ExchangeOptions) -> LabelSet | None:
     """The label set of the options, or the one that an export left in the folder, or None."""
     path = folder / LABEL_SET_FILE
     return options.label_set or (load_label_set(str(path)) if path.is_file() else None)
 
 
-def label_set_for(names, ids, folder, options, where, colors=None):
+def label_set_for(
+    names: list[str],
+    ids: Any,
+    folder: str | Path,
+    options: ExchangeOptions,
+    where: str,
+    colors: Sequence[tuple[int, ...]] | None = None,
+) -> tuple[LabelSet, dict[str, int]] | None:
     """The label set for classes by name.
 
     Args:
@@ -104,12 +120,12 @@ def label_set_for(names, ids, folder, options, where, colors=None):
     return LabelSet(name=folder.name, source=str(where), classes=tuple(classes)), dict(zip(names, ids, strict=True))
 
 
-def plain(name):
+def plain(name: str) -> str:
     """A class name as far as tools keep it: some cannot have spaces."""
     return name.strip().replace(" ", "_").lower()
 
 
-def distinct_colors(count):
+def distinct_colors(count: int) -> list[tuple[int, ...]]:
     """Colours that differ from each other and from black: list of RGB 0..255."""
     hsv = [((i * GOLDEN_TURN) % 1.0, 0.85 - 0.3 * (i % 3 == 2), 1.0 - 0.12 * (i % 4)) for i in range(count)]
     colors = [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*h)) for h in hsv]
@@ -122,13 +138,13 @@ def distinct_colors(count):
     return colors
 
 
-def export_colors(label_set):
+def export_colors(label_set: LabelSet) -> list[tuple[int, ...]]:
     """The label set's colours where they tell all classes apart, else made ones: list of RGB."""
     colors = [tuple(c.color) for c in label_set.classes]
     return colors if len({*colors, (0, 0, 0)}) == len(colors) + 1 else distinct_colors(len(colors))
 
 
-def image_bytes(sample, suffixes):
+def image_bytes(sample: PanopticSample, suffixes: tuple[Any, ...]) -> tuple[str, bytes]:
     """An image as a file of one of the suffixes: (suffix, bytes); its own bytes where the file has one."""
     path = Path(sample.file_name)
     if path.suffix.lower() in suffixes and path.is_file():
@@ -136,25 +152,27 @@ def image_bytes(sample, suffixes):
     return ".png", cv2.imencode(".png", cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
-def find_image(name, folders):
+def find_image(name: str, folders: list[Path]) -> Path:
     """The image file of a name in one of some folders; its folders may have been left out on the way.
 
     Raises:
         InputError: it is in none.
     """
     for folder in folders:
-        for candidate in (folder / name, folder / Path(name).name):
-            if candidate.is_file():
-                return candidate
-    raise InputError(f"no image {name} in any of: {', '.join(map(str, folders))}; give the folder with --images")
+        for candidate in (name, Path(name).name):  # some tools write ../../ before it, which is not followed
+            with contextlib.suppress(InputError):
+                path = path_inside(folder, candidate, "image")
+                if path.is_file():
+                    return path
+    raise InputError(f"no image {brief(name)} in any of: {', '.join(map(str, folders))}; give the folder with --images")
 
 
-def image_size(path):
+def image_size(path: str | Path) -> tuple[int, int]:
     """(H, W) of an image file."""
     return read_image(path).shape[:2]
 
 
-def read_mask(path, shape=None):
+def read_mask(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
     """A mask file as it is, uint8 or uint16, (H, W) or RGB (H, W, 3).
 
     Raises:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masks whose grey value is the class, with a class table, as Roboflow writes them; instances in masks of their own."""
 
+from __future__ import annotations
+
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +25,12 @@ from yoso_ros.data.formats.painting import segments_from_maps
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
+from yoso_ros.reading import read_text
+from yoso_ros.tables import csv_text, text_of_csv
+
+if TYPE_CHECKING:
+    from yoso_ros.data.formats.exchange import ExchangeOptions
+    from yoso_ros.label_sets import LabelSet
 
 SUMMARY = "masks of class numbers with _classes.csv: Roboflow's layout, instances in masks of their own; crowds merge"
 MASK, INSTANCES, TABLE = "_mask.png", "_instances.png", "_classes.csv"
@@ -28,7 +38,9 @@ VOID_VALUES = {0, 255}
 VOID_NAMES = {"unlabeled", "background", "void", "ignore"}
 
 
-def export(dataset, folder, split, options, watch=iter):
+def export(
+    dataset: Any, folder: str | Path, split: str, options: ExchangeOptions, watch: Callable[..., Any] = iter
+) -> list[str]:
     """See `DataFormat`: in SPLIT the images, NAME_mask.png, NAME_instances.png (16 bit) and _classes.csv."""
     label_set, lost = dataset.label_set, 0
     if len(label_set) > 254:
@@ -52,13 +64,13 @@ def export(dataset, folder, split, options, watch=iter):
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerows([("Pixel Value", "Class"), (0, "unlabeled")])
-    rows.writerows((value_of[c.dataset_id], c.name) for c in label_set.classes)
+    rows.writerows((value_of[c.dataset_id], csv_text(c.name)) for c in label_set.classes)
     write_file(folder / split / TABLE, text.getvalue())
     write_label_set(label_set, folder / LABEL_SET_FILE)
     return [f"{lost} crowds of stuff are void"] if lost else []
 
 
-def read(folder, split, options):
+def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
     """See `DataFormat`: SPLIT (or valid) or the folder itself holds masks, table and, without --images, the images."""
     names = (split, {"val": "valid"}.get(split, split), ".")
     place = next((folder / n for n in names if (folder / n / TABLE).is_file()), None)
@@ -103,8 +115,8 @@ def _image_of(stem, folder):
 
 def _read_table(path):
     """Value to name; lines `value,name` after a heading."""
-    rows = [row for row in csv.reader(path.read_text().splitlines()) if row]
+    rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
     try:
-        return {int(row[0]): row[1].strip() for row in rows[1:]}
+        return {int(row[0]): text_of_csv(row[1].strip()) for row in rows[1:]}
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: expected a heading and lines of value,class: {error}") from error

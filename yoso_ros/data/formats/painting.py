@@ -4,6 +4,8 @@
 Legend: `H W` size of the image in pixels.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import cv2
@@ -34,7 +36,7 @@ class Annotation:
     is_crowd: bool = False
 
 
-def paint(shape, annotations, order):
+def paint(shape: tuple[int, int], annotations: list[Annotation], order: str) -> tuple[np.ndarray, list[dict[str, int]]]:
     """One map of annotations.
 
     Args:
@@ -56,7 +58,13 @@ def paint(shape, annotations, order):
     return ids, segments
 
 
-def segments_from_maps(classes, instances, category_of, is_thing, components=False):
+def segments_from_maps(
+    classes: np.ndarray,
+    instances: np.ndarray | None,
+    category_of: dict[int, int],
+    is_thing: set[int],
+    components: bool = False,
+) -> tuple[np.ndarray, list[dict[str, int]]]:
     """Segments of a map of classes and a map of instances, which cannot overlap.
 
     Args:

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Colour masks as Pascal VOC and CVAT's "Segmentation mask 1.1" have them, with labelmap.txt as the class table."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,13 +24,20 @@ from yoso_ros.data.formats.painting import segments_from_maps
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
+from yoso_ros.reading import path_inside, read_text
+
+if TYPE_CHECKING:
+    from yoso_ros.data.formats.exchange import ExchangeOptions
+    from yoso_ros.label_sets import LabelSet
 
 SUMMARY = "colour masks with labelmap.txt: VOC folders, CVAT's Segmentation mask 1.1; crowds are lost"
 BACKGROUND = "background"  # black: no class
 MAX_OBJECTS = 255  # of an image: the colours that readers know
 
 
-def export(dataset, folder, split, options, watch=iter):
+def export(
+    dataset: Any, folder: str | Path, split: str, options: ExchangeOptions, watch: Callable[..., Any] = iter
+) -> list[str]:
     """See `DataFormat`: JPEGImages, SegmentationClass, SegmentationObject, ImageSets/Segmentation/SPLIT.txt."""
     label_set, names, crowds, unnamed = dataset.label_set, [], 0, 0
     if bad := [c.name for c in label_set.classes if ":" in c.name or c.name == BACKGROUND]:
@@ -57,7 +68,7 @@ def export(dataset, folder, split, options, watch=iter):
     return lines + ([f"{unnamed} segments past the {MAX_OBJECTS}th of an image are void"] if unnamed else [])
 
 
-def voc_color(number):
+def voc_color(number: int) -> tuple[int, ...]:
     """The RGB of the n-th object by Pascal VOC: its bits dealt out to the channels in turn, from the highest down."""
     channels = [0, 0, 0]
     for place in range(8):
@@ -67,7 +78,7 @@ def voc_color(number):
     return tuple(channels)
 
 
-def read(folder, split, options):
+def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
     """See `DataFormat`; without ImageSets all masks are read."""
     table = _read_labelmap(folder / "labelmap.txt")
     names = [name for name in table if name != BACKGROUND]
@@ -87,7 +98,7 @@ def read(folder, split, options):
 
     def samples():
         for stem in _names(folder, split):
-            mask_path = folder / "SegmentationClass" / f"{stem}.png"
+            mask_path = path_inside(folder / "SegmentationClass", f"{stem}.png", folder)
             path = _image_of(stem, folders)
             shape = read_image(path).shape[:2]
             classes = _color_numbers(mask_path, shape)
@@ -119,7 +130,7 @@ def _names(folder, split):
     for name in (split, "default"):
         path = folder / "ImageSets/Segmentation" / f"{name}.txt"
         if path.is_file():
-            return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+            return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     masks = folder / "SegmentationClass"
     found = sorted(str(p.relative_to(masks).with_suffix("")) for p in masks.rglob("*.png"))
     if not found:
@@ -141,7 +152,7 @@ def _read_labelmap(path):
     if not path.is_file():
         raise InputError(f"expected the class table {path}, found none")
     table = {}
-    for line in path.read_text().splitlines():
+    for line in read_text(path).splitlines():
         if line.strip() and not line.startswith("#"):
             try:
                 name, color = line.split(":")[:2]

@@ -4,11 +4,20 @@
 Legend: `H W` frame size, `n` pixels of one surface; colour planes are float32 (3, H * W), linear light.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from yoso_ros.data.synthetic.scene import FLOOR, SKY, WALL
 from yoso_ros.data.synthetic.shadows import floor_light, sample_floor_light
 from yoso_ros.data.synthetic.textures import cloud_texture, surface_texture
+
+if TYPE_CHECKING:
+    from yoso_ros.data.synthetic.camera import Pose
+    from yoso_ros.data.synthetic.scene import Scene
+    from yoso_ros.data.synthetic.shapes import Solids
 
 COPING_HEIGHT = 0.12  # metres, the darker row on top of a wall
 ZENITH = (0.12, 0.30, 0.70)
@@ -16,7 +25,17 @@ HORIZON_GAIN = (0.35, 0.35, 0.22)
 CLOUD_BRIGHTNESS = 0.85
 
 
-def draw_backdrop(scene, pose, solids, directions, ray_length, pixel_angle, color, semantic, depth):
+def draw_backdrop(
+    scene: Scene,
+    pose: Pose,
+    solids: Solids,
+    directions: list[np.ndarray],
+    ray_length: np.ndarray,
+    pixel_angle: float,
+    color: np.ndarray,
+    semantic: np.ndarray,
+    depth: np.ndarray,
+) -> None:
     """Fill colour, class and depth of every pixel with the floor, wall or sky behind it.
 
     Args:

@@ -5,6 +5,9 @@ Legend: world x y on the floor, z up, metres, right-handed; camera frame (optica
 pixel centres at integer coordinates, so u = fx * X / Z + cx.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +25,13 @@ class Intrinsics:
     cy: float
 
     @classmethod
-    def from_field_of_view(cls, width, height, degrees):
+    def from_field_of_view(cls, width: int, height: int, degrees: float) -> Intrinsics:
         """Square pixels, principal point in the middle, `degrees` of horizontal field of view."""
         focal = width / 2 / np.tan(np.radians(degrees) / 2)
         return cls(width, height, float(focal), float(focal), (width - 1) / 2, (height - 1) / 2)
 
     @property
-    def k(self):
+    def k(self) -> tuple[float, ...]:
         """The nine numbers of CameraInfo.k, row by row."""
         return (self.fx, 0.0, self.cx, 0.0, self.fy, self.cy, 0.0, 0.0, 1.0)
 
@@ -41,7 +44,7 @@ class Pose:
     rotation: np.ndarray
 
 
-def look_along(position, yaw, pitch, roll=0.0):
+def look_along(position: Sequence[float] | np.ndarray, yaw: float, pitch: float, roll: float = 0.0) -> Pose:
     """Pose of a camera at `position` that looks along `yaw` (from world x to y) and `pitch` (up positive), radians."""
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     right = np.cross(forward, [0.0, 0.0, 1.0])
@@ -51,7 +54,7 @@ def look_along(position, yaw, pitch, roll=0.0):
     return Pose(np.asarray(position, np.float64), np.stack([right, down, forward], axis=1))
 
 
-def project(points, pose, intrinsics):
+def project(points: np.ndarray, pose: Pose, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
     """Project world points, float (..., 3), to pixels: returns uv float64 (..., 2) and depth float64 (...) in metres.
 
     The depth is the optical z; pixels of points with depth <= 0 have no meaning.

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write rendered scenes as a data set in COCO panoptic format, with object ids kept over the frames of a scene."""
 
+from __future__ import annotations
+
 import json
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,6 +18,10 @@ from yoso_ros.data.synthetic.scene import LABEL_SET, random_scene
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.label_sets import load_label_set
+
+if TYPE_CHECKING:
+    from yoso_ros.data.synthetic.renderer import RenderedFrame
+    from yoso_ros.label_sets import LabelSet
 
 JPEG_QUALITY = 95
 DEPTH_SCALE = 1000.0  # steps per metre of the 16-bit depth PNG, as ROS has it for 16UC1
@@ -39,7 +47,7 @@ class Synthesis:
     world: str = "yard"
 
 
-def synthesized_frames(synthesis):
+def synthesized_frames(synthesis: Synthesis) -> Iterator[tuple[int, int, RenderedFrame]]:
     """Yield (scene number, frame number in the scene, `RenderedFrame`) for each frame of the data set."""
     renderer = Renderer(synthesis.width, synthesis.height, field_of_view=synthesis.field_of_view, noise=synthesis.noise)
     for index in range(synthesis.count):
@@ -50,7 +58,7 @@ def synthesized_frames(synthesis):
         yield number, step, renderer.render(scene, start + step / synthesis.rate_hz, [synthesis.seed, index])
 
 
-def segments_info(panoptic, label_set):
+def segments_info(panoptic: np.ndarray, label_set: LabelSet) -> list[dict[str, Any]]:
     """COCO `segments_info` of a panoptic map, uint16 (H, W) by the package's id rule, in the data set's category ids.
 
     The `id` of a segment is `category_id << 8 | instance`, never 0; `track_id` is the object id, 0 for stuff.
@@ -71,13 +79,13 @@ def segments_info(panoptic, label_set):
     return segments
 
 
-def coco_png(panoptic, label_set):
+def coco_png(panoptic: np.ndarray, label_set: LabelSet) -> np.ndarray:
     """The PNG of a panoptic map: uint8 (H, W, 3) RGB with R + 256 G + 65536 B = segment id."""
     categories = np.array([c.dataset_id for c in label_set.classes], np.uint8)
     return np.stack([panoptic.astype(np.uint8), categories[panoptic >> 8], np.zeros_like(panoptic, np.uint8)], axis=-1)
 
 
-def write_dataset(folder, synthesis, progress=iter):
+def write_dataset(folder: str | Path, synthesis: Synthesis, progress: Callable[..., Any] = iter) -> dict[str, float]:
     """Write `folder`/images/SPLIT, panoptic_SPLIT, depth_SPLIT (optional) and, last of all, panoptic_SPLIT.json.
 
     Args:
@@ -134,7 +142,7 @@ def write_dataset(folder, synthesis, progress=iter):
     return {"frames": len(images), "scenes": number + 1, "render_seconds": render_seconds, "total_seconds": seconds}
 
 
-def depth_millimetres(depth):
+def depth_millimetres(depth: np.ndarray) -> np.ndarray:
     """Depth in metres, float32 (H, W), to uint16 millimetres with 0 where there is no surface within 65.5 m."""
     millimetres = np.round(depth * DEPTH_SCALE)
     return np.where(millimetres <= np.iinfo(np.uint16).max, millimetres, 0).astype(np.uint16)

@@ -12,7 +12,9 @@ from yoso_ros.data.synthetic.textures import noise_texture
 _SHOES = np.array([0.02, 0.02, 0.025], np.float32)
 
 
-def box_color(local, half_size, color, style, footprint):
+def box_color(
+    local: np.ndarray, half_size: np.ndarray, color: np.ndarray, style: int, footprint: np.ndarray
+) -> np.ndarray:
     """Cardboard (style 0, with tape), painted crate (1) or plain (2); the edges are worn."""
     x, y, z = np.abs(local).T
     # One coordinate is 1 on a face; where the next one is near 1 too, there is an edge.
@@ -30,7 +32,9 @@ def box_color(local, half_size, color, style, footprint):
     return albedo
 
 
-def cylinder_color(local, half_size, color, style, footprint):
+def cylinder_color(
+    local: np.ndarray, half_size: np.ndarray, color: np.ndarray, style: int, footprint: np.ndarray
+) -> np.ndarray:
     """Barrel with ribs (style 0), post with white bands (1) or plain drum with a dark rim (2)."""
     radius, half_height = float(half_size[0]), float(half_size[2])
     angle = np.arctan2(local[:, 1], local[:, 0])
@@ -48,7 +52,9 @@ def cylinder_color(local, half_size, color, style, footprint):
     return albedo
 
 
-def person_color(part, local, half_size, colors, footprint):
+def person_color(
+    part: int, local: np.ndarray, half_size: np.ndarray, colors: np.ndarray, footprint: np.ndarray
+) -> np.ndarray:
     """Skin, hair (crown and back of the head), shirt, trousers and shoes by the part of the body."""
     skin, hair, shirt, trousers = colors.astype(np.float32)
     if part == HEAD:

@@ -38,13 +38,13 @@ class Person:
     height: float
     colors: np.ndarray
 
-    def place(self, time):
+    def place(self, time: float) -> tuple[float, float, float]:
         """Position x, y in metres and heading in radians at `time` seconds."""
         angle = self.phase + self.speed / self.radius * time
         x, y = self.circle_xy[0] + self.radius * np.cos(angle), self.circle_xy[1] + self.radius * np.sin(angle)
         return x, y, angle + np.copysign(np.pi / 2, self.speed)
 
-    def solids(self, time):
+    def solids(self, time: float) -> Solids:
         """The body at `time` seconds as `Solids`."""
         x, y, heading = self.place(time)
         swing = _STRIDE_RADIANS * min(abs(self.speed), 1.2)

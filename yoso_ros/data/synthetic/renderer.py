@@ -4,7 +4,11 @@
 Legend: `H W` frame size; rays and depths as in shapes.py; colours linear light until the last step.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,6 +19,9 @@ from yoso_ros.data.synthetic.camera import Intrinsics, Pose, project
 from yoso_ros.data.synthetic.scene import BOX_CLASS, SKY
 from yoso_ros.data.synthetic.shapes import intersect, local_normal
 from yoso_ros.results import panoptic_id
+
+if TYPE_CHECKING:
+    from yoso_ros.data.synthetic.scene import Scene
 
 DEFAULT_FIELD_OF_VIEW = 75.0  # degrees, horizontal, a usual robot camera
 NEAR = 0.05  # metres; a solid that reaches nearer than this is searched in the whole frame
@@ -44,7 +51,7 @@ class RenderedFrame:
     pose: Pose
 
     @property
-    def panoptic(self):
+    def panoptic(self) -> np.ndarray:
         """uint16 (H, W) by the package's id rule; the instance id is the object id, kept over a scene's frames."""
         return panoptic_id(self.semantic.astype(np.uint16), self.instance)
 
@@ -58,7 +65,7 @@ class Renderer:
         noise: standard deviation of the sensor noise in 8-bit steps; 0 for none.
     """
 
-    def __init__(self, width, height, *, field_of_view=DEFAULT_FIELD_OF_VIEW, noise=2.0):
+    def __init__(self, width: int, height: int, *, field_of_view: float = DEFAULT_FIELD_OF_VIEW, noise: float = 2.0):
         self.intrinsics = Intrinsics.from_field_of_view(width, height, field_of_view)
         k = self.intrinsics
         self._x = ((np.arange(width) - k.cx) / k.fx).astype(np.float32)[None, :]
@@ -71,7 +78,7 @@ class Renderer:
             shape = (height + NOISE_MARGIN, width + NOISE_MARGIN, 3)
             self._noise = np.random.default_rng(0).standard_normal(shape, dtype=np.float32) * np.float32(noise)
 
-    def render(self, scene, time, noise_seed=0):
+    def render(self, scene: Scene, time: float, noise_seed: int | Sequence[int] = 0) -> RenderedFrame:
         """Render `scene` at `time` seconds: `RenderedFrame`. `noise_seed` (int or sequence) draws the sensor noise."""
         pose = scene.camera_pose(time)
         solids = scene.solids(time)

@@ -1,8 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shadows on the floor: what the solids hide from the sun, drawn once per frame into a map of the yard."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from yoso_ros.data.synthetic.scene import Scene
+    from yoso_ros.data.synthetic.shapes import Solids
 
 MAP_SIZE = 384  # cells along each side of the yard
 SOFTNESS = 1.2  # cells, the sun is not a point
@@ -16,7 +24,7 @@ _CYLINDER = np.array([[*c, z] for z in (-1, 1) for c in _CIRCLE])
 _HULL_POINTS = (_CUBE, _CYLINDER, _BALL)  # by BOX, CYLINDER, BALL
 
 
-def floor_light(scene, solids):
+def floor_light(scene: Scene, solids: Solids) -> np.ndarray:
     """Share of the sun that reaches the floor: float32 (MAP_SIZE, MAP_SIZE), rows along y, columns along x."""
     light = np.ones((MAP_SIZE, MAP_SIZE), np.float32)
     slide = scene.sun[:2] / scene.sun[2]
@@ -32,7 +40,7 @@ def floor_light(scene, solids):
     return cv2.GaussianBlur(light, (0, 0), SOFTNESS)
 
 
-def sample_floor_light(light, half_size, x, y):
+def sample_floor_light(light: np.ndarray, half_size: tuple[float, float], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Light at floor points `x`, `y` (metres, float32 (n,)), bilinear: float32 (n,)."""
     column = ((x + half_size[0]) / (2 * half_size[0]) * MAP_SIZE - 0.5).astype(np.float32)
     row = ((y + half_size[1]) / (2 * half_size[1]) * MAP_SIZE - 0.5).astype(np.float32)

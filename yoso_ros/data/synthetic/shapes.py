@@ -5,6 +5,9 @@ Legend: `P` solids, `n` pixels that are hit; a ray is origin + depth * direction
 frame, so the ray parameter is the optical depth in metres. Local coordinates: the solid is within -1..1 on each axis.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,23 +33,32 @@ class Solids:
     object_id: np.ndarray
     part: np.ndarray
 
-    def to_local(self):
+    def to_local(self) -> np.ndarray:
         """Matrices (P, 3, 3) from world offsets to local coordinates."""
         return self.axes / np.square(self.axes).sum(axis=2, keepdims=True)
 
-    def corners(self):
+    def corners(self) -> np.ndarray:
         """The eight corners of each solid's oriented bounding box: float64 (P, 8, 3), world metres."""
         signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
         return self.centre[:, None] + signs @ self.axes
 
 
-def concatenate(parts):
+def concatenate(parts: list[Solids]) -> Solids:
     """Join a list of `Solids`."""
     names = ("kind", "centre", "axes", "object_id", "part")
     return Solids(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
-def upright(kind, x, y, bottom, half_size, yaw, object_id, part=0):
+def upright(
+    kind: int,
+    x: float,
+    y: float,
+    bottom: float,
+    half_size: np.ndarray | tuple[float, float, float],
+    yaw: float,
+    object_id: int,
+    part: int = 0,
+) -> Solids:
     """One solid that stands upright: `half_size` (3,) metres, turned by `yaw` radians about the vertical."""
     c, s = np.cos(yaw), np.sin(yaw)
     axes = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) * np.asarray(half_size)[:, None]
@@ -54,7 +66,14 @@ def upright(kind, x, y, bottom, half_size, yaw, object_id, part=0):
     return Solids(np.array([kind]), np.array(centre), axes[None], np.array([object_id]), np.array([part]))
 
 
-def limbs(start, end, side, width, thickness, overlap):
+def limbs(
+    start: np.ndarray,
+    end: np.ndarray,
+    side: np.ndarray,
+    width: np.ndarray | float,
+    thickness: np.ndarray,
+    overlap: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Half axes (P, 3, 3) and centres (P, 3) of stretched balls from `start` to `end` (P, 3).
 
     `side` (3,) is the direction of `width` (P,); `thickness` (P,) is across it; `overlap` (P,) lengthens both ends;
@@ -70,7 +89,7 @@ def limbs(start, end, side, width, thickness, overlap):
     return axes, (start + end) / 2
 
 
-def intersect(kind, origin, direction):
+def intersect(kind: int, origin: Sequence[float], direction: Sequence[np.ndarray]) -> np.ndarray:
     """First meeting of rays with a unit solid.
 
     Args:
@@ -114,7 +133,7 @@ def _slab(origin, direction):
     return np.minimum(one, two), np.maximum(one, two)
 
 
-def local_normal(kind, local):
+def local_normal(kind: int, local: np.ndarray) -> np.ndarray:
     """Outward normal in local coordinates at surface points `local` float32 (n, 3), before the affine map: (n, 3)."""
     if kind == BALL:
         return local

@@ -4,7 +4,10 @@
 Legend: `S` texture edge in texels; values are linear light, float32, 1 = the surface's own colour.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,7 +22,7 @@ WALL_STYLES = ("bricks", "plaster", "panels", "blocks")
 class Texture:
     """A square texture that repeats in both directions, sampled by coordinates in metres."""
 
-    def __init__(self, image):
+    def __init__(self, image: np.ndarray):
         """Args: image: float32 (S, S), grey, linear light; S a power of two."""
         levels = [image]
         while levels[-1].shape[0] > 1:
@@ -30,7 +33,7 @@ class Texture:
         self._offset = np.cumsum([0] + [s * s for s in sizes[:-1]]).astype(np.int32)
         self._bits = int(np.log2(S))
 
-    def sample(self, u, v, footprint):
+    def sample(self, u: np.ndarray, v: np.ndarray, footprint: np.ndarray) -> np.ndarray:
         """Texels at `u`, `v` (metres, float32 (n,)), averaged over about `footprint` (n,) metres: float32 (n,)."""
         level = np.log2(np.maximum(footprint * TEXELS_PER_METRE, 1.0)).astype(np.int32)
         np.minimum(level, self._bits, out=level)
@@ -39,7 +42,7 @@ class Texture:
         return self._texels.take(self._offset[level] + (row << (self._bits - level)) + column)
 
 
-def fractal_noise(seed, slope, stretch=1.0):
+def fractal_noise(seed: int | Sequence[int], slope: float, stretch: float = 1.0) -> np.ndarray:
     """Tileable noise with amplitude ~ frequency^-slope, scaled to mean 0 and standard deviation 1: float32 (S, S)."""
     rng = np.random.default_rng(seed)
     fy, fx = np.fft.fftfreq(S)[:, None] * S, np.fft.rfftfreq(S)[None, :] * S
@@ -50,13 +53,13 @@ def fractal_noise(seed, slope, stretch=1.0):
 
 
 @functools.lru_cache
-def noise_texture():
+def noise_texture() -> Texture:
     """Grey noise with mean 1 for cloth, paint and cardboard."""
     return Texture(np.clip(1 + 0.07 * fractal_noise(1, 0.9), 0.5, 1.5))
 
 
 @functools.lru_cache
-def cloud_texture():
+def cloud_texture() -> Texture:
     """Cloud cover 0..1, soft."""
     return Texture(np.clip(0.35 + 0.3 * fractal_noise(2, 1.5), 0, 1))
 
@@ -78,7 +81,7 @@ def _cells(rows, columns, shift, joint, variation, joint_level, noise, seed):
 
 
 @functools.lru_cache
-def surface_texture(style):
+def surface_texture(style: str) -> Texture:
     """Grey texture of a floor or wall style, mean about 0.9; a scene multiplies it by its own colour."""
     rough, fine = fractal_noise(3, 1.0), fractal_noise(4, 0.6)
     if style == "tiles":

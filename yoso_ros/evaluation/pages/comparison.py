@@ -2,12 +2,15 @@
 """The comparison of two runs for people: one HTML file that needs no network, and a Markdown summary."""
 
 import math
+from collections.abc import Iterator, Sequence
 from html import escape
+from typing import Any
 
 from yoso_ros.evaluation.pages.difference_plot import difference_bars, is_clear, signed
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import picture_row
 from yoso_ros.stamps import stamp_text
+from yoso_ros.tables import markdown_row
 
 FRAMES = 20  # in the table of frames that differ most
 SIZE = ("shortest_edge", "longest_edge")
@@ -19,7 +22,7 @@ NOTE = (
 )
 
 
-def html_page(comparison, pictures=()):
+def html_page(comparison: dict[str, Any], pictures: Sequence[tuple[str, Any]] = ()) -> str:
     """The comparison as one HTML file, str.
 
     Args:
@@ -48,7 +51,7 @@ def html_page(comparison, pictures=()):
     return page("Comparison of two runs", f"A: {comparison['a']['folder']}; B: {comparison['b']['folder']}", parts)
 
 
-def markdown(comparison):
+def markdown(comparison: dict[str, Any]) -> str:
     """The summary as Markdown, str; argument as for `html_page`."""
     lines = ["# Comparison of two runs", "", verdict(comparison), ""]
     lines += _rows(("", "A", "B"), _runs(comparison))
@@ -58,7 +61,7 @@ def markdown(comparison):
     return "\n".join([*lines, "", NOTE, "", f"`{comparison['command']}`"]) + "\n"
 
 
-def verdict(comparison):
+def verdict(comparison: dict[str, Any]) -> str:
     """The outcome in one sentence."""
     pq, frames = comparison["measures"]["PQ"], comparison["frames"]["common"]
     low, high = pq["interval"]
@@ -75,7 +78,7 @@ MEASURE_HEAD = ("", "A", "B", "B - A", "95 % interval", "A better", "B better")
 _CLASS_HEAD = ("class", "PQ A", "PQ B", "B - A", "95 % interval", "IoU A", "IoU B", "B - A", "95 % interval")
 
 
-def measure_rows(comparison):
+def measure_rows(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Rows of a table with `MEASURE_HEAD`; a dict with the "measures" of `compare_runs` will do."""
     for name, m in comparison["measures"].items():
         values = number(m["a"]), number(m["b"]), _signed(m["difference"]), _interval(m["interval"])
@@ -118,14 +121,13 @@ def _runs(comparison):
             yield name, *((comparison["frames"][key], "") if key == "only_a" else ("", comparison["frames"][key]))
 
 
-def frame_name(name):
+def frame_name(name: str) -> str:
     """What a frame is called for people: a stamp in nanoseconds becomes seconds, a file keeps its name."""
     return f"{stamp_text(int(name))} s" if name.isdecimal() else name
 
 
 def _rows(head, rows):
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
+    lines = [markdown_row(row) for row in (head, *rows)]
     return [lines[0], f"|---|{'---:|' * (len(head) - 1)}", *lines[1:]]
 
 

@@ -2,13 +2,14 @@
 """Differences with their intervals as SVG text: bars to both sides of zero. Lengths are in SVG units (pixels)."""
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 LABEL_WIDTH, HALF_WIDTH, ROW_HEIGHT, NUMBER_WIDTH = 150, 260, 20, 190
 BETTER, WORSE, UNSURE = "#4477aa", "#bb5544", "#b8b8b0"
 
 
-def difference_bars(rows):
+def difference_bars(rows: Sequence[tuple[str, float, tuple[float, float]]]) -> str:
     """One row per class: list of (label, difference or NaN, (low, high) of its interval, NaN where unknown)."""
     known = [abs(v) for _, value, interval in rows for v in (value, *interval) if not math.isnan(v)]
     scale = HALF_WIDTH / max([*known, 1e-9])
@@ -31,13 +32,13 @@ def difference_bars(rows):
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img">{"".join(parts)}</svg>'
 
 
-def signed(value):
+def signed(value: float) -> str:
     """A difference with its sign and two digits after the point; what rounds to nothing has no sign."""
     text = f"{value:+.2f}"
     return "0.00" if text in ("+0.00", "-0.00") else text
 
 
-def is_clear(interval):
+def is_clear(interval: tuple[float, float]) -> bool:
     """Whether an interval (low, high) leaves zero out."""
     low, high = interval
     return low > 0 or high < 0

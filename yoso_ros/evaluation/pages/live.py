@@ -2,8 +2,10 @@
 """The report of a live run: one HTML file that needs no network, and a Markdown summary."""
 
 import math
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from yoso_ros.evaluation.pages import plots
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import class_bars, confusion_matrix, gallery, how_it_was_made
 from yoso_ros.evaluation.report import per_class_table
+from yoso_ros.tables import markdown_row
 
 GROUPS = ("All", "Things", "Stuff")
 MAX_COLUMNS = 60  # of the plot of answered frames
@@ -30,7 +33,7 @@ COUNTS = {
 }
 
 
-def html_page(report, worst=()):
+def html_page(report: dict[str, Any], worst: Sequence[dict[str, Any]] = ()) -> str:
     """The report as one HTML file, str.
 
     Args:
@@ -54,7 +57,7 @@ def html_page(report, worst=()):
     return page(f"Live replay of {Path(report['bag']).name}", _subtitle(report), parts)
 
 
-def markdown(report):
+def markdown(report: dict[str, Any]) -> str:
     """The summary as Markdown, str; argument as for `html_page`."""
     live = report["live"]
     lines = [f"# Live replay of {report['bag']}", "", f"{_subtitle(report)}.", ""]
@@ -193,5 +196,5 @@ def _sweep(sweep):
 
 
 def _markdown_table(head, rows):
-    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+    lines = [markdown_row(head), f"|---|{'---:|' * (len(head) - 1)}"]
+    return "\n".join([*lines, *map(markdown_row, rows)])

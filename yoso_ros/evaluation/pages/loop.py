@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of `yoso-ros loop-demo`: what the loop has gained, and each of its steps with its commands."""
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from yoso_ros.evaluation.pages.comparison import MEASURE_HEAD, measure_rows
 from yoso_ros.evaluation.pages.difference_plot import signed
@@ -18,7 +20,7 @@ LINKS = {
 }
 
 
-def html_page(loop, pictures=()):
+def html_page(loop: dict[str, Any], pictures: Sequence[tuple[str, Any]] = ()) -> str:
     """The page: str.
 
     Args:

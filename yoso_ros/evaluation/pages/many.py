@@ -2,9 +2,11 @@
 """The report over many recordings: one HTML file with a line for each, and the same as Markdown."""
 
 from html import escape
+from typing import Any
 
 from yoso_ros.evaluation.pages.page import card_row, number, page, section, table
 from yoso_ros.evaluation.pages.sections import class_bars
+from yoso_ros.tables import markdown_row
 
 COLUMNS = {
     "frames": "frames",
@@ -20,7 +22,7 @@ COLUMNS = {
 }
 
 
-def html_page(report):
+def html_page(report: dict[str, Any]) -> str:
     """The page: str. `report`: dict of `join_reports` with "model", "backend", "command" and "faults"."""
     measures = report.get("measures", {})
     cards = [("recordings", len(report["recordings"])), ("frames", report["frames"])]
@@ -44,12 +46,12 @@ def html_page(report):
     return page("Replay of many recordings", f"{report['model']} on {report['backend']}", parts)
 
 
-def markdown(report):
+def markdown(report: dict[str, Any]) -> str:
     """The same as Markdown: str."""
     lines = ["# Replay of many recordings", "", f"`{report['command']}`", ""]
     lines += [f"left out: {line}" for line in report["faults"]]
     lines += [f"| recording | {' | '.join(COLUMNS.values())} |", f"|---|{'---:|' * len(COLUMNS)}"]
-    lines += [f"| {r['name']} | {' | '.join(_text(r[key]) for key in COLUMNS)} |" for r in report["recordings"]]
+    lines += [markdown_row([r["name"], *(_text(r[key]) for key in COLUMNS)]) for r in report["recordings"]]
     if "measures" in report:
         found = ", ".join(f"{name} {number(value)}" for name, value in report["measures"].items())
         lines += ["", f"All {report['frames_with_truth']} frames with truth together: {found}"]

@@ -2,8 +2,10 @@
 """What every report page is made of: one HTML file that needs no network, with sections, tables and cards."""
 
 import math
+from collections.abc import Iterable, Sequence
 from html import escape
 from string import Template
+from typing import Any
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>$title</title><style>
@@ -28,22 +30,22 @@ $body
 """)
 
 
-def page(title, subtitle, parts):
+def page(title: str, subtitle: str, parts: list[str]) -> str:
     """A whole page: str. Title and subtitle are text, `parts` list of HTML."""
     return PAGE.substitute(title=escape(title), subtitle=escape(subtitle), body="\n".join(parts))
 
 
-def card_row(cards):
+def card_row(cards: list[tuple[str, str]]) -> str:
     """The main numbers: list of (name, value), both text."""
     return f'<div class="cards">{"".join(f"""<div class="card">{n}<b>{v}</b></div>""" for n, v in cards)}</div>'
 
 
-def section(title, content):
+def section(title: str, content: str) -> str:
     """A part of the page: title as text, content as HTML; without a title it goes on with the part before."""
     return f"<section>{f'<h2>{escape(title)}</h2>' if title else ''}{content}</section>"
 
 
-def table(head, rows, texts=False):
+def table(head: Sequence[Any], rows: Iterable[Any], texts: bool = False) -> str:
     """A table: head and rows of anything that has a text, numbers at the right unless they are `texts`."""
     cells = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
     top = f"<thead><tr>{cells}</tr></thead>" if any(head) else ""
@@ -52,6 +54,6 @@ def table(head, rows, texts=False):
     return f"<table{kind}>{top}<tbody>{lines}</tbody></table>"
 
 
-def number(value):
+def number(value: float) -> str:
     """One digit after the point, `-` for a number that does not exist."""
     return "-" if math.isnan(value) else f"{value:.1f}"

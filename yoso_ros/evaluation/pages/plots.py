@@ -2,7 +2,9 @@
 """Small plots as SVG text for the report: bars, histogram, timeline and matrix. Lengths are in SVG units (pixels)."""
 
 import math
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ MAX_BINS = 40
 CELL = 38
 
 
-def bars(rows, unit="%", full=100.0):
+def bars(rows: list[tuple[str, float, str]], unit: str = "%", full: float = 100.0) -> str:
     """Horizontal bars: `rows` of (label, value 0..`full` or NaN, CSS colour)."""
     parts = []
     for i, (label, value, color) in enumerate(rows):
@@ -28,7 +30,7 @@ def bars(rows, unit="%", full=100.0):
     return _svg(LABEL_WIDTH + BAR_WIDTH + 70, len(rows) * ROW_HEIGHT + 4, parts)
 
 
-def histogram(values, unit):
+def histogram(values: Any, unit: str) -> str:
     """How often which value: list of numbers."""
     values = np.asarray(values, np.float64)
     low, high = float(values.min()), float(values.max())
@@ -43,7 +45,7 @@ def histogram(values, unit):
     return _svg(*_plot_size(), parts + _axes(f"{low:.1f} {unit}", f"{high:.1f} {unit}", str(top), "frames"))
 
 
-def timeline(values, unit, worst=np.nanmax):
+def timeline(values: Any, unit: str, worst: Callable[..., Any] = np.nanmax) -> str:
     """A number per frame in order; NaN leaves a gap; `worst` of a stretch is shown where there are many frames."""
     values = np.asarray(values, np.float64)
     if not np.isfinite(values).any():
@@ -67,7 +69,7 @@ def timeline(values, unit, worst=np.nanmax):
     return _svg(*_plot_size(), parts + _axes("frame 0", f"frame {values.size - 1}", f"{top:.1f}", unit))
 
 
-def columns(parts, left, right):
+def columns(parts: Sequence[tuple[Sequence[float], str]], left: str, right: str) -> str:
     """Counts stacked on each other, one column per stretch of time.
 
     Args:
@@ -86,7 +88,9 @@ def columns(parts, left, right):
     return _svg(*_plot_size(), drawn + _axes(left, right, str(top), "frames"))
 
 
-def curve(points, unit_x, unit_y, line=None, joined=True):
+def curve(
+    points: Sequence[tuple[float, float]], unit_x: str, unit_y: str, line: float | None = None, joined: bool = True
+) -> str:
     """Points, `joined` in the order of x or not: `points` of (x, y), both from 0; `line` a value of y to mark."""
     points = sorted(points)
     right = max(max(x for x, _ in points), 1e-9)
@@ -101,7 +105,7 @@ def curve(points, unit_x, unit_y, line=None, joined=True):
     return _svg(*_plot_size(), parts + _axes(f"0 {unit_x}", f"{right:.4g} {unit_x}", f"{top:.1f}", unit_y))
 
 
-def matrix(names, columns, counts):
+def matrix(names: list[str], columns: list[str], counts: Any) -> str:
     """Shares of each row in percent as shades: `names` of rows, of columns, and int (rows, columns) counts."""
     counts = np.asarray(counts, np.float64)
     rows = np.flatnonzero(counts.sum(axis=1) > 0)

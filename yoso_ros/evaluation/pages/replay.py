@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of a replay: one HTML file that needs no network, and a Markdown summary."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from yoso_ros.evaluation.pages.page import card_row, number, page, section, tabl
 from yoso_ros.evaluation.pages.sections import class_bars, confusion_matrix, gallery, how_it_was_made
 from yoso_ros.evaluation.pages.tracking_and_distance import extra_tables
 from yoso_ros.evaluation.report import per_class_table
+from yoso_ros.tables import markdown_row
 
 STABILITY_NAMES = {
     "class_change_percent": "pixels of another class than in the frame before, % (motion included)",
@@ -24,7 +27,7 @@ STABILITY_NAMES = {
 }
 
 
-def html_page(report, worst):
+def html_page(report: dict[str, Any], worst: Sequence[dict[str, Any]]) -> str:
     """The report as one HTML file, str.
 
     Args:
@@ -51,7 +54,7 @@ def html_page(report, worst):
     return page(title, subtitle, parts)
 
 
-def markdown(report):
+def markdown(report: dict[str, Any]) -> str:
     """The summary as Markdown, str; argument as for `html_page`."""
     frames, total = report["frames"], report["latency_ms"]["total"]
     lines = [
@@ -69,8 +72,8 @@ def markdown(report):
     lines += ["", "| stability | mean |", "|---|---:|"]
     lines += [f"| {name} | {value} |" for name, value in _stability_rows(report)]
     for _, head, rows in extra_tables(report):
-        lines += ["", f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
+        lines += ["", markdown_row(head), f"|---|{'---:|' * (len(head) - 1)}"]
+        lines += map(markdown_row, rows)
     lines += ["", f"`{report['command']}`", ""]
     lines += [f"{name} {value}  " for name, value in {**report["versions"], **report["hardware"]}.items()]
     return "\n".join(lines) + "\n"

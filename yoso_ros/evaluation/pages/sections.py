@@ -2,7 +2,9 @@
 """Sections that the pages of a replay and of a live run share: accuracy by class, worst frames, how it was made."""
 
 import base64
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from yoso_ros.evaluation.pages import plots
 from yoso_ros.evaluation.pages.page import section, table
@@ -12,14 +14,14 @@ UNLABELLED = "unlabelled"
 FACTS = ("bag", "topic", "model", "weights", "weights_sha256", "backend")
 
 
-def class_bars(per_class):
+def class_bars(per_class: Sequence[dict[str, Any]]) -> str:
     """PQ of each class; `per_class` as of `Scores.compute`."""
     colors = {True: THING_COLOR, False: STUFF_COLOR}
     rows = [(r["name"], 100 * r["pq"], colors[r["is_thing"]]) for r in per_class]
     return section("PQ per class", plots.bars(rows) + '<p class="pale">blue: things, green: stuff</p>')
 
 
-def confusion_matrix(confusion):
+def confusion_matrix(confusion: dict[str, list[Any]]) -> str:
     """Which class is taken for which; `confusion` has "classes" and "matrix", see `evaluate_recording`."""
     names = confusion["classes"]
     drawn = plots.matrix(names, [*names, UNLABELLED], confusion["matrix"])
@@ -27,7 +29,7 @@ def confusion_matrix(confusion):
     return section("Confusion of classes", f'<div class="wide">{drawn}</div>{note}')
 
 
-def gallery(title, worst, name):
+def gallery(title: str, worst: Sequence[dict[str, Any]], name: str) -> str:
     """Pictures of frames: `worst` of `WorstFrames.compute`, `name` of its value."""
     parts = [
         f"<h3>frame {entry['index']}: {name} {entry['value']:.1f} %</h3>{picture_row(entry['pictures'])}"
@@ -40,7 +42,7 @@ def gallery(title, worst, name):
     return section(title, "".join(parts) or '<p class="pale">none</p>')
 
 
-def picture_row(pictures):
+def picture_row(pictures: dict[str, bytes]) -> str:
     """Pictures beside each other: dict of title to JPEG bytes."""
     shown = "".join(
         f'<figure><img alt="{escape(title)}" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
@@ -50,7 +52,7 @@ def picture_row(pictures):
     return f'<div class="frames">{shown}</div>'
 
 
-def how_it_was_made(report, more=()):
+def how_it_was_made(report: dict[str, Any], more: Sequence[tuple[str, Any]] = ()) -> str:
     """Command, model, versions and hardware of a report; `more` are rows of (name, text)."""
     unchecked = [("files without checksums", name) for name in report.get("unchecked", ())]
     rows = [*((name, report[name]) for name in FACTS), *more, *unchecked]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of a replay's report that not every recording has: tracking and distance."""
 
+from typing import Any
+
 from yoso_ros.evaluation.pages.page import number
 
 TRACKING_NAMES = {
@@ -23,9 +25,9 @@ BAND_NAMES = {
 }
 
 
-def extra_tables(report):
+def extra_tables(report: dict[str, Any]) -> list[Any]:
     """List of (title, head, rows), all text, of what a report of `evaluate_recording` has."""
-    tables = []
+    tables: list[Any] = []
     if "tracking" in report:
         tracking = report["tracking"]
         rows = [(text, number(tracking[name])) for name, text in TRACKING_NAMES.items()]

@@ -4,12 +4,19 @@
 Legend: `F` frames that both runs have, `C` classes, `R` resamples.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yoso_ros.errors import InputError
+
+if TYPE_CHECKING:
+    from yoso_ros.evaluation.recordings.frame_counts import CountsOfFrames
 
 RESAMPLES = 1000
 SEED = 0
@@ -17,7 +24,13 @@ INTERVAL = (2.5, 97.5)  # percentiles of the 95 % interval
 BLOCK_BYTES = 2**26  # of counts that are resampled at once
 
 
-def compare_runs(a, b, resamples=RESAMPLES, seed=SEED, progress=iter):
+def compare_runs(
+    a: CountsOfFrames,
+    b: CountsOfFrames,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    progress: Callable[..., Any] = iter,
+) -> dict[str, Any]:
     """Compare two runs by a paired bootstrap over frames (Efron and Tibshirani 1993, chapter 13, percentile interval).
 
     Frames are drawn with replacement, the same ones for both runs, and PQ and mIoU are computed of the drawn frames.
@@ -92,7 +105,7 @@ def _paired(a, b):
     return part(a, pairs[:, 0]), part(b, pairs[:, 1]), counts
 
 
-def measures_of(panoptic, semantic, is_thing):
+def measures_of(panoptic: np.ndarray | None, semantic: np.ndarray | None, is_thing: np.ndarray) -> Any:
     """`means` by name, `pq` and `iou` per class, percent, of counts (..., C, 4) and (..., C, 2)."""
     iou, tp, fp, fn = np.moveaxis(panoptic, -1, 0)
     weight = tp + (fp + fn) / 2

@@ -4,7 +4,10 @@
 Legend: `H W` size of a frame in pixels, `B` bands (the last one for unknown depth), `C` classes.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +15,9 @@ from yoso_ros.errors import InputError
 from yoso_ros.evaluation.mean_iou import MeanIoU
 from yoso_ros.evaluation.panoptic_quality import PanopticQuality, joint_areas, summarise
 from yoso_ros.evaluation.segment_maps import semantic_map
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 EDGES_M = (2.0, 5.0, 10.0, 20.0)  # arm's reach, a room, a street crossing, a street
 
@@ -32,7 +38,7 @@ class DistanceBands:
         InputError: the edges do not rise or are not above 0.
     """
 
-    def __init__(self, label_set, edges_m=EDGES_M):
+    def __init__(self, label_set: LabelSet, edges_m: tuple[Any, ...] = EDGES_M):
         edges = [float(e) for e in edges_m]
         if not edges or not all(0 < a < b for a, b in zip(edges, [*edges[1:], math.inf], strict=True)):
             raise InputError(f"distance bands: expected rising distances above 0 m, found {', '.join(map(str, edges))}")
@@ -43,7 +49,14 @@ class DistanceBands:
         self._semantic = [MeanIoU(classes) for _ in range(bands)]
         self.frames = 0
 
-    def add(self, ids, segments, truth_ids, truth_segments, depth):
+    def add(
+        self,
+        ids: np.ndarray,
+        segments: list[dict[str, Any]],
+        truth_ids: np.ndarray,
+        truth_segments: list[dict[str, Any]],
+        depth: Any,
+    ) -> None:
         """Add a frame.
 
         Args:
@@ -60,10 +73,10 @@ class DistanceBands:
         found = self._quality.match(areas, segments, truth_segments)
         true_band = self._segment_bands(truth_ids, truth_segments, bands)
         own_band = self._segment_bands(ids, segments, bands)
-        np.add.at(self._totals, (true_band, found.truth_class, 0), found.iou.sum(axis=1))
-        np.add.at(self._totals, (true_band, found.truth_class, 1), found.is_true_positive)
-        np.add.at(self._totals, (own_band, found.predicted_class, 2), found.is_false_positive)
-        np.add.at(self._totals, (true_band, found.truth_class, 3), found.is_false_negative)
+        np.add.at(self._totals, (true_band, found.truth_class, 0), found.iou.sum(axis=1))  # type: ignore[arg-type]
+        np.add.at(self._totals, (true_band, found.truth_class, 1), found.is_true_positive)  # type: ignore[arg-type]
+        np.add.at(self._totals, (own_band, found.predicted_class, 2), found.is_false_positive)  # type: ignore[arg-type]
+        np.add.at(self._totals, (true_band, found.truth_class, 3), found.is_false_negative)  # type: ignore[arg-type]
         predicted = semantic_map(ids, segments, self._label_set)
         truth = semantic_map(truth_ids, truth_segments, self._label_set)
         for band, semantic in enumerate(self._semantic):
@@ -89,7 +102,7 @@ class DistanceBands:
         # The first band by whose end half of the pixels are reached has the median: it need not be known itself.
         return np.where(below[:, -1] > 0, (2 * below >= below[:, -1:]).argmax(axis=1), unknown)
 
-    def compute(self):
+    def compute(self) -> list[dict[str, Any]]:
         """The result so far.
 
         Returns:

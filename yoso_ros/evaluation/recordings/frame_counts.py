@@ -4,15 +4,23 @@
 Legend: `F` frames, `C` classes.
 """
 
+from __future__ import annotations
+
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yoso_ros.errors import InputError
 from yoso_ros.evaluation.mean_iou import hits_and_union
 from yoso_ros.files import write_file
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 FILE_NAME = "frames.npz"
 
@@ -42,21 +50,21 @@ class FrameCounts:
         label_set: `LabelSet` of the truth.
     """
 
-    def __init__(self, label_set):
+    def __init__(self, label_set: LabelSet):
         self._label_set, self._names, self._panoptic, self._semantic = label_set, [], [], []
 
-    def add(self, name, counts, confusion):
+    def add(self, name: str | int, counts: Any, confusion: Any) -> None:
         """Add a frame: its name, float64 (C, 4) of `PanopticQuality.count`, int64 (C, C + 1) of `MeanIoU.count`."""
         self._names.append(str(name))
         self._panoptic.append(counts)
         self._semantic.append(np.stack(hits_and_union(confusion), axis=1))
 
-    def collect(self, parts):
+    def collect(self, parts: Sequence[Any]) -> None:
         """Become the sum of parts: list of `FrameCounts` of the same classes, as of several processes."""
         for name in ("_names", "_panoptic", "_semantic"):
             setattr(self, name, [entry for part in parts for entry in getattr(part, name)])
 
-    def compute(self):
+    def compute(self) -> CountsOfFrames:
         """`CountsOfFrames` so far."""
         classes = self._label_set.classes
         return CountsOfFrames(
@@ -68,14 +76,14 @@ class FrameCounts:
         )
 
 
-def write_frame_counts(counts, folder):
+def write_frame_counts(counts: CountsOfFrames, folder: str | Path) -> None:
     """Write `CountsOfFrames` as `frames.npz` into a folder (pathlib.Path)."""
     content = io.BytesIO()
     np.savez_compressed(content, **{name: getattr(counts, name) for name in CountsOfFrames.__slots__})
     write_file(folder / FILE_NAME, content.getvalue())
 
 
-def read_frame_counts(folder):
+def read_frame_counts(folder: str | Path) -> CountsOfFrames:
     """The `CountsOfFrames` of a folder.
 
     Raises:

@@ -4,10 +4,14 @@
 Legend: `N` frames that were played.
 """
 
+from __future__ import annotations
+
 import contextlib
 import heapq
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +20,11 @@ from yoso_ros.errors import InputError
 from yoso_ros.evaluation.recordings.replay import PERCENTILES, ReplayedFrame
 from yoso_ros.evaluation.recordings.streaming import answers_in_use, score_answers
 from yoso_ros.evaluation.recordings.truth import TruthScores
+
+if TYPE_CHECKING:
+    from yoso_ros.bags.labels import LabelFrame
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
+    from yoso_ros.label_sets import LabelSet
 
 DELAYS = (0, 1, 2, 4)  # in frames, of the curve of accuracy over latency
 
@@ -37,12 +46,12 @@ class Play:
     counts: dict
 
     @property
-    def answered(self):
+    def answered(self) -> np.ndarray:
         """bool (N,)."""
         return np.isfinite(self.arrived_s)
 
 
-def play_numbers(play):
+def play_numbers(play: Play) -> dict[str, Any]:
     """Counts and times of a `Play`.
 
     Returns:
@@ -75,7 +84,7 @@ def play_numbers(play):
     }
 
 
-def summary(values):
+def summary(values: np.ndarray) -> dict[str, float]:
     """Mean, percentiles and maximum of numbers: dict of float, NaN without any."""
     if not len(values):
         return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTILES), "max"), float("nan"))
@@ -83,7 +92,15 @@ def summary(values):
     return {"mean": float(np.mean(values)), **percentiles, "max": float(np.max(values))}
 
 
-def play_accuracy(play, truth, answers, model_labels, label_set, progress=True, frame_counts=None):
+def play_accuracy(
+    play: Play,
+    truth: list[LabelFrame],
+    answers: Any,
+    model_labels: LabelSet,
+    label_set: LabelSet,
+    progress: bool = True,
+    frame_counts: FrameCounts | None = None,
+) -> dict[str, Any]:
     """Accuracy of the answers, on their own frames and as a robot had them.
 
     Args:
@@ -143,7 +160,15 @@ def play_accuracy(play, truth, answers, model_labels, label_set, progress=True, 
     return report
 
 
-def add_worst_answers(worst, play, quality, frames, decode, truth, answers):
+def add_worst_answers(
+    worst: Any,
+    play: Play,
+    quality: dict[int, float],
+    frames: Iterable[Any],
+    decode: Callable[..., Any],
+    truth: Any,
+    answers: Any,
+) -> None:
     """Fill `WorstFrames` with the answered frames of least PQ, in one more pass over the recording.
 
     Args:
@@ -154,7 +179,7 @@ def add_worst_answers(worst, play, quality, frames, decode, truth, answers):
         truth, answers: as for `play_accuracy`.
     """
     known = {i: pq for i, pq in quality.items() if not math.isnan(pq)}
-    chosen = set(heapq.nsmallest(worst.count, known, key=known.get))
+    chosen = set(heapq.nsmallest(worst.count, known, key=known.__getitem__))
 
     def of_chosen(items, stamps):
         number = {stamp: i for i, stamp in enumerate(stamps.tolist()) if i in chosen}
@@ -167,7 +192,7 @@ def add_worst_answers(worst, play, quality, frames, decode, truth, answers):
             worst.add(ReplayedFrame(i, frame.stamp_ns, image, said[i], true[i], known[i], {}))
 
 
-def per_frame(play, accuracy):
+def per_frame(play: Play, accuracy: dict[str, Any]) -> list[dict[str, float]]:
     """A line of plain numbers for each frame: list of dict.
 
     Keys: index, stamp_ns (recorded), published_s (since the first), latency_ms, and with truth PQ and streaming_PQ in

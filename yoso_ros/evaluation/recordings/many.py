@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reports of many recordings as one: a line for each, and PQ and mIoU of all frames together."""
 
+from typing import Any
+
 import numpy as np
 
 from yoso_ros.errors import InputError
@@ -10,7 +12,7 @@ from yoso_ros.evaluation.recordings.frame_counts import CountsOfFrames
 STABILITY = ("class_change_percent", "flicker_percent", "unlabelled_percent", "confidence_percent")
 
 
-def join_reports(reports, counts):
+def join_reports(reports: dict[str, dict[str, Any]], counts: Any) -> tuple[dict[str, Any], Any]:
     """One report.
 
     Args:

@@ -4,9 +4,13 @@
 Legend: `H W` size of a frame in pixels.
 """
 
+from __future__ import annotations
+
 import time
 from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +21,11 @@ from yoso_ros.evaluation.recordings.stability import SegmentTable, Stability
 from yoso_ros.evaluation.recordings.truth import RecordingTruth
 from yoso_ros.results import PanopticResult
 from yoso_ros.tracking import SegmentTracker
+
+if TYPE_CHECKING:
+    from yoso_ros.evaluation.recordings.distance import DistanceBands
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
+    from yoso_ros.label_sets import LabelSet
 
 PERCENTILES = (50, 95, 99)
 MAX_REASONS = 5  # of frames that cannot be decoded, kept for the report
@@ -44,7 +53,7 @@ class ReplayedFrame:
     row: dict
 
 
-def with_truth(frames, labels):
+def with_truth(frames: Iterable[Any], labels: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     """Pair frames with labels of the same stamp: yields (frame, `LabelFrame` or None) for each frame.
 
     Both have rising stamps; labels that come late are passed over. One of each is held at a time.
@@ -58,19 +67,19 @@ def with_truth(frames, labels):
 
 
 def evaluate_recording(
-    segmenter,
-    source,
-    decode,
-    labels=(),
-    label_set=None,
-    observe=lambda frame: None,
-    progress=True,
+    segmenter: Any,
+    source: Any,
+    decode: Callable[..., Any],
+    labels: Any = (),
+    label_set: LabelSet | None = None,
+    observe: Callable[..., Any] = lambda frame: None,
+    progress: bool = True,
     *,
-    depth=None,
-    bands=None,
-    frame_counts=None,
-    tracker=None,
-):
+    depth: Any = None,
+    bands: DistanceBands | None = None,
+    frame_counts: FrameCounts | None = None,
+    tracker: Any = None,
+) -> dict[str, Any] | None:
     """Run a segmenter over every frame of a recording, one after the other, none dropped.
 
     Args:

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The label images of a run, kept beside its report for pictures: 16-bit PNG, one per frame, named by its stamp."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import cv2
 import numpy as np
 
@@ -9,6 +14,9 @@ from yoso_ros.evaluation.evaluate import match_classes
 from yoso_ros.files import write_file
 from yoso_ros.images.encoded import read_image
 from yoso_ros.results import UNLABELLED_CLASS
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 FOLDER = "labels"
 
@@ -21,7 +29,7 @@ class SavedLabels:
         model_labels: `LabelSet` of the results. label_set: `LabelSet` of the truth, which the images are in.
     """
 
-    def __init__(self, output, model_labels, label_set):
+    def __init__(self, output: Path, model_labels: LabelSet, label_set: LabelSet):
         self._folder = output / FOLDER
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in self._folder.glob("*.png"):
@@ -30,14 +38,14 @@ class SavedLabels:
         categories = match_classes(model_labels, label_set)
         self._table[: len(categories)] = [label_set.contiguous_id[c] for c in categories]
 
-    def add(self, frame):
+    def add(self, frame: Any) -> None:
         """Write the labels of a `ReplayedFrame`."""
         panoptic = frame.result.panoptic
         values = (self._table[panoptic >> 8] << 8) | (panoptic & 255)
         write_file(self._folder / f"{frame.stamp_ns}.png", cv2.imencode(".png", values)[1].tobytes())
 
 
-def read_labels(output, stamp_ns):
+def read_labels(output: Path, stamp_ns: int) -> np.ndarray | None:
     """The labels of a frame, uint16 (H, W) panoptic ids of the truth's label set, or None where they were not kept.
 
     Raises:

@@ -2,9 +2,12 @@
 """Every segment of a run as a line of CSV."""
 
 import csv
+from pathlib import Path
+from typing import Any
 
 from yoso_ros.files import atomic_path
 from yoso_ros.stamps import stamp_text
+from yoso_ros.tables import csv_text
 
 SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "track_id", "score", "area")
 
@@ -16,7 +19,7 @@ class SegmentFile:
         path: pathlib.Path of the CSV file.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self._whole = atomic_path(path)
 
     def __enter__(self):
@@ -26,14 +29,14 @@ class SegmentFile:
         self._rows.writerow(("stamp", "frame", *SEGMENT_COLUMNS, *box, *centroid))
         return self
 
-    def add(self, frame):
+    def add(self, frame: Any) -> None:
         """Write the segments of a `ReplayedFrame`."""
         stamp = stamp_text(frame.stamp_ns)
         for s in frame.result.segments:
             plain = (
                 s.id,
                 s.class_id,
-                s.class_name,
+                csv_text(s.class_name),
                 int(s.is_thing),
                 s.instance_id,
                 s.track_id,

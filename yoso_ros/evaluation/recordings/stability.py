@@ -4,12 +4,19 @@
 Legend: `H W` size of a frame in pixels.
 """
 
+from __future__ import annotations
+
 from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from yoso_ros.results import UNLABELLED_CLASS
+
+if TYPE_CHECKING:
+    from yoso_ros.results import PanopticResult, Segment
 
 BLUR = 5  # pixels of a box; sensor noise becomes a fifth
 STILL_STEPS = 4  # of 255: a blurred picture that differs by no more in any colour shows the same; 7 sigma of noise 2
@@ -25,7 +32,9 @@ class Stability:
         # Pixels that changed class, and all that could have: where the picture stays, and where the truth does.
         self._still, self._same_truth, self._tracks = np.zeros(2), np.zeros(2), np.zeros(2)
 
-    def add(self, result, image=None, truth=None):
+    def add(
+        self, result: PanopticResult, image: np.ndarray | None = None, truth: np.ndarray | None = None
+    ) -> dict[str, float]:
         """Add the next frame.
 
         Args:
@@ -69,7 +78,7 @@ class Stability:
             "flicker_true_percent": flicker_true,
         }
 
-    def compute(self):
+    def compute(self) -> dict[str, float]:
         """Over the frames so far, NaN where there is nothing to say.
 
         Returns:
@@ -110,7 +119,7 @@ class SegmentTable:
     def __init__(self):
         self._rows = {}
 
-    def add(self, segments, pixels):
+    def add(self, segments: Sequence[Segment], pixels: int) -> None:
         """Add the segments of a frame of so many pixels."""
         for s in segments:
             row = self._rows.setdefault(s.class_id, {"name": s.class_name, "is_thing": s.is_thing, "sums": np.zeros(3)})
@@ -118,7 +127,7 @@ class SegmentTable:
         for class_id in {s.class_id for s in segments}:
             self._rows[class_id]["frames"] = self._rows[class_id].get("frames", 0) + 1
 
-    def compute(self, frames):
+    def compute(self, frames: Any) -> list[dict[str, Any]]:
         """One dict per class: name, is_thing, frames (with it), segments, per_frame, area_percent (of all pixels, mean
         over all frames), score (mean)."""
         rows = []

@@ -8,6 +8,7 @@ Legend: `N` frames that were played, `T` moments.
 """
 
 import heapq
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from yoso_ros.results import UNLABELLED_ID
 REORDERED = 4  # answers that may complete in another order than that of their frames
 
 
-def answers_in_use(moments, arrivals):
+def answers_in_use(moments: np.ndarray | list[float], arrivals: list[float] | np.ndarray) -> np.ndarray:
     """Which answer is the newest at each moment.
 
     Args:
@@ -35,7 +36,7 @@ def answers_in_use(moments, arrivals):
     return newest[np.searchsorted(arrivals[order], moments, side="right")]
 
 
-def score_answers(scores, truth, answers, choice):
+def score_answers(scores: Any, truth: Any, answers: Any, choice: np.ndarray | range) -> dict[int, float]:
     """Hold answers against truth, in one pass over both; one pair is held at a time.
 
     Args:

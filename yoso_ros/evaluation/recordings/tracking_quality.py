@@ -7,6 +7,7 @@ a class and track id, or all the stuff of a class.
 
 import math
 from collections import Counter, deque
+from typing import Any
 
 import numpy as np
 
@@ -33,13 +34,19 @@ class TrackingQuality:
         windows: numbers of frames for VPQ.
     """
 
-    def __init__(self, categories, windows=WINDOWS):
+    def __init__(self, categories: list[dict[str, Any]], windows: tuple[Any, ...] = WINDOWS):
         self._is_thing = {c["id"]: bool(c["isthing"]) for c in categories}
         self._association, self._switches = AssociationQuality(), IdSwitches()
         self._video = VideoPanopticQuality(categories, windows)
         self.frames = 0
 
-    def add(self, ids, segments, truth_ids, truth_segments):
+    def add(
+        self,
+        ids: np.ndarray,
+        segments: list[dict[str, Any]],
+        truth_ids: np.ndarray,
+        truth_segments: list[dict[str, Any]],
+    ) -> None:
         """Add the next frame: arguments as for `PanopticQuality.update`; things have a `track_id` above 0, crowds none.
 
         Raises:
@@ -64,7 +71,7 @@ class TrackingQuality:
             raise InputError(f"segment {segment['id']}: expected a track id above 0 for a thing, found {track}")
         return category, track
 
-    def compute(self, mean_iou):
+    def compute(self, mean_iou: float) -> dict[str, Any]:
         """The result so far.
 
         Args:
@@ -99,16 +106,16 @@ class AssociationQuality:
         self._true, self._predicted, self._shared = Counter(), Counter(), Counter()
 
     @property
-    def true_tracks(self):
+    def true_tracks(self) -> int:
         """Number of true tracks."""
         return len(self._true)
 
     @property
-    def predicted_tracks(self):
+    def predicted_tracks(self) -> int:
         """Number of predicted tracks."""
         return len(self._predicted)
 
-    def add(self, areas, truth, predicted):
+    def add(self, areas: np.ndarray, truth: list[tuple[int, int]], predicted: list[tuple[int, int]]) -> None:
         """Add a frame: int (2 + T, 2 + P) of `joint_areas`, and (category, track id) of its rows and columns."""
         crowd = np.array([False] * FIRST + [track == -1 for _, track in truth])
         counted = areas[~crowd].sum(axis=0)
@@ -123,7 +130,7 @@ class AssociationQuality:
             if truth[i][1] > 0 and predicted[j][1] > 0:
                 self._shared[truth[i], predicted[j]] += int(shared[i, j])
 
-    def compute(self):
+    def compute(self) -> float:
         """AQ in percent, NaN without a true track."""
         if not self._true:
             return float("nan")
@@ -137,19 +144,19 @@ class AssociationQuality:
 class VideoPanopticQuality:
     """VPQ (Kim et al., "Video Panoptic Segmentation", CVPR 2020, section 3.3): PQ of tubes in windows of frames."""
 
-    def __init__(self, categories, windows=WINDOWS):
+    def __init__(self, categories: list[dict[str, Any]], windows: tuple[Any, ...] = WINDOWS):
         self._quality = PanopticQuality(categories)
         self._totals = {k: np.zeros_like(self._quality.totals) for k in windows}
         self._last = deque(maxlen=max(windows))
 
-    def add(self, areas, truth, predicted):
+    def add(self, areas: np.ndarray, truth: list[tuple[int, int]], predicted: list[tuple[int, int]]) -> None:
         """Add a frame, as for `AssociationQuality.add`; each window of frames counts once, when its last is here."""
         self._last.append((areas, truth, predicted))
         for k, totals in self._totals.items():
             if len(self._last) >= k:
                 totals += self._quality.count_areas(*_joined(list(self._last)[-k:]))
 
-    def compute(self):
+    def compute(self) -> dict[str, Any]:
         """Dict with "VPQ", "VPQ_things", "VPQ_stuff" and "VPQ_per_window", see `TrackingQuality.compute`."""
         results = {k: summarise(self._quality.categories, totals) for k, totals in self._totals.items()}
         names = {"VPQ": "All", "VPQ_things": "Things", "VPQ_stuff": "Stuff"}
@@ -179,7 +186,7 @@ class IdSwitches:
     def __init__(self):
         self._last, self._matches, self._again, self._switches = {}, 0, 0, 0
 
-    def add(self, areas, truth, predicted):
+    def add(self, areas: np.ndarray, truth: list[tuple[int, int]], predicted: list[tuple[int, int]]) -> None:
         """Add a frame, as for `AssociationQuality.add`."""
         classes = [np.array([c for c, _ in tubes], np.intp) for tubes in (truth, predicted)]
         things = np.array([track > 0 for _, track in truth], bool)
@@ -191,7 +198,7 @@ class IdSwitches:
             self._last[truth[i]] = predicted[j]
             self._matches += 1
 
-    def compute(self):
+    def compute(self) -> dict[str, float]:
         """Dict with "matches" of things, "id_switches", and "id_consistency_percent": of the things that were found
         before and are found again, those with the same id; NaN without any."""
         consistency = 100 * (1 - self._switches / self._again) if self._again else float("nan")

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the results on a recording are worth: PQ and mIoU, and where the recording allows it tracking and distance."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from yoso_ros.errors import InputError
@@ -9,6 +13,12 @@ from yoso_ros.evaluation.recordings.tracking_quality import TrackingQuality
 from yoso_ros.evaluation.scores import Scores
 from yoso_ros.evaluation.segment_maps import coco_prediction
 from yoso_ros.results import UNLABELLED_ID
+
+if TYPE_CHECKING:
+    from yoso_ros.bags.labels import LabelFrame
+    from yoso_ros.evaluation.recordings.distance import DistanceBands
+    from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
+    from yoso_ros.label_sets import LabelSet
 
 
 class TruthScores:
@@ -24,11 +34,11 @@ class TruthScores:
         InputError: the truth lacks a class of the model.
     """
 
-    def __init__(self, model_labels, label_set):
+    def __init__(self, model_labels: LabelSet, label_set: LabelSet):
         self._categories, self._label_set = match_classes(model_labels, label_set), label_set
         self.scores, self.count = Scores(label_set), 0
 
-    def add(self, result, label, where):
+    def add(self, result: Any, label: LabelFrame, where: str) -> float:
         """Add a frame; returns its PQ in percent.
 
         Args:
@@ -40,7 +50,9 @@ class TruthScores:
         """
         return self.add_terms(self.terms(result, label, where), where)
 
-    def terms(self, result, label, where):
+    def terms(
+        self, result: Any, label: LabelFrame, where: str
+    ) -> tuple[np.ndarray, list[dict[str, int]], np.ndarray, list[dict[str, int]]]:
         """A frame in COCO's terms, (ids, segments, true ids, true segments) as for `Scores.add`; arguments as for
         `add`."""
         truth = np.where(label.panoptic == UNLABELLED_ID, 0, label.panoptic.astype(np.int32) + 1)
@@ -62,13 +74,15 @@ class TruthScores:
         ]
         return *coco_prediction(result, self._categories), truth, segments
 
-    def confusion(self):
+    def confusion(self) -> dict[str, list[Any]]:
         """Pixels by true class (row) and predicted class (column, the last one unlabelled): dict of "classes", names,
         and "matrix", lists of int."""
         names = [c.name for c in self._label_set.classes]
         return {"classes": names, "matrix": self.scores.mean_iou.confusion.tolist()}
 
-    def add_terms(self, terms, where):
+    def add_terms(
+        self, terms: tuple[np.ndarray, list[dict[str, int]], np.ndarray, list[dict[str, int]]], where: str
+    ) -> float:
         """Add a frame of `terms`; returns its PQ in percent."""
         self.count += 1
         try:
@@ -91,12 +105,19 @@ class RecordingTruth:
         InputError: the truth lacks a class of the model.
     """
 
-    def __init__(self, model_labels, label_set, depth=None, bands=None, frame_counts=None):
+    def __init__(
+        self,
+        model_labels: LabelSet,
+        label_set: LabelSet,
+        depth: Any = None,
+        bands: DistanceBands | None = None,
+        frame_counts: FrameCounts | None = None,
+    ):
         self.scores, self._label_set, self._depth = TruthScores(model_labels, label_set), label_set, depth
         self._bands, self._frame_counts = bands, frame_counts
         self._tracking = TrackingQuality(label_set.coco_categories())
 
-    def add(self, result, label, where):
+    def add(self, result: Any, label: LabelFrame, where: str) -> float:
         """Add a frame, arguments as for `TruthScores.add`; returns its PQ in percent."""
         terms = self.scores.terms(result, label, where)
         pq = self.scores.add_terms(terms, where)
@@ -116,7 +137,7 @@ class RecordingTruth:
                 raise InputError(f"{where}: {error}") from error
         return pq
 
-    def compute(self):
+    def compute(self) -> dict[str, Any]:
         """The part of the report that needs truth: dict, see `evaluate_recording`."""
         scores = self.scores.scores
         report = {"images": self.scores.count, **scores.compute(), "confusion": self.scores.confusion()}

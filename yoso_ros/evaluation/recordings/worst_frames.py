@@ -4,8 +4,12 @@
 Legend: `H W` size of a frame in pixels.
 """
 
+from __future__ import annotations
+
 import heapq
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,6 +17,9 @@ import numpy as np
 from yoso_ros.evaluation.evaluate import match_classes
 from yoso_ros.evaluation.panoptic_quality import MATCH_IOU
 from yoso_ros.results import UNLABELLED_ID
+
+if TYPE_CHECKING:
+    from yoso_ros.label_sets import LabelSet
 
 PICTURE_WIDTH = 480  # pixels
 JPEG_QUALITY = 85
@@ -29,14 +36,14 @@ class WorstFrames:
             (H, W, 3) RGB.
     """
 
-    def __init__(self, count, model_labels, label_set, overlay):
+    def __init__(self, count: int, model_labels: LabelSet, label_set: LabelSet, overlay: Callable[..., Any] | None):
         self.count, self._overlay, self._heap, self._table = count, overlay, [], None
         if label_set is not None:
             self._table = np.full(256, UNLABELLED_ID >> 8, np.uint16)
             categories = match_classes(model_labels, label_set)
             self._table[: len(categories)] = [label_set.contiguous_id[c] for c in categories]
 
-    def add(self, frame):
+    def add(self, frame: Any) -> None:
         """Take a `ReplayedFrame`; it is drawn only if it is among the worst so far."""
         value = frame.row["confidence_percent"] if self._table is None else frame.pq
         if math.isnan(value) or not self.count:
@@ -48,7 +55,7 @@ class WorstFrames:
         elif place > self._heap[0][:2]:
             heapq.heapreplace(self._heap, (*place, self._draw(frame)))
 
-    def compute(self):
+    def compute(self) -> list[dict[str, Any]]:
         """The kept frames, worst first: list of dict with index, value (percent) and pictures (title to JPEG bytes)."""
         ordered = sorted(self._heap, reverse=True)
         return [{"index": -index, "value": -value, "pictures": pictures} for value, index, pictures in ordered]
@@ -66,7 +73,7 @@ class WorstFrames:
         return {title: jpeg(picture) for title, picture in pictures.items()}
 
 
-def error_picture(image, predicted, truth):
+def error_picture(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Where a prediction is wrong: red for another class, orange for the class but in no matching segment.
 
     Args:
@@ -94,7 +101,7 @@ def error_picture(image, predicted, truth):
     return picture
 
 
-def jpeg(picture):
+def jpeg(picture: np.ndarray) -> bytes:
     """A picture, uint8 (H, W, 3) RGB, as JPEG bytes, `PICTURE_WIDTH` wide at most."""
     height, width = picture.shape[:2]
     if width > PICTURE_WIDTH:

@@ -32,7 +32,7 @@ def create_engine(name, model, device, precision, engine_path=None, force_rebuil
     """Build the engine of that name for a model; "auto" takes the fastest that is present and says which and why.
 
     Args:
-        name: "auto" or a key of `ENGINES`.
+        name: "auto" or a key of `ENGINES`; with precision int8 "auto" is openvino.
         model: a `PanopticNetwork` in evaluation mode; it stays as it is.
         device: "auto", "cpu", "cuda", "cuda:N".
         precision: one of `PRECISIONS`.
@@ -48,6 +48,8 @@ def create_engine(name, model, device, precision, engine_path=None, force_rebuil
         raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}")
     if (engine_path or force_rebuild) and name != "tensorrt":
         raise InputError(f"engine_path and force_rebuild are of engine tensorrt; the engine is {name}")
+    if name == "auto" and precision == "int8":
+        name = "openvino"  # the only one that has it; another's refusal would hide why there is no int8 graph
     if name == "auto":
         return _fastest_present(model, device, precision)
     options = {"engine_path": engine_path, "force_rebuild": force_rebuild} if name == "tensorrt" else {}

@@ -4,6 +4,10 @@
 Legend: `B` batch, `D` width, `H W` input size.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch import nn
 
 from yoso_ros.models.dr1mask.dr1conv import UPSAMPLINGS, DR1Block
@@ -22,13 +26,22 @@ class DR1Basis(nn.Module):
         upsampling: "aligned" or "bilinear" (Table 5).
     """
 
-    def __init__(self, *, in_channels, width, levels=5, use_a=True, use_b=True, upsampling="aligned"):
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        width: int,
+        levels: int = 5,
+        use_a: bool = True,
+        use_b: bool = True,
+        upsampling: str = "aligned",
+    ):
         super().__init__()
         self.reductions = nn.ModuleList(nn.Sequential(*_reduction(in_channels, width)) for _ in range(levels))
         self.blocks = nn.ModuleList(DR1Block(width) for _ in range(levels))
         self.use_a, self.use_b, self.upsample = use_a, use_b, UPSAMPLINGS[upsampling]
 
-    def forward(self, pyramid, contexts, size):
+    def forward(self, pyramid: Sequence[torch.Tensor], contexts: Sequence[Any], size: tuple[int, int]) -> torch.Tensor:
         """Segmentation features.
 
         Args:
@@ -39,7 +52,7 @@ class DR1Basis(nn.Module):
         Returns:
             (B, D, H/4, W/4).
         """
-        features = None
+        features: Any = None
         for level in reversed(range(len(pyramid))):
             x = self.reductions[level](pyramid[level])
             if features is not None:

@@ -20,17 +20,17 @@ class DR1Conv(nn.Module):
         kernel_size: odd.
     """
 
-    def __init__(self, channels, kernel_size=3):
+    def __init__(self, channels: int, kernel_size: int = 3):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, bias=False)
 
-    def forward(self, x, a=None, b=None):
+    def forward(self, x: torch.Tensor, a: torch.Tensor | None = None, b: torch.Tensor | None = None) -> torch.Tensor:
         """x, a, b: (B, C, h, w) -> (B, C, h, w); a factor that is None is left out (Tables 1 and 2)."""
         y = self.conv(x if a is None else x * a)
         return y if b is None else y * b
 
 
-def aligned_upsample(x, size):
+def aligned_upsample(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Twice the size, such that place k of `x` lies at place 2k of the result; places between are means of neighbours.
 
     A convolution of stride 2 with padding has its place k at place 2k of its input, whatever the size, so this keeps
@@ -49,7 +49,7 @@ def aligned_upsample(x, size):
     return x[..., : size[0], : size[1]]
 
 
-def resize(x, size):
+def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Bilinear to a size, without regard to alignment: the other choice of Table 5."""
     return functional.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
@@ -63,11 +63,11 @@ class DR1Block(nn.Module):
     The factors come between convolution and normalisation, so that their scale does not matter at the start.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.dr1conv = DR1Conv(channels, 3)
         self.norm = nn.BatchNorm2d(channels)
 
-    def forward(self, x, a, b):
+    def forward(self, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """As of `DR1Conv`."""
         return torch.relu(self.norm(self.dr1conv(x, a, b)))

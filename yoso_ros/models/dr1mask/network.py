@@ -184,7 +184,8 @@ class Dr1Mask(PanopticNetwork):
             source = channels if config.context_position == "fpn" else tower
             self.context_layer = nn.Conv2d(source, factors * width, 3, padding=1)
             initialize_head(self.context_layer)
-            nn.init.ones_(self.context_layer.bias)  # a fresh network begins with the static convolutions
+            # a fresh network begins with the static convolutions
+            nn.init.ones_(self.context_layer.bias)  # type: ignore[arg-type]
         self.basis = DR1Basis(
             in_channels=channels, width=width, use_a=config.use_a, use_b=config.use_b, upsampling=config.upsampling
         )
@@ -221,8 +222,8 @@ class Dr1Mask(PanopticNetwork):
         centerness = flatten_levels([level.centerness_logits for level in levels])[..., 0]
         offsets = [level.offsets for level in levels]
         if self.training:
-            offsets, auxiliary = flatten_levels(offsets), self.auxiliary(pyramid[0])
-            return Predictions(class_logits, offsets, centerness, embeddings, basis, stuff, components, auxiliary)
+            flat, auxiliary = flatten_levels(offsets), self.auxiliary(pyramid[0])
+            return Predictions(class_logits, flat, centerness, embeddings, basis, stuff, components, auxiliary)
         boxes = flatten_levels(list(map(offsets_to_boxes, offsets, STRIDES)))
         found = class_logits.sigmoid(), boxes, centerness.sigmoid(), embeddings, basis, stuff, components
         return self.Outputs(*(tensor for tensor in found if tensor is not None))

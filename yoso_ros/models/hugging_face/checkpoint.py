@@ -21,8 +21,12 @@ _LOG = logging.getLogger(__name__)
 TASK = "the task is panoptic"
 BILINEAR = 2  # of Pillow
 # What the processors take for a field that their file leaves out.
-IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "rescale_factor": 1 / 255}
-DEFAULTS = {
+IMAGENET: dict[str, Any] = {
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "rescale_factor": 1 / 255,
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
     "maskformer": {"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": 32},
     "mask2former": {"size": {"shortest_edge": 800, "longest_edge": 1333}, "size_divisor": 32},
     "oneformer": {"size": {"shortest_edge": 800, "longest_edge": 1333}},

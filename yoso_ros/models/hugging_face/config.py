@@ -87,7 +87,8 @@ class HuggingFaceConfig(ModelConfig):
         if self.resize == "stretch":
             return self.shortest_edge, self.longest_edge
         size = aspect_size(height, width, self.shortest_edge, self.longest_edge)
-        return tuple(-(-max(1, side) // self.size_multiple) * self.size_multiple for side in size)
+        rounded = [-(-max(1, side) // self.size_multiple) * self.size_multiple for side in size]
+        return rounded[0], rounded[1]
 
     def graph_fields(self) -> dict[str, Any]:
         """As of every configuration, and the version of the package whose code the graph is of."""

@@ -31,6 +31,8 @@ class HuggingFaceNetwork(PanopticNetwork):
     Outputs = HuggingFaceOutputs
     feature_modules = ("backbone",)
 
+    config: HuggingFaceConfig
+
     def __init__(self, config: HuggingFaceConfig):
         super().__init__(config)
         self.size_divisor = config.size_divisor

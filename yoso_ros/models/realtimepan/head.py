@@ -5,6 +5,8 @@ Legend: `B` batch, `T` thing classes, `C` classes; level i of P3..P7 has a map a
 the size of P3, the levelness twice that size, which is stride 4.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
@@ -27,7 +29,7 @@ class Predictions(NamedTuple):
     levelness_logits: torch.Tensor | None  # (B, 6, H/4, W/4); None without levelness
 
     @property
-    def dense_size(self):
+    def dense_size(self) -> tuple[int, int]:
         """(height, width) of the map at stride 4: twice that of P3."""
         height, width = self.box_offsets[0].shape[-2:]
         return 2 * height, 2 * width
@@ -43,7 +45,9 @@ class UnifiedPanopticHead(nn.Module):
         levelness: whether there is a levelness output (Table 3).
     """
 
-    def __init__(self, *, num_classes, num_things, class_channels, box_channels, levelness=True):
+    def __init__(
+        self, *, num_classes: int, num_things: int, class_channels: int, box_channels: int, levelness: bool = True
+    ):
         super().__init__()
         self.levels = LevelOutputs(
             num_classes=num_things,
@@ -58,7 +62,7 @@ class UnifiedPanopticHead(nn.Module):
             initialize_head(self.levelness_output)
         initialize_head(self.semantic_output)
 
-    def forward(self, class_features, box_features):
+    def forward(self, class_features: tuple[torch.Tensor, ...], box_features: tuple[torch.Tensor, ...]) -> Predictions:
         """Maps of P3..P7, each (B, D, h, w), of both towers to `Predictions`."""
         levels = self.levels(class_features, box_features)
         height, width = class_features[0].shape[-2:]
@@ -85,7 +89,9 @@ def _joined(maps, size):
     return torch.cat([_resize(x, size) for x in maps], 1)
 
 
-def dense_boxes(box_offsets, levelness_logits, size):
+def dense_boxes(
+    box_offsets: list[torch.Tensor], levelness_logits: torch.Tensor | None, size: tuple[int, int]
+) -> torch.Tensor:
     """A box for every pixel at stride 4 (Eq. 14): the offsets resized, the level chosen, then built around the pixel.
 
     The background is no choice: every pixel gets the box of its most probable level, as in the authors' code.

@@ -6,6 +6,7 @@ convolution are turned round. Their batch norms have no eps (`batch_norm_eps: 0.
 """
 
 import re
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ _DEEPER_PYRAMID = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.0\
 OWN_KEY = "panoptic_head.box_cls_logits.weight"  # no other network's file has it
 
 
-def package_key(official_key):
+def package_key(official_key: str) -> str:
     """This package's name of an official key."""
     official_key = _DEEPER_PYRAMID.sub(r"\1.", official_key)
     for official, own in _PREFIXES:
@@ -40,12 +41,12 @@ def package_key(official_key):
     return official_key
 
 
-def is_official_state_dict(state_dict):
+def is_official_state_dict(state_dict: dict[str, torch.Tensor]) -> bool:
     """Whether a state dict has the authors' keys."""
     return OWN_KEY in state_dict
 
 
-def convert_official_state_dict(state_dict, *, bgr=True):
+def convert_official_state_dict(state_dict: dict[str, torch.Tensor], *, bgr: bool = True) -> dict[str, torch.Tensor]:
     """Rename the authors' keys; `bgr`: the weights take BGR, and the first convolution is turned round for RGB."""
     converted = {package_key(k): torch.as_tensor(v) for k, v in state_dict.items()}
     if bgr and _FIRST_CONVOLUTION in converted:
@@ -53,7 +54,7 @@ def convert_official_state_dict(state_dict, *, bgr=True):
     return converted
 
 
-def load_official_state_dict(model, state_dict, *, bgr=True):
+def load_official_state_dict(model: Any, state_dict: dict[str, torch.Tensor], *, bgr: bool = True) -> None:
     """Load the authors' state dict into a `RealTimePan`, strictly.
 
     Args:

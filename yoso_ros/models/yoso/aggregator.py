@@ -5,6 +5,10 @@ Legend: C2..C5 backbone maps at strides 4, 8, 16, 32; P2..P5 pyramid maps with c
 `A` aggregator channels; `D` hidden channels of the output.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,7 +19,7 @@ from yoso_ros.models.deformable_conv import TAPS, ModulatedDeformConv2d
 class DeformableUpsample(nn.Module):
     """Deformable convolution, then a stride-2 transposed convolution: (B, I, h, w) -> (B, O, 2h, 2w)."""
 
-    def __init__(self, in_channels, out_channels):
+    def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.offset = nn.Conv2d(in_channels, 3 * TAPS, 3, padding=1)
         self.deform = ModulatedDeformConv2d(in_channels, out_channels)
@@ -23,7 +27,7 @@ class DeformableUpsample(nn.Module):
         self.upsample = nn.ConvTranspose2d(out_channels, out_channels, 4, 2, 1, bias=False)
         self.upsample_norm = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         offset, mask = self.offset(x).split((2 * TAPS, TAPS), dim=1)
         x = F.relu(self.deform_norm(self.deform(x, offset, mask.sigmoid())))
         return F.relu(self.upsample_norm(self.upsample(x)))
@@ -32,7 +36,7 @@ class DeformableUpsample(nn.Module):
 class DeformablePyramid(nn.Module):
     """Lateral 1x1 convolutions and a top-down path of `DeformableUpsample`: (C2..C5) -> (P2..P5)."""
 
-    def __init__(self, backbone_channels, pyramid_channels):
+    def __init__(self, backbone_channels: Sequence[int], pyramid_channels: Sequence[int]):
         super().__init__()
         c2, c3, c4, c5 = pyramid_channels
         self.laterals = nn.ModuleList(
@@ -42,7 +46,7 @@ class DeformablePyramid(nn.Module):
             (DeformableUpsample(c3, c2), DeformableUpsample(c4, c3), DeformableUpsample(c5, c4))
         )
 
-    def forward(self, features):
+    def forward(self, features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         pyramid = [self.laterals[3](features[3])]
         for level in (2, 1, 0):
             pyramid.insert(0, self.laterals[level](features[level]) + self.upsamples[level](pyramid[0]))
@@ -52,18 +56,18 @@ class DeformablePyramid(nn.Module):
 class InterpolationFirstAggregation(nn.Module):
     """IFA: upsample all levels to stride 4, concatenate, one 1x1 convolution: (P2..P5) -> (B, A, H, W)."""
 
-    def __init__(self, pyramid_channels, channels):
+    def __init__(self, pyramid_channels: Sequence[int], channels: int):
         super().__init__()
         self.pyramid_channels = tuple(pyramid_channels)
         self.weight = nn.Parameter(torch.empty(channels, sum(pyramid_channels), 1, 1))
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
-    def forward(self, pyramid):
+    def forward(self, pyramid: Sequence[torch.Tensor]) -> torch.Tensor:
         size = pyramid[0].shape[-2:]
         maps = [pyramid[0], *(F.interpolate(p, size=size, mode="bilinear", align_corners=False) for p in pyramid[1:])]
         return F.conv2d(torch.cat(maps, dim=1), self.weight) + self.bias
 
-    def to_convolution_first(self):
+    def to_convolution_first(self) -> ConvolutionFirstAggregation:
         """The equal `ConvolutionFirstAggregation` (Observation I: the split weights of one 1x1 convolution)."""
         cfa = ConvolutionFirstAggregation(self.pyramid_channels, self.weight.shape[0]).to(self.weight)
         with torch.no_grad():
@@ -76,20 +80,20 @@ class InterpolationFirstAggregation(nn.Module):
 class ConvolutionFirstAggregation(nn.Module):
     """CFA: a 1x1 convolution at each level, upsample the few channels, sum: (P2..P5) -> (B, A, H, W)."""
 
-    def __init__(self, pyramid_channels, channels):
+    def __init__(self, pyramid_channels: Sequence[int], channels: int):
         super().__init__()
         self.pyramid_channels = tuple(pyramid_channels)
         self.convs = nn.ModuleList(nn.Conv2d(c, channels, 1, bias=False) for c in pyramid_channels)
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
-    def forward(self, pyramid):
+    def forward(self, pyramid: Sequence[torch.Tensor]) -> torch.Tensor:
         size = pyramid[0].shape[-2:]
         total = self.convs[0](pyramid[0])
         for conv, level in zip(self.convs[1:], pyramid[1:], strict=True):
             total = total + F.interpolate(conv(level), size=size, mode="bilinear", align_corners=False)
         return total + self.bias
 
-    def to_interpolation_first(self):
+    def to_interpolation_first(self) -> InterpolationFirstAggregation:
         """The equal `InterpolationFirstAggregation`."""
         ifa = InterpolationFirstAggregation(self.pyramid_channels, self.bias.shape[1]).to(self.bias)
         with torch.no_grad():
@@ -112,7 +116,15 @@ class FeaturePyramidAggregator(nn.Module):
         form: "cfa" or "ifa".
     """
 
-    def __init__(self, *, backbone_channels, pyramid_channels, aggregator_channels, hidden_dim, form):
+    def __init__(
+        self,
+        *,
+        backbone_channels: Sequence[int],
+        pyramid_channels: Sequence[int],
+        aggregator_channels: int,
+        hidden_dim: int,
+        form: str,
+    ):
         super().__init__()
         self.pyramid = DeformablePyramid(backbone_channels, pyramid_channels)
         self.aggregation = AGGREGATIONS[form](pyramid_channels, aggregator_channels)
@@ -123,9 +135,9 @@ class FeaturePyramidAggregator(nn.Module):
             if parameter.dim() > 1 and not name.startswith("location_conv"):
                 nn.init.xavier_uniform_(parameter)
         for upsample in self.pyramid.upsamples:
-            nn.init.zeros_(upsample.offset.bias)
+            nn.init.zeros_(upsample.offset.bias)  # type: ignore[arg-type]
 
-    def forward(self, features):
+    def forward(self, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
         x = self.output_conv(self.aggregation(self.pyramid(features)))
         return self.location_conv(torch.cat((x, _coordinates(x)), dim=1))
 
@@ -141,7 +153,7 @@ def _coordinates(x):
     return torch.cat((xs.view(1, 1, 1, width).expand(shape), ys.view(1, 1, height, 1).expand(shape)), dim=1)
 
 
-def convert_aggregation(state_dict, form):
+def convert_aggregation(state_dict: dict[str, torch.Tensor], form: str) -> dict[str, torch.Tensor]:
     """Re-parameterise the aggregator weights of a model's state dict to `form` ("cfa" or "ifa"), exactly.
 
     Works on the keys `neck.aggregation.*`; a state dict already in that form comes back unchanged.

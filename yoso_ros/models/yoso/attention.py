@@ -21,13 +21,13 @@ def _depthwise(value, kernels):
 class SeparableDynamicConvAttention(nn.Module):
     """SDCA (equation 9): depthwise along the features, ReLU, then pointwise over the proposals."""
 
-    def __init__(self, dim, num_proposals, kernel_size):
+    def __init__(self, dim: int, num_proposals: int, kernel_size: int):
         super().__init__()
         self.sizes = (kernel_size, num_proposals)
         self.kernel_generator = nn.Linear(dim, sum(self.sizes))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, query, value):
+    def forward(self, query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         depthwise, pointwise = self.kernel_generator(query).split(self.sizes, dim=-1)
         return self.norm(pointwise @ F.relu(_depthwise(value, depthwise)))
 
@@ -35,13 +35,13 @@ class SeparableDynamicConvAttention(nn.Module):
 class DynamicConvAttention(nn.Module):
     """DCA (equation 8): one dense dynamic convolution with kernels (N, N, t)."""
 
-    def __init__(self, dim, num_proposals, kernel_size):
+    def __init__(self, dim: int, num_proposals: int, kernel_size: int):
         super().__init__()
         self.num_proposals, self.kernel_size = num_proposals, kernel_size
         self.kernel_generator = nn.Linear(dim, num_proposals * kernel_size)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, query, value):
+    def forward(self, query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         kernels = self.kernel_generator(query).unflatten(-1, (self.num_proposals, self.kernel_size))
         size, length = self.kernel_size, value.shape[-1]
         padded = F.pad(value, (size // 2, size // 2))
@@ -51,24 +51,24 @@ class DynamicConvAttention(nn.Module):
 class DepthwiseDynamicConvAttention(nn.Module):
     """DDCA: only the depthwise half of SDCA."""
 
-    def __init__(self, dim, num_proposals, kernel_size):
+    def __init__(self, dim: int, num_proposals: int, kernel_size: int):
         super().__init__()
         self.kernel_generator = nn.Linear(dim, kernel_size)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, query, value):
+    def forward(self, query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return self.norm(_depthwise(value, self.kernel_generator(query)))
 
 
 class PointwiseDynamicConvAttention(nn.Module):
     """PDCA: only the pointwise half of SDCA."""
 
-    def __init__(self, dim, num_proposals, kernel_size):
+    def __init__(self, dim: int, num_proposals: int, kernel_size: int):
         super().__init__()
         self.kernel_generator = nn.Linear(dim, num_proposals)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, query, value):
+    def forward(self, query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return self.norm(self.kernel_generator(query) @ value)
 
 
@@ -77,12 +77,12 @@ class MultiHeadCrossAttention(nn.Module):
 
     HEADS = 8
 
-    def __init__(self, dim, num_proposals, kernel_size):
+    def __init__(self, dim: int, num_proposals: int, kernel_size: int):
         super().__init__()
         self.attention = nn.MultiheadAttention(dim, self.HEADS, batch_first=True)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, query, value):
+    def forward(self, query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return self.norm(self.attention(query, value, value, need_weights=False)[0])
 
 
@@ -95,7 +95,7 @@ ATTENTIONS = {
 }
 
 
-def init_linear(module):
+def init_linear(module: nn.Module) -> None:
     """The authors' initialisation of the decoder: linear layers truncated normal 0.02, zero bias."""
     if isinstance(module, nn.Linear) and not isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
         nn.init.trunc_normal_(module.weight, std=0.02)
@@ -103,7 +103,7 @@ def init_linear(module):
             nn.init.zeros_(module.bias)
 
 
-def pool_masked_features(mask_logits, features):
+def pool_masked_features(mask_logits: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
     """Pre-attention (equation 3): sum of the features under each hard mask.
 
     Args:

@@ -4,10 +4,17 @@
 Legend: `B` batch, `N` proposals, `D` hidden, `C` classes, `T` stages, `H W` stride-4 map.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import nn
 
 from yoso_ros.models.yoso.attention import ATTENTIONS, init_linear, pool_masked_features
+
+if TYPE_CHECKING:
+    from yoso_ros.models.yoso.network import YosoConfig
 
 SELF_ATTENTION_HEADS = 8
 # log(0.01 / 0.99): the authors' bias of every class logit; void has it too, so a softmax does not see it.
@@ -17,12 +24,12 @@ CLASS_BIAS = -4.595
 class AttentionBlock(nn.Module):
     """Cross-attention with residual on the value: value <- LN(value + attention(query, value))."""
 
-    def __init__(self, attention, dim, num_proposals, kernel_size):
+    def __init__(self, attention: str, dim: int, num_proposals: int, kernel_size: int):
         super().__init__()
         self.attention = ATTENTIONS[attention](dim, num_proposals, kernel_size)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, query, value):
+    def forward(self, query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return self.norm(value + self.attention(query, value))
 
 
@@ -41,7 +48,7 @@ class DecoderStage(nn.Module):
         config: a `YosoConfig`.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: YosoConfig):
         super().__init__()
         dim, num_proposals = config.hidden_dim, config.num_proposals
         self.blocks = nn.ModuleList(
@@ -59,7 +66,9 @@ class DecoderStage(nn.Module):
         self.apply(init_linear)
         nn.init.constant_(self.class_predictor.bias, CLASS_BIAS)
 
-    def forward(self, kernels, mask_logits, features, with_classes=True):
+    def forward(
+        self, kernels: torch.Tensor, mask_logits: torch.Tensor, features: torch.Tensor, with_classes: bool = True
+    ) -> tuple[Any, ...]:
         """kernels (B, N, D), mask_logits (B, N, H, W), features (B, D, H, W) -> kernels, class and mask logits.
 
         The class logits are None where they are not asked for, and are not divided by the temperature.
@@ -70,7 +79,7 @@ class DecoderStage(nn.Module):
         mask_logits = torch.bmm(mask_kernels, features.flatten(2)).unflatten(-1, (height, width))
         return kernels, class_logits, mask_logits
 
-    def refine(self, kernels, value, with_classes=True):
+    def refine(self, kernels: torch.Tensor, value: torch.Tensor, with_classes: bool = True) -> tuple[Any, ...]:
         """What no map takes part in: kernels and pooled features (B, N, D) -> kernels, class logits, mask kernels."""
         for block in self.blocks:
             # The query of every block is the stage's own input; only the value is refined.
@@ -90,13 +99,13 @@ class SeparableDynamicDecoder(nn.Module):
         config: a `YosoConfig`.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: YosoConfig):
         super().__init__()
         self.temperature = config.temperature
         self.kernels = nn.Conv2d(config.hidden_dim, config.num_proposals, 1)
         self.stages = nn.ModuleList(DecoderStage(config) for _ in range(config.num_stages))
 
-    def forward(self, features, all_stages=False):
+    def forward(self, features: torch.Tensor, all_stages: bool = False) -> list[tuple[Any, ...]]:
         """features (B, D, H, W) -> list of (class_logits (B, N, C+1) or None, mask_logits (B, N, H, W)), T + 1 long.
 
         Class logits are divided by the temperature. Stage 0 has none; without `all_stages` only the last one has.

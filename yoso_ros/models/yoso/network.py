@@ -4,8 +4,10 @@
 Legend: `B` batch, `N` proposals, `C` classes, `H W` input size (multiples of 32).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -67,6 +69,7 @@ class Yoso(PanopticNetwork):
     """
 
     Outputs = YosoOutputs
+    config: YosoConfig
 
     def __init__(self, config: YosoConfig):
         super().__init__(config)
@@ -84,20 +87,20 @@ class Yoso(PanopticNetwork):
         """Normalised images (B, 3, H, W) -> map with coordinates (B, D, H/4, W/4)."""
         return self.neck(self.backbone(images))
 
-    def forward_head(self, features: torch.Tensor):
+    def forward_head(self, features: torch.Tensor) -> list[tuple[Any, ...]] | YosoOutputs:
         """(B, D, H/4, W/4) -> `YosoOutputs`, in training mode the outputs of all stages."""
         stages = self.decoder(features, all_stages=self.training)
         return stages if self.training else YosoOutputs(*stages[-1])
 
-    def reparameterize(self) -> "Yoso":
+    def reparameterize(self) -> Any:
         """Batch norms folded, aggregation convolution-first (section 3.2), location convolution in the decoder."""
-        network = super().reparameterize()
+        network: Any = super().reparameterize()
         if self.config.aggregation == "ifa":
             network.neck.aggregation = network.neck.aggregation.to_convolution_first().requires_grad_(False)
         network.decoder = ProjectedDecoder(network.neck.location_conv, network.decoder).eval().requires_grad_(False)
         network.neck.location_conv = nn.Identity()
         return network
 
-    def adapt_state_dict(self, state_dict):
+    def adapt_state_dict(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Interpolation-first weights for a convolution-first network, or the other way round; exactly equal."""
         return convert_aggregation(state_dict, self.config.aggregation)

@@ -2,6 +2,7 @@
 """The authors' released checkpoints: their keys to this package's keys."""
 
 import re
+from typing import Any
 
 import torch
 
@@ -55,14 +56,14 @@ _RULES = tuple(
 CRITERION_KEY = "yoso_head.criterion.empty_weight"
 
 
-def package_key(official_key):
+def package_key(official_key: str) -> str:
     """This package's name of an official key."""
     for pattern, replacement in _RULES:
         official_key = pattern.sub(replacement, official_key)
     return official_key
 
 
-def convert_official_state_dict(state_dict, num_classes):
+def convert_official_state_dict(state_dict: dict[str, torch.Tensor], num_classes: int) -> dict[str, torch.Tensor]:
     """Rename the authors' keys; the criterion's class weights are checked against `num_classes` and left out."""
     if CRITERION_KEY not in state_dict:
         raise InputError(f"not an official YOSO state dict: the key {CRITERION_KEY} is missing")
@@ -72,12 +73,12 @@ def convert_official_state_dict(state_dict, num_classes):
     return {package_key(k): v for k, v in state_dict.items() if k != CRITERION_KEY}
 
 
-def is_official_state_dict(state_dict):
+def is_official_state_dict(state_dict: dict[str, torch.Tensor]) -> bool:
     """Whether the keys are those of the authors' files."""
     return CRITERION_KEY in state_dict
 
 
-def load_official_state_dict(model, state_dict):
+def load_official_state_dict(model: Any, state_dict: dict[str, torch.Tensor]) -> None:
     """Load the authors' state dict (key `model` of a released .pth, or the bare dict) into a `Yoso`, strictly.
 
     Args:

@@ -4,8 +4,15 @@
 Legend: `B` batch, `N` proposals, `D` hidden, `A` channels of the map before the location convolution; `H W` stride 4.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    pass
 
 
 class ProjectedDecoder(nn.Module):
@@ -20,7 +27,7 @@ class ProjectedDecoder(nn.Module):
         decoder: a `SeparableDynamicDecoder`.
     """
 
-    def __init__(self, location, decoder):
+    def __init__(self, location: Any, decoder: Any):
         super().__init__()
         self.temperature, self.stages = decoder.temperature, decoder.stages
         self.weight = nn.Parameter(location.weight.flatten(1))
@@ -31,7 +38,7 @@ class ProjectedDecoder(nn.Module):
         self.mask_kernels = nn.Parameter((kernels @ self.weight.double()).to(self.weight.dtype))
         self.mask_bias = nn.Parameter((kernels @ self.bias.double() + bias).to(self.weight.dtype))
 
-    def forward(self, x, all_stages=False):
+    def forward(self, x: torch.Tensor, all_stages: bool = False) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """x (B, A, H, W) -> [(class_logits (B, N, C+1), mask_logits (B, N, H, W))], those of the last stage.
 
         Raises:

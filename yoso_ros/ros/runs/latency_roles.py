@@ -93,7 +93,8 @@ def main(arguments):
     """Be one of them.
 
     `camera HEIGHT WIDTH SOURCE [NAME ...]`, `player SOURCE TOPIC PREFIX`, `monitor NODE_NAME [CAMERA ...]`,
-    `listener TOPIC ...`, `lifecycle NODE_NAME`, or `node` with the arguments of panoptic_node.
+    `listener TOPIC ...`, `soak MODEL BAD_EVERY HxW ...`, `lifecycle NODE_NAME`, or `node` with the arguments of
+    panoptic_node.
     """
     role, *values = arguments
     if role == "camera":
@@ -108,6 +109,10 @@ def main(arguments):
         from yoso_ros.ros.runs.answer_monitor import main as monitor_main
 
         monitor_main(*values)
+    elif role == "soak":
+        from yoso_ros.ros.runs.soak_side import main as soak_main
+
+        soak_main(*values)
     elif role == "lifecycle":
         from yoso_ros.ros.runs.lifecycle_caller import main as lifecycle_main
 
