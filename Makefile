@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 
-.PHONY: setup demo test bench gpu-check lint clean
+.PHONY: setup demo test fuzz bench gpu-check lint docs clean
 
 setup: $(STAMPS)/messages
 	@:
@@ -30,6 +30,9 @@ $(STAMPS)/test_messages: $(STAMPS)/messages $(wildcard test/ros/messages/*/* tes
 test: setup $(STAMPS)/test_messages ## ARGS="-k words" or other pytest options; "-n 0" for one process
 	@$(PYTHON) -m pytest test -n logical --maxprocesses 8 --dist worksteal $(ARGS)
 
+fuzz: setup ## SECONDS=600: readers and decoders against new bad input; exit code 1 where something was found
+	@$(PYTHON) test/fuzz/run.py --seconds $(or $(SECONDS),60) $(ARGS)
+
 bench: setup
 	@$(VENV)/bin/yoso-ros benchmark $(or $(ARGS),merge)
 
@@ -40,6 +43,16 @@ lint: setup
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
+
+docs: setup $(STAMPS)/docs ## the pages of docs/ and the API as a site: out/site/index.html
+	@rm -rf build/site && mkdir -p build/site && cp -r docs build/site/docs && cp package.xml README.md CHANGELOG.rst build/site/
+	@$(PYTHON) -m sphinx.ext.apidoc -q --separate --no-headings -o build/site/docs/api yoso_ros
+	@$(PYTHON) -m sphinx -q -j auto -b html build/site/docs out/site
+	@echo out/site/index.html
+
+$(STAMPS)/docs: pyproject.toml constraints.txt
+	@$(PYTHON) -m pip --disable-pip-version-check install --quiet -c constraints.txt --editable ".[docs]"
+	@touch $@
 
 clean: ## what was built or written here; .venv stays
 	rm -rf build install log out *.egg-info .pytest_cache .ruff_cache .hypothesis

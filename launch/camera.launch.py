@@ -30,6 +30,7 @@ ARGUMENTS = {
         "",
         "Depth image aligned to the camera; if given, the labelled point cloud is <namespace>/yoso/points.",
     ),
+    "organized_points": ("false", "With input_depth_topic, true: one point for each pixel, as Nav2's layer expects."),
     "video_device": ("/dev/video0", "With source:=usb: the device of the camera."),
 }
 
@@ -56,7 +57,12 @@ def _point_cloud_node(context):
             executable="point_cloud_node",
             name="point_cloud",
             namespace=node_name(context),
-            parameters=[{"use_sim_time": truth(context, "use_sim_time")}],
+            parameters=[
+                {
+                    "use_sim_time": truth(context, "use_sim_time"),
+                    "organized": truth(context, "organized_points"),
+                }
+            ],
             remappings=[("depth/image_raw", topic(context, depth))],
             output="screen",
             **revival(context),

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recording played at the node, every frame of it, with its own stamps; the answers can be recorded or evaluated."""
 
+import os
+import subprocess
+
+from ament_index_python.packages import get_package_prefix
 from launch.actions import EmitEvent, ExecuteProcess, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
@@ -45,12 +49,12 @@ ARGUMENTS = {
 
 def _transport(recording, topic):
     """How the recording holds its images: "raw" or "compressed"."""
-    from yoso_ros.bags import open_source
-
-    frame = next(iter(open_source(recording, topic or None)), None)
-    if frame is None:
-        raise RuntimeError(f"{recording}: expected frames, found none")
-    return frame.kind
+    # Asked in a process: launch runs in the system's Python, what reads recordings may be in a virtual environment.
+    command = [os.path.join(get_package_prefix("yoso_ros"), "lib", "yoso_ros", "yoso-ros"), "bag", "kind", recording]
+    done = subprocess.run(command + (["--topic", topic] if topic else []), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout.split()[-1]
 
 
 def _player(context, remappings):

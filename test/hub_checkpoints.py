@@ -23,9 +23,9 @@ DECODER = {
 }
 VIT = {
     "hidden_size": 32,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 2,
     "num_attention_heads": 2,
-    "num_blocks": 2,
+    "num_blocks": 1,
     "image_size": 64,
     "num_queries": 12,
 }

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the package's data files (config/, checkpoints) are, in a checkout, a pip and a ROS install; the cache."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
+from yoso_ros.errors import InputError
+
+ROOT_USER = 0
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -31,6 +35,25 @@ def checkpoint_path(name):
 
 
 def cache_folder():
-    """Folder of what can be had again: $YOSO_CACHE, or yoso_ros in $XDG_CACHE_HOME (default ~/.cache)."""
+    """Folder of what can be had again: $YOSO_CACHE, or yoso_ros in $XDG_CACHE_HOME (default ~/.cache).
+
+    It is made where it is missing, for its owner alone: what lies in it is run.
+
+    Raises:
+        InputError: it belongs to another user.
+    """
     own = os.environ.get("YOSO_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yoso_ros"
+    folder = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yoso_ros"
+    with contextlib.suppress(OSError):  # whoever writes there tells
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.exists() and not is_trusted(folder):
+        raise InputError(
+            f"the cache folder {folder} belongs to user {folder.stat().st_uid}, who could have put anything there; let "
+            "YOSO_CACHE name a folder of your own"
+        )
+    return folder
+
+
+def is_trusted(path):
+    """Whether a file or folder belongs to this user or to root."""
+    return path.stat().st_uid in (os.geteuid(), ROOT_USER)

@@ -108,7 +108,7 @@ def test_two_runs(runs, capsys):
     assert pq["ties"] == pytest.approx((10 / 12) ** 12, abs=0.03)
     stamps = [row["name"] for row in result["per_frame"][:2]]
     assert sorted(stamps) == [str(10**9 + i * 10**8) for i in WRONG] and result["per_frame"][2]["difference"] == 0
-    assert "No difference that the frames can show" in said and result["frames"]["common"] == COUNT
+    assert "No significant difference" in said and result["frames"]["common"] == COUNT
 
     page = Page((output / "comparison.html").read_text())
     assert "good & <b>" in page.text and "bad" in page.text and "http" not in page.text
@@ -147,7 +147,7 @@ def test_a_browser_shows_it(runs, screenshot):
 
 def test_a_run_and_itself(runs, capsys):
     assert main(["compare", str(runs / "wrong"), str(runs / "wrong"), "--output", str(runs / "same")]) == 0
-    assert "No difference" in capsys.readouterr().out
+    assert "No significant difference" in capsys.readouterr().out
     result = json.loads((runs / "same" / "comparison.json").read_text())
     assert result["measures"]["PQ"]["interval"] == [0, 0] and result["measures"]["PQ"]["ties"] == 1
     assert Page((runs / "same" / "comparison.html").read_text()).images == {}
@@ -185,6 +185,6 @@ def test_bad_input_is_one_line(runs, tmp_path, capsys, change, message):
 def test_bars_to_both_sides_of_zero():
     nan = float("nan")
     drawn = difference_bars([("up", 4.0, (1.0, 8.0)), ("down", -2.0, (-3.0, 1.0)), ("none", nan, (nan, nan))])
-    assert drawn.count("<rect") == 2 and "+4.00 [+1.00, +8.00]" in drawn and "not seen by both" in drawn
+    assert drawn.count("<rect") == 2 and "+4.00 [+1.00, +8.00]" in drawn and "not in both runs" in drawn
     assert [signed(v) for v in (-0.004, 0.004, -0.006, 12.0)] == ["0.00", "0.00", "-0.01", "+12.00"]
     assert is_clear((0.1, 2)) and is_clear((-2, -0.1)) and not is_clear((-1, 1)) and not is_clear((0, 0))

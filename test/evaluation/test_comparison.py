@@ -132,5 +132,5 @@ def test_counts_on_disk(tmp_path):
     with pytest.raises(InputError, match="found none: run it again"):
         read_frame_counts(tmp_path / "nowhere")
     (tmp_path / "frames.npz").write_bytes(b"PK no archive")
-    with pytest.raises(InputError, match="expected counts of frames as evaluate-bag writes them"):
+    with pytest.raises(InputError, match="expected frame counts as written by evaluate-bag"):
         read_frame_counts(tmp_path)

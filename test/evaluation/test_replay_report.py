@@ -183,7 +183,7 @@ def test_the_page_is_whole_and_needs_no_network(reports):
 def test_the_page_without_truth(reports):
     text = (reports / "plain/report.html").read_text()
     page = Page(text)
-    assert "Accuracy" not in page.text and "Frames with the least confidence" in page.text
+    assert "Accuracy" not in page.text and "Frames with the lowest confidence" in page.text
     assert [alt for alt, _ in page.images] == ["frame", "prediction"] * 3
     report = json.loads((reports / "plain/report.json").read_text())
     assert report["frames"]["with_truth"] == 0 and "panoptic_quality" not in report

@@ -13,8 +13,9 @@ import pytest
 import torch
 from engine_cases import assert_equal_outputs, expected_outputs, frames_of, tiny
 
-from yoso_ros.inference import Segmenter, cuda_graphs
-from yoso_ros.inference.cuda_graphs import ByShape, Captured
+from yoso_ros.inference import Segmenter, by_shape
+from yoso_ros.inference.by_shape import ByShape
+from yoso_ros.inference.cuda_graphs import Captured
 from yoso_ros.inference.device_path import DevicePath, create_device_path
 from yoso_ros.inference.engines import create_engine
 from yoso_ros.inference.engines.torch_cuda import TorchCudaEngine
@@ -162,7 +163,7 @@ def test_sampling_positions_keep_float32_on_half_precision_maps():
 
 
 def test_shapes_are_kept_up_to_a_limit(monkeypatch):
-    monkeypatch.setattr(cuda_graphs, "KEPT_SHAPES", 2)
+    monkeypatch.setattr(by_shape, "KEPT_SHAPES", 2)
     made = []
     kept = ByShape(lambda shape: made.append(shape) or [shape])
     for shape in (1, 2, 1, 3, 1, 2):

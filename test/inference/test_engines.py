@@ -146,6 +146,8 @@ def test_auto_takes_the_fastest_that_is_present_and_says_why(cached, monkeypatch
         assert create_engine("auto", cached, "auto", "auto").backend == f"{expected}-cpu-fp32"
     (line,) = [r.getMessage() for r in caplog.records if r.name == engines_room.__name__]
     assert "; no CUDA device found" in line
+    warned = [r for r in caplog.records if r.levelno == logging.WARNING and "pip install openvino" in r.getMessage()]
+    assert len(warned) == (expected == "torch"), "torch in the place of OpenVINO is said loudly"
     assert f"engine {expected}-cpu-fp32" in line and all(f"no {package}: " in line for package in missing)
 
 

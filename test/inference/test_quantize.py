@@ -80,7 +80,7 @@ def test_sampling_stays_in_float32(quantized, monkeypatch, precision):
     engine = create_engine("openvino", model, "cpu", precision)
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     nodes = {}
-    for node in engine._request.get_compiled_model().get_runtime_model().get_ops():
+    for node in engine._requests[None].get_compiled_model().get_runtime_model().get_ops():
         info = {key: str(node.get_rt_info()[key].value) for key in ("layerType", "outputPrecisions")}
         nodes.setdefault(info["layerType"], []).append((node.get_friendly_name(), info["outputPrecisions"]))
     assert [found for _, found in nodes["DeformableConvolution"]] == ["f32"] * 3

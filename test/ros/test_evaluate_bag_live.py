@@ -184,7 +184,7 @@ def test_the_sweep_and_its_part_of_the_report():
     html = "".join(live_page._sweep(sweep))
     for drawing in re.findall(r"<svg.*?</svg>", html):
         assert ElementTree.fromstring(drawing).tag == "svg"
-    assert "23 Hz, looked at 5 to 40 Hz in steps of 1 Hz" in html and html.count("<tr>") == len(sweep["runs"]) + 1
+    assert "23 Hz, searched 5 to 40 Hz in steps of 1 Hz" in html and html.count("<tr>") == len(sweep["runs"]) + 1
 
 
 @pytest.mark.parametrize(

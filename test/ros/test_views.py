@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from yoso_ros.label_sets import load_label_set
 from yoso_ros.resources import share_path
 from yoso_ros.ros.rviz_view import write_view
 
@@ -56,6 +57,18 @@ def test_fields_in_the_layout_are_fields_of_the_messages():
     named = re.findall(r'"/yoso/stats\.(\w+)"', FOXGLOVE.read_text())
     assert named and set(named) <= set(fields)
     assert "segments" in messages.PanopticSegmentArray.get_fields_and_field_types()
+
+
+def test_the_parameters_for_nav2_name_topics_and_classes_that_exist():
+    page = Path(__file__).resolve().parents[2] / "docs/nav2.md"
+    (block,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S)
+    layer = yaml.safe_load(block)["local_costmap"]["local_costmap"]["ros__parameters"]["semantic_segmentation_layer"]
+    camera = layer["camera"]
+    listed = [name for kind in camera["class_types"] for name in camera[kind]["classes"]]
+    known = {entry.name for entry in load_label_set("camvid").classes}
+    assert len(listed) == len(set(listed)) and set(listed) < known
+    topics = {camera[f"{name}_topic"].removeprefix("/yoso/") for name in ("segmentation", "confidence", "labels")}
+    assert topics == {"semantic/image_raw", "confidence/image_raw", "semantic/label_info"}
 
 
 @pytest.mark.ros

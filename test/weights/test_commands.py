@@ -18,7 +18,7 @@ from yoso_ros.weights.store import file_digest, place_of
 def test_every_source_says_what_a_user_must_know():
     sources = load_sources()
     assert set(sources.models) <= set(model_names())
-    for source in sources.models.values():
+    for source in (*sources.models.values(), *sources.hub.values()):
         assert source.data and source.licence and source.quality and source.use and source.limits
     for name, source in sources.backbones.items():
         create_backbone(name, "batch_norm")
@@ -30,8 +30,10 @@ def test_every_source_says_what_a_user_must_know():
 def test_table(capsys):
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == model_names()
-    row = dict(zip(model_names(), lines[1:], strict=True))
+    names = [*model_names(), *(f"hf:{name}" for name in load_sources().hub)]
+    assert [line.split()[0] for line in lines[1:]] == names
+    row = dict(zip(names, lines[1:], strict=True))
+    assert f"yoso-ros download {names[-1]}" in row[names[-1]] and "57.9 PQ" in row[names[-1]]
     assert "yoso-ros download yoso_r50_coco" in row["yoso_r50_coco"] and "48.4 PQ" in row["yoso_r50_coco"]
     assert "shipped" in row["yoso_mobilenetv2_camvid"]
 

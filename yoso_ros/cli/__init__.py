@@ -6,11 +6,12 @@ raises `InputError`, which becomes one line and exit code 2.
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
 import sys
 
-from yoso_ros.errors import InputError
+from yoso_ros.cli.faults import fault_line
 
 # Subcommand and its module, which is in ros/ if it drives the node itself; the main `--help` imports them all.
 SUBCOMMANDS = {
@@ -61,17 +62,26 @@ def build_parser(only=None):
 
 
 def main(argv=None):
-    """Run one subcommand; returns the exit code (2 on bad input)."""
+    """Run one subcommand; returns the exit code (2 on bad input and where the machine has too little of something)."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments = build_parser(argv[0] if argv else "").parse_args(argv)
-    _show_log()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError):  # names of files may hold bytes that are no text
+            stream.reconfigure(errors="backslashreplace")
     try:
+        arguments = build_parser(argv[0] if argv else "").parse_args(argv)
+        _show_log()
         return arguments.run(arguments) or 0
-    except InputError as error:
-        print(f"yoso-ros {arguments.command}: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # what reads the output has ended, as `head` does
+        sys.stdout = None
+        return 1
+    except Exception as error:
+        line = fault_line(error)
+        if line is None:
+            raise
+        print(f"yoso-ros {argv[0] if argv else ''}: {line}", file=sys.stderr)
+        return 2
 
 
 def _show_log():

@@ -38,6 +38,10 @@ def add_arguments(parser):
     text = "show the topics, types, message counts and rates of a recording, and any losses"
     show = commands.add_parser("info", help=text, description=text, epilog="example: yoso-ros bag info my_bag")
     show.add_argument("bag", help="the recording: a folder, .mcap or .db3")
+    text = "say how a recording, video or image folder holds its pictures: raw or compressed"
+    kind = commands.add_parser("kind", help=text, description=text, epilog="example: yoso-ros bag kind my_bag")
+    kind.add_argument("recording", help="a bag, video, image folder or image")
+    kind.add_argument("--topic", help="image topic of a bag (default: the only camera topic)")
     for name, module in COMMANDS.items():
         text = module.SUMMARY
         command = commands.add_parser(name, help=text, description=text, epilog=f"example: {module.EXAMPLE}")
@@ -46,7 +50,7 @@ def add_arguments(parser):
 
 def run(arguments):
     """Run the command."""
-    own = {"from-dataset": _from_dataset, "to-coco": _to_coco, "info": _info}
+    own = {"from-dataset": _from_dataset, "to-coco": _to_coco, "info": _info, "kind": _kind}
     return (own | {name: module.run for name, module in COMMANDS.items()})[arguments.bag_command](arguments)
 
 
@@ -111,6 +115,17 @@ def _info(arguments):
         rate = f"{(topic.count - 1) / seconds:.1f} Hz" if seconds > 0 else "-"
         print(f"{topic.count:8d}  {rate:>10}  {name}  {topic.type}")
     _print_losses(bag)
+    return 0
+
+
+def _kind(arguments):
+    """What replay.launch.py asks for: launch runs in the system's Python, which need not have what reads recordings."""
+    from yoso_ros.bags import open_source
+
+    frame = next(iter(open_source(arguments.recording, arguments.topic)), None)
+    if frame is None:
+        raise InputError(f"{arguments.recording}: expected frames, found none")
+    print(frame.kind)
     return 0
 
 

@@ -13,7 +13,7 @@ def add_arguments(parser):
         "names",
         nargs="+",
         metavar="NAME",
-        help="model (see yoso-ros models), or backbone: resnet18, resnet34, resnet50, mobilenet_v2",
+        help="model (see yoso-ros models), hf:ORG/NAME, or backbone: resnet18, resnet34, resnet50, mobilenet_v2",
     )
 
 
@@ -27,16 +27,21 @@ def run(arguments):
     for name in arguments.names:
         path = _fetch(name)
         digest = read_record(path).get("sha256")
-        print(f"{name}: {path}, {path.stat().st_size / 1e6:.1f} MB" + (f", SHA-256 {digest}" if digest else ""))
+        size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+        print(f"{name}: {path}, {size / 1e6:.1f} MB" + (f", SHA-256 {digest}" if digest else ""))
     return 0
 
 
 def _fetch(name):
     from yoso_ros.models import load_config
     from yoso_ros.training.backbone_weights import check_backbone_weights
-    from yoso_ros.weights.find import find_backbone_weights, find_weights
+    from yoso_ros.weights.find import find_backbone_weights, find_weights, fits
     from yoso_ros.weights.sources import load_sources
 
     if name in load_sources().backbones:
         return find_backbone_weights(name, functools.partial(check_backbone_weights, name))
-    return find_weights(load_config(name))
+    config = load_config(name)
+    path = find_weights(config)
+    if path.is_dir():  # of the hub; nothing but loading shows whether all keys are there
+        fits(config, path)
+    return path

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`yoso-ros evaluate-bag`: a model on every frame of a recording, with a report."""
 
-import hashlib
 import shlex
 from pathlib import Path
 
@@ -182,8 +181,7 @@ def _facts(arguments, source, labels, model, backend):
 
     weights = {"weights": "of the running node", "weights_sha256": ""}
     if not arguments.node:
-        file = _weights(arguments)
-        weights = {"weights": file.name, "weights_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        weights = _weights(arguments)
     losses = list(source.losses)
     if labels and labels.unpaired:
         losses.append(f"{labels.unpaired} ground-truth messages have no image or segments with the same stamp")
@@ -219,8 +217,11 @@ def _truth(arguments, bag, model_labels):
 def _weights(arguments):
     from yoso_ros.models import load_config
     from yoso_ros.weights.find import find_weights
+    from yoso_ros.weights.store import weights_digest
 
-    return Path(arguments.weights or find_weights(load_config(arguments.model)))
+    config = load_config(arguments.model)
+    path = Path(arguments.weights or find_weights(config))
+    return {"weights": config.reference if path.is_dir() else path.name, "weights_sha256": weights_digest(path)}
 
 
 def _command(arguments):

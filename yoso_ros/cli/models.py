@@ -8,7 +8,9 @@ EXAMPLE = "yoso-ros models yoso_r50_coco"
 def add_arguments(parser):
     """Add this subcommand's arguments."""
     parser.add_argument(
-        "name", nargs="?", help="name of a model, or a .safetensors file of this package (default: list all models)"
+        "name",
+        nargs="?",
+        help="name of a model, hf:ORG/NAME, or a .safetensors file of this package (default: list all models)",
     )
 
 

@@ -21,7 +21,11 @@ def add_arguments(parser):
 
 def add_model_arguments(parser):
     """The arguments of `load_segmenter`, for every subcommand that runs a model."""
-    parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
+    parser.add_argument(
+        "--model",
+        default="yoso_mobilenetv2_camvid",
+        help="name, YAML, hf:ORG/NAME or checkpoint folder (default: %(default)s)",
+    )
     parser.add_argument("--weights", help="checkpoint (default: the one that comes with the model)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
     parser.add_argument("--engine", default="auto", help="auto, openvino, onnxruntime, torch (default: %(default)s)")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO's average precision of instance masks, computed by faster-coco-eval or else pycocotools.
+"""COCO's average precision of instance masks, computed by faster-coco-eval or otherwise pycocotools.
 
 Legend: `C` thing categories.
 """
@@ -35,13 +35,13 @@ NUMBERS = {
 
 
 class AveragePrecision:
-    """AP of instance masks over a data set, image by image; of the masks only run lengths are kept.
+    """AP of instance masks over a data set, image by image; only run lengths of the masks are kept.
 
     Args:
-        categories: list of dict with `id`, `name` and `isthing` (COCO categories); stuff is left out.
+        categories: list of dict with `id`, `name` and `isthing` (COCO categories); stuff is ignored.
 
     Attributes:
-        images: dict of image id to (predicted, truth), as given to `update`. Those of several processes put together
+        images: dict of image id to (predicted, truth), as passed to `update`. Combined over several processes they
             give the result of the whole data set, see `merge`.
     """
 
@@ -54,13 +54,13 @@ class AveragePrecision:
         """Add one image.
 
         Args:
-            image_id: the data set's name of the image, int or str; all of one kind.
+            image_id: the data set's id of the image, int or str; all of one type.
             predicted: list of dict with category_id, score and segmentation (compressed run lengths).
-            truth: list of dict with category_id, segmentation, iscrowd and area (pixels; decides between small, medium
-                and large), as `true_instances` makes them.
+            truth: list of dict with category_id, segmentation, iscrowd and area (pixels; distinguishes small, medium
+                and large), as returned by `true_instances`.
 
         Raises:
-            InputError: the image was there before, or a category is not among the things of the data set.
+            InputError: the image was added before, or a category is not among the things of the data set.
         """
         if image_id in self.images:
             raise InputError(f"AveragePrecision: expected every image once, found {image_id} twice")
@@ -71,7 +71,7 @@ class AveragePrecision:
         self.images[image_id] = (list(predicted), list(truth))
 
     def merge(self, other: AveragePrecision) -> None:
-        """Add what another AveragePrecision of the same categories has seen."""
+        """Add the images of another AveragePrecision with the same categories."""
         for image_id, (predicted, truth) in other.images.items():
             self.update(image_id, predicted, truth)
 
@@ -79,8 +79,8 @@ class AveragePrecision:
         """The result so far.
 
         Returns:
-            dict with "AP", "AP50", "AP75", "APs", "APm", "APl" in percent, "N" categories with truth, and "per_class":
-            {category id: AP 0..1}. What has no truth is left out of the means, and is NaN by itself.
+            dict with "AP", "AP50", "AP75", "APs", "APm", "APl" in percent, "N" categories with ground truth, and
+            "per_class": {category id: AP 0..1}. Anything without ground truth is NaN and excluded from the means.
 
         Raises:
             InputError: neither of the two libraries is installed.
@@ -96,9 +96,9 @@ class AveragePrecision:
         }
 
     def _precision(self):
-        """COCOeval's precision, float64 (10, 101, C, 4); -1 where there is no truth."""
+        """COCOeval's precision, float64 (10, 101, C, 4); -1 without ground truth."""
         api = load_coco_api()
-        # In the order of the image ids, as COCOeval would take them: it decides between equal scores.
+        # In the order of the image ids, as in COCOeval, because it decides between equal scores.
         images = [self.images[image_id] for image_id in sorted(self.images)]
         predicted = [
             # One area at a time: pycocotools 2.0.11 fails on more than 255 masks at once.
@@ -108,7 +108,7 @@ class AveragePrecision:
         ]
         truth = [{**t, "image_id": n} for n, (_, some) in enumerate(images, 1) for t in some]
         numbers = range(1, len(images) + 1)
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             indices = [self._index(api, annotations, numbers) for annotations in (truth, predicted)]
             evaluation = api.evaluation(*indices, "segm")
             evaluation.evaluate()
@@ -125,7 +125,7 @@ class AveragePrecision:
                 for n, (height, width) in ((n, sizes.get(n, (0, 0))) for n in images)
             ],
             "categories": [{"id": c["id"], "name": c["name"]} for c in self.categories],
-            # From 1: to COCOeval a match with id 0 is none.
+            # From 1: COCOeval treats a match with id 0 as none.
             "annotations": [{**a, "id": n} for n, a in enumerate(annotations, 1)],
         }
         index.createIndex()
@@ -133,14 +133,14 @@ class AveragePrecision:
 
 
 def predicted_instances(instances: Instances, categories: Sequence[int]) -> list[dict[str, Any]]:
-    """The `Instances` of an image as COCO results for `AveragePrecision.update`.
+    """Convert the `Instances` of an image to COCO results for `AveragePrecision.update`.
 
     Args:
         instances: `Instances`.
         categories: the data set's category id of each class id.
     """
     proposals, first, position = np.unique(instances.proposals.cpu().numpy(), return_index=True, return_inverse=True)
-    # A proposal that is there with several classes has one mask.
+    # A proposal that occurs with several classes has one mask.
     segmentations = run_lengths(instances.masks[first.tolist()].cpu().numpy())
     pairs = zip(instances.class_ids.tolist(), instances.scores.tolist(), position.tolist(), strict=True)
     return [{"category_id": categories[c], "score": s, "segmentation": segmentations[i]} for c, s, i in pairs]
@@ -149,12 +149,12 @@ def predicted_instances(instances: Instances, categories: Sequence[int]) -> list
 def true_instances(
     ids: np.ndarray, segments: list[dict[str, Any]], categories: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The things of a panoptic truth for `AveragePrecision.update`; a crowd segment is a crowd region.
+    """The things of a panoptic ground truth for `AveragePrecision.update`; a crowd segment is a crowd region.
 
     Args:
         ids: int (H, W), segment id per pixel.
-        segments: COCO `segments_info` list: id, category_id and, where given, iscrowd. Those without a pixel are left
-            out.
+        segments: COCO `segments_info` list: id, category_id and optionally iscrowd. Those without any pixel are
+            ignored.
         categories: list of dict with `id` and `isthing`.
     """
     things = {c["id"] for c in categories if c["isthing"]}

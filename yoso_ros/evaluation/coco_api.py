@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The library that knows COCO's masks and AP: faster-coco-eval where it is installed, else pycocotools.
+"""The library for COCO's masks and AP: faster-coco-eval if it is installed, otherwise pycocotools.
 
 Legend: `K` masks; `H W` size of an image in pixels.
 """
@@ -42,7 +42,7 @@ def run_lengths(masks: list[np.ndarray] | np.ndarray) -> list[dict[str, Any]]:
     """COCO's compressed run lengths of masks: bool (K, H, W) to list of dict with `size` (H, W) and `counts`."""
     if not len(masks):
         return []
-    # The library wants (H, W, K) with the columns of each mask in a row.
+    # The library expects (H, W, K) with each mask stored column by column.
     columns = np.ascontiguousarray(np.asarray(masks).transpose(0, 2, 1)).view(np.uint8)
     return load_coco_api().masks.encode(columns.T)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO's instance annotations as the truth of mask AP: the official numbers are measured against these."""
+"""COCO's instance annotations as ground truth for mask AP: the official numbers are measured against these."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REQUIRED = {
 class CocoInstances:
     """True instances of a data set's images from a JSON such as `instances_val2017.json`.
 
-    They differ from the things of the panoptic truth: masks may overlap, and they are polygons.
+    They differ from the things of the panoptic ground truth: masks may overlap and are polygons.
 
     Args:
         annotations_json: the JSON (images, annotations, categories).
@@ -53,7 +53,7 @@ class CocoInstances:
                 )
 
     def __call__(self, sample: PanopticSample) -> list[dict[str, Any]]:
-        """The true instances of a `PanopticSample`, as for `AveragePrecision.update`.
+        """The true instances of a `PanopticSample`, in the form for `AveragePrecision.update`.
 
         Raises:
             InputError: the JSON does not have the image.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run was made with: versions and hardware, for reports."""
+"""Provenance of a run for reports: versions and hardware."""
 
 import os
 import platform

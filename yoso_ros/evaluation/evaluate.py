@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A segmenter on a data set: PQ and mIoU of its panoptic results, mask AP of its instances, mIoU of its semantic maps.
+"""A segmenter on a data set: PQ and mIoU of panoptic results, mask AP of instances, mIoU of semantic maps.
 
 Legend: `H W` size of an image in pixels.
 """
@@ -29,7 +29,7 @@ TASKS = ("panoptic", "instance", "semantic")
 
 
 class Prediction(NamedTuple):
-    """What is known of one image, in the data set's terms; None for a task that is not measured.
+    """The predictions for one image, in the data set's terms; None for a task that is not evaluated.
 
     Attributes:
         panoptic: (ids int (H, W), segments_info list), as for `PanopticQuality.update`.
@@ -54,21 +54,21 @@ def evaluate_segmenter(
 ) -> dict[str, Any] | None:
     """Run a segmenter over a data set.
 
-    The model's classes are found in the data set by name, so their order may differ. Unlabelled pixels count as void
-    predictions: they are missing from the segments and from the IoU.
+    The model's classes are matched to the data set's by name, so their order may differ. Unlabelled pixels count as
+    void predictions: they are missing from the segments and from the IoU.
 
     Args:
         segmenter: `Segmenter`, or another callable from uint8 (H, W, 3) RGB to `PanopticResult` with a `label_set`.
-        dataset: samples with `label_set`, as `yoso_ros.data.CocoPanoptic`.
+        dataset: samples with `label_set`, such as `yoso_ros.data.CocoPanoptic`.
         progress: whether to show a progress bar.
-        tasks: of `TASKS`; which outputs of the network are measured.
-        outputs: for other tasks than panoptic alone: callable (segmenter, image, tasks) to
-            `yoso_ros.inference.frame_outputs.FrameOutputs`; None takes `segmenter.outputs`.
-        instance_truth: callable from a sample to its true instances (see `AveragePrecision.update`), as
-            `CocoInstances`; None takes the things of the panoptic truth.
-        shared_out: True where every process of `torch.distributed` calls this: each takes its share of the images, and
+        tasks: of `TASKS`; which outputs of the network are evaluated.
+        outputs: for tasks other than panoptic alone: callable (segmenter, image, tasks) to
+            `yoso_ros.inference.frame_outputs.FrameOutputs`; None uses `segmenter.outputs`.
+        instance_truth: callable from a sample to its true instances (see `AveragePrecision.update`), such as
+            `CocoInstances`; None uses the things of the panoptic ground truth.
+        shared_out: True if every process of `torch.distributed` calls this: each takes its share of the images, and
             all get the result of the whole data set.
-        frame_counts: `FrameCounts` that is filled with the images, by their file names; task panoptic.
+        frame_counts: `FrameCounts` to be filled with the images, by their file names; task panoptic.
 
     Returns:
         dict with
@@ -80,7 +80,7 @@ def evaluate_segmenter(
         "per_class": list of dict in the order of the label set: name, is_thing, category_id; panoptic: pq, sq, rq,
         semantic_iou (0..1, NaN where not seen), iou (sum over matches), tp, fp, fn; instance: ap (0..1, NaN for stuff);
         semantic: semantic_output_iou,
-        "per_image": list of dict: index, image_id, file_name, with panoptic PQ (percent, NaN where there is nothing to
+        "per_image": list of dict: index, image_id, file_name, with panoptic PQ (percent, NaN if there is nothing to
         find),
         "timings_ms": mean of each stage per image.
 
@@ -112,10 +112,10 @@ def evaluate_segmenter(
 
 
 def match_classes(model_labels: LabelSet, data_labels: LabelSet) -> list[int]:
-    """The data set's category id of each class of a model, found by name: list of int.
+    """The data set's category id for each class of a model, matched by name: list of int.
 
     Raises:
-        InputError: the data set lacks a class of the model, or takes a thing for stuff.
+        InputError: the data set lacks a class of the model, or disagrees on whether it is a thing.
     """
     by_name = {label.name: label for label in data_labels.classes}
     for label in model_labels.classes:
@@ -139,10 +139,10 @@ def evaluate_images(
     shared_out: bool = False,
     frame_counts: FrameCounts | None = None,
 ) -> dict[str, Any]:
-    """Measure predictions on every image of a data set.
+    """Evaluate predictions on every image of a data set.
 
     Args:
-        predict: callable from a sample to its `Prediction`; all else is as for `evaluate_segmenter`.
+        predict: callable from a sample to its `Prediction`; everything else as for `evaluate_segmenter`.
 
     Returns:
         As `evaluate_segmenter`, without "timings_ms".
@@ -180,7 +180,7 @@ def evaluate_images(
 
 
 class _TaskScores:
-    """The metrics of the tasks that are measured; None for the others."""
+    """The metrics of the evaluated tasks; None for the others."""
 
     def __init__(self, label_set, tasks, instance_truth):
         self._label_set, self._categories = label_set, label_set.coco_categories()
@@ -193,7 +193,7 @@ class _TaskScores:
         return true_instances(sample.ids, sample.segments, self._categories)
 
     def add(self, sample, prediction):
-        """Add an image; returns what is known of it alone: dict with "PQ", or empty."""
+        """Add an image; returns its own results: dict with "PQ", or empty."""
         if self.instance is not None:
             self.instance.update(sample.image_id, prediction.instances, self._instance_truth(sample))
         if self.semantic is not None:

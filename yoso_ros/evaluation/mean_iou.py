@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mean intersection over union of semantic maps, from one confusion matrix summed over the data set.
+"""Mean intersection over union of semantic maps, from a confusion matrix summed over the data set.
 
 Legend: `H W` size of a map in pixels, `C` classes.
 """
@@ -32,7 +32,7 @@ class MeanIoU:
             truth: uint8 (H, W) class ids, 255 = ignored.
 
         Raises:
-            InputError: the maps differ in size or hold a class id of C or more that is not 255.
+            InputError: the maps differ in size or contain a class id of C or more other than 255.
         """
         self.confusion += self.count(predicted, truth)
 
@@ -47,15 +47,15 @@ class MeanIoU:
         return np.concatenate([counts[:classes, :classes], counts[:classes, UNLABELLED_CLASS:]], axis=1)
 
     def merge(self, other: "MeanIoU") -> None:
-        """Add what another MeanIoU of the same classes has counted."""
+        """Add the counts of another MeanIoU with the same classes."""
         self.confusion += other.confusion
 
     def compute(self) -> tuple[float, np.ndarray]:
         """The result so far.
 
         Returns:
-            (mean IoU in percent, IoU 0..1 of each class as float64 (C,)); a class that neither truth nor predictions
-            have is NaN and left out of the mean.
+            (mean IoU in percent, IoU 0..1 of each class as float64 (C,)); a class that occurs neither in the ground
+            truth nor in the predictions is NaN and excluded from the mean.
         """
         hits, union = hits_and_union(self.confusion)
         iou = np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)

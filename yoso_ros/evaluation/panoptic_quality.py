@@ -16,19 +16,19 @@ from yoso_ros.errors import InputError
 VOID_ID = 0
 MAX_ID = 2**24 - 1  # what a COCO panoptic PNG can hold
 MATCH_IOU = 0.5  # a pair matches above this; then the matching is unique
-IGNORED_SHARE = 0.5  # a prediction with more than this on void or crowd is no false positive
+IGNORED_SHARE = 0.5  # a prediction with more than this on void or crowd is not a false positive
 
 CACHED_PIXELS = 1 << 17  # compared at a time, to stay in a core's cache
 
-# Rows of the matrix of joint areas: 0 = ids that no segment claims, 1 = void, then the segments.
+# Rows of the matrix of joint areas: 0 = ids that belong to no segment, 1 = void, then the segments.
 UNKNOWN, VOID, FIRST = 0, 1, 2
 
 
 class Matching(NamedTuple):
-    """What becomes of the segments of an image; a true segment matches one predicted one at most.
+    """The matching of the segments of an image; a true segment matches at most one predicted one.
 
     Attributes:
-        truth_class, predicted_class: int (T,) and (P,), places of the categories.
+        truth_class, predicted_class: int (T,) and (P,), indices of the categories.
         iou: float64 (T, P), 0 for pairs that do not match.
         is_true_positive, is_false_negative: bool (T,); is_false_positive: bool (P,).
     """
@@ -69,19 +69,19 @@ class PanopticQuality:
     ) -> None:
         """Add one image.
 
-        Areas are counted in the maps. Where the `area` of a true segment says otherwise a warning is given once, and
-        panopticapi, which trusts it, would give other numbers. As in panopticapi, pixels of a true id that no segment
-        claims are foreign to every segment, and not void.
+        Areas are counted in the maps. If the `area` of a true segment differs, a warning is logged once; panopticapi,
+        which trusts it, would give different numbers. As in panopticapi, pixels of a true id without a segment belong
+        to no segment and are not void.
 
         Args:
             predicted_ids: int (H, W), segment id per pixel, 0 = void, ids below 2**24.
             predicted_segments: COCO `segments_info` list; `id` and `category_id` are read.
             truth_ids: int (H, W), likewise.
-            truth_segments: likewise; `id`, `category_id` and, where given, `iscrowd` and `area` are read.
+            truth_segments: likewise; `id`, `category_id` and, if present, `iscrowd` and `area` are read.
 
         Raises:
-            InputError: the maps differ in size, hold ids out of range, or do not fit their segments; or a category is
-                unknown.
+            InputError: the maps differ in size, contain ids out of range, or do not match their segments; or a category
+                is unknown.
         """
         self.totals += self.count(predicted_ids, predicted_segments, truth_ids, truth_segments)
 
@@ -121,7 +121,7 @@ class PanopticQuality:
     def match(
         self, areas: np.ndarray, predicted_segments: list[dict[str, Any]], truth_segments: list[dict[str, Any]]
     ) -> Matching:
-        """What becomes of each segment, arguments as for `count_areas`: `Matching`."""
+        """The `Matching` of the segments; arguments as for `count_areas`."""
         truth_class = self._classes(truth_segments, "true")
         predicted_class = self._classes(predicted_segments, "predicted")
         crowd = np.array([bool(s.get("iscrowd")) for s in truth_segments], dtype=bool)
@@ -130,7 +130,7 @@ class PanopticQuality:
         iou = segment_iou(areas, (truth_class[:, None] == predicted_class) & ~crowd[:, None])
         matched = iou > MATCH_IOU
 
-        # panopticapi remembers one crowd segment per category, the last of the list; so do we, to give its numbers.
+        # panopticapi keeps one crowd segment per category, the last in the list; so do we, to give the same numbers.
         last_crowd = {truth_class[i]: i for i in np.flatnonzero(crowd)}
         on_crowd = np.array([shared[last_crowd[c], j] if c in last_crowd else 0 for j, c in enumerate(predicted_class)])
         ignored = (on_void + on_crowd) / predicted_areas > IGNORED_SHARE
@@ -145,7 +145,7 @@ class PanopticQuality:
         )
 
     def merge(self, other: PanopticQuality) -> None:
-        """Add what another PanopticQuality of the same categories has counted."""
+        """Add the counts of another PanopticQuality with the same categories."""
         if self.categories != other.categories:
             raise InputError("PanopticQuality.merge: expected the same categories in the same order")
         self.totals += other.totals
@@ -155,8 +155,9 @@ class PanopticQuality:
 
         Returns:
             dict with "All", "Things", "Stuff": {"PQ", "SQ", "RQ" in percent, "N" categories seen}, and "per_class":
-            {category id: {"pq", "sq", "rq" (0..1), "iou" (sum), "tp", "fp", "fn"}}. A category that neither truth nor
-            predictions have is left out of the means, and it and a group without any category seen are NaN.
+            {category id: {"pq", "sq", "rq" (0..1), "iou" (sum), "tp", "fp", "fn"}}. A category that occurs neither in
+            the ground truth nor in the predictions is excluded from the means; it, and a group without any category
+            seen, are NaN.
         """
         return summarise(self.categories, self.totals)
 
@@ -231,7 +232,7 @@ def segment_iou(areas: np.ndarray, comparable: np.ndarray) -> np.ndarray:
 
 
 def joint_areas(truth_ids: np.ndarray, truth: list[int], predicted_ids: np.ndarray, predicted: list[int]) -> np.ndarray:
-    """Pixels that each pair of ids shares: int64 (2 + T, 2 + P); rows and columns UNKNOWN, VOID, then the segments."""
+    """Pixels shared by each pair of ids: int64 (2 + T, 2 + P); rows and columns UNKNOWN, VOID, then the segments."""
     if truth_ids.shape != predicted_ids.shape or truth_ids.ndim != 2:
         raise InputError(f"expected two (H, W) maps of one size, found {truth_ids.shape} and {predicted_ids.shape}")
     columns = FIRST + len(predicted)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation on disk: report.json for programs, per_class.md for people."""
+"""An evaluation on disk: report.json for programs, per_class.md for readers."""
 
 import math
 from pathlib import Path
@@ -23,15 +23,15 @@ def write_report(report: dict[str, Any], folder: str | Path) -> None:
     """Write `report.json` and `per_class.md` of an evaluation.
 
     Args:
-        report: dict of `evaluate_segmenter`; further entries are written too.
-        folder: pathlib.Path, made if missing. In the JSON a number that does not exist is null.
+        report: dict of `evaluate_segmenter`; additional entries are also written.
+        folder: pathlib.Path, created if missing. In the JSON an undefined number is null.
     """
     write_json(folder / "report.json", report)
     write_file(folder / "per_class.md", per_class_table(report))
 
 
 def summary_table(report: dict[str, Any]) -> str:
-    """Markdown: of each task that was measured a table or a line with its numbers; percent."""
+    """Markdown: a table or line with the numbers of each evaluated task, in percent."""
     parts = []
     if "panoptic_quality" in report:
         lines = ["| | PQ | SQ | RQ | classes |", "|---|---:|---:|---:|---:|"]
@@ -51,7 +51,7 @@ def summary_table(report: dict[str, Any]) -> str:
 
 
 def per_class_table(report: dict[str, Any]) -> str:
-    """Markdown: the summary, then one row per class; percent, `-` for a class that was not seen."""
+    """Markdown: the summary, then one row per class, in percent; `-` for a class that did not occur."""
     first = report["per_class"][0]
     numbers = {key: title for key, title in CLASS_NUMBERS.items() if key in first}
     counts = [key for key in ("tp", "fp", "fn") if key in first]
@@ -64,10 +64,10 @@ def per_class_table(report: dict[str, Any]) -> str:
 
 
 def scales_table(reports: list[dict[str, Any]]) -> str:
-    """Markdown: one row per input size, with the numbers of each task that was measured; percent, and milliseconds.
+    """Markdown: one row per input size, with the numbers of each evaluated task in percent, and milliseconds.
 
     Args:
-        reports: list of dict of `evaluate_segmenter`, each with `shortest_edge` and `longest_edge` too.
+        reports: list of dict of `evaluate_segmenter`, each also with `shortest_edge` and `longest_edge`.
     """
     columns = {"shortest edge": lambda r: str(r["shortest_edge"]), "longest": lambda r: str(r["longest_edge"])}
     if "panoptic_quality" in reports[0]:

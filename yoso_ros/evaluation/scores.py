@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Scores:
-    """PQ and mIoU of predictions against truth, image by image; memory does not grow.
+    """PQ and mIoU of predictions against ground truth, image by image; memory does not grow.
 
     Args:
-        label_set: `LabelSet` of the truth.
+        label_set: `LabelSet` of the ground truth.
 
     Attributes:
         mean_iou: `MeanIoU`, which has the confusion matrix.
-        last: of the image added last, (float64 (C, 4) as `PanopticQuality.totals`, int64 (C, C + 1) as
+        last: for the last image added, (float64 (C, 4) as `PanopticQuality.totals`, int64 (C, C + 1) as
             `MeanIoU.confusion`); None before.
     """
 
@@ -55,7 +55,7 @@ class Scores:
         return summarise(self._quality.categories, counts)["All"]["PQ"]
 
     def reduce(self) -> None:
-        """Add up what the processes have counted, in every process."""
+        """Sum the counts over all processes, in every process."""
         self._quality, self.mean_iou = reduce(self._quality), reduce(self.mean_iou)
 
     def compute(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def coco_prediction(result: PanopticResult, categories: Sequence[int]) -> tuple[
         categories: the data set's category id of each class id.
 
     Returns:
-        (ids int32 (H, W), 0 = void; segments_info list with id, category_id and track_id). Ids are moved by one,
+        (ids int32 (H, W), 0 = void; segments_info list with id, category_id and track_id). Ids are shifted by one,
         because the id rule uses 0 for the first class if it is stuff.
     """
     ids = np.where(result.panoptic == UNLABELLED_ID, VOID_ID, result.panoptic.astype(np.int32) + 1)
@@ -44,9 +44,9 @@ def semantic_map(ids: np.ndarray, segments: list[dict[str, Any]], label_set: Lab
 
 
 def truth_panoptic(ids: np.ndarray, segments: list[dict[str, Any]], label_set: LabelSet) -> np.ndarray:
-    """A segment map by the id rule, for pictures: int (H, W) and segments_info to uint16 (H, W), 65535 outside.
+    """A segment map by the id rule, for drawing: int (H, W) and segments_info to uint16 (H, W), 65535 outside.
 
-    Instances count from 1 in the order of `segments`; those past 255 share the last number.
+    Instances are numbered from 1 in the order of `segments`; those beyond 255 share the last number.
     """
     counts, values = {}, []
     for segment in segments:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of predictions on disk, in COCO's panoptic or instance result format."""
+"""Evaluation of stored predictions in COCO's panoptic or instance result format."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def evaluate_predictions(
 
     Args:
         predictions_json: COCO's panoptic results, an object with `annotations`: image_id, file_name and segments_info
-            (id, category_id) per image; or its instance results, a list of objects with image_id, category_id, score
+            (id, category_id) per image; or COCO's instance results, a list of objects with image_id, category_id, score
             and segmentation (run lengths).
         dataset: see `evaluate_segmenter`.
         predictions_folder: folder of the PNG files of panoptic results; by default the path of the JSON without
@@ -93,7 +93,7 @@ def _instance_results(content, path):
 
     def predict(sample):
         height, width = sample.ids.shape
-        instances = stored.get(sample.image_id, [])  # an image without a result is one where nothing was found
+        instances = stored.get(sample.image_id, [])  # for an image without a result nothing was found
         for size in (i["segmentation"].get("size") for i in instances):
             if size != [height, width]:
                 raise InputError(f"{path}: a mask of image {sample.image_id} has size {size}, not {[height, width]}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from yoso_ros.extensions import find
 from yoso_ros.fusion.dr1mask import find_unified_instances, find_unified_semantic_map, merge_unified
 from yoso_ros.fusion.instances import Instances, find_instances
-from yoso_ros.fusion.mask_classification import merge_full_size_masks, merge_mask_classification
+from yoso_ros.fusion.mask_classification import merge_mask_classification
 from yoso_ros.fusion.merged import MergedSegment, MergedSegments
 from yoso_ros.fusion.on_device import DeviceMerge, MaskClassificationOnDevice
 from yoso_ros.fusion.realtimepan import find_dense_box_instances, find_dense_semantic_map, merge_dense_boxes
@@ -23,24 +23,23 @@ __all__ = [
     "find_fusion",
     "find_instances",
     "find_semantic_map",
-    "merge_full_size_masks",
     "merge_mask_classification",
 ]
 
 
 class Fusion(NamedTuple):
-    """What follows a network. Each function takes (outputs, input_size, output_size, config):
+    """The post-processing of a network. Each function takes (outputs, input_size, output_size, config):
 
-    outputs: the network's `Outputs` of one image, without the batch axis. input_size: (height, width) of the network
-    input before padding at the right and bottom. output_size: (height, width) of the wanted result. config: the
-    network's configuration.
+    outputs: the network's `Outputs` for one image, without the batch axis. input_size: (height, width) of the network
+    input before padding at the right and bottom. output_size: (height, width) of the result. config: the network's
+    configuration.
 
     Attributes:
         merge: -> `MergedSegments`.
         instances: -> `Instances`, things only, best first.
         semantic: -> uint8 (H, W) tensor of class ids.
-        on_device: class of the form that a CUDA graph can hold (see `MaskClassificationOnDevice`), or None: then
-            frames go the ordinary way after the network, on a GPU too.
+        on_device: class whose merge can be captured in a CUDA graph (see `MaskClassificationOnDevice`), or None: then
+            frames take the host path after the network, on a GPU too.
     """
 
     merge: Callable[..., MergedSegments]
@@ -66,7 +65,7 @@ FUSIONS = {
 
 
 def find_fusion(architecture: str) -> Fusion:
-    """The fusion of a configuration's `architecture`: one of `FUSIONS`, or one outside the package.
+    """The fusion for a configuration's `architecture`: one of `FUSIONS`, or one outside the package.
 
     Raises:
         InputError: there is none of that name.

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 MASK_STRIDE = 4  # the mask logits are at a quarter of the padded network input (YOSO, section 3.2)
-# An input pixel lies between two cells: the first two of a cell's four after the cell before it, the other two before
-# the cell after it. Away from the border the weights are the same for all cells, and exact in float32.
+# An input pixel lies between two cells: the first two of a cell's four pixels between it and the previous cell, the
+# other two between it and the next. Away from the border the weights are the same for all cells, and exact in float32.
 _PHASES = ((0, torch.tensor([0.625, 0.875])), (1, torch.tensor([0.125, 0.375])))  # cell that is first, second weights
 
 
@@ -39,11 +39,11 @@ class AxisPlan:
     """How the mask cells of one axis become the output pixels of each tile.
 
     Attributes:
-        reach: int64 (n, R), the mask cells that the tile depends on; the last one repeats where a tile needs fewer.
+        reach: int64 (n, R), the mask cells that the tile depends on; the last one is repeated if a tile needs fewer.
         block: int32 (L, n), mask cells of the input pixels and one more on either side, repeated at borders.
         at_start: bool (n,), the block begins at the border, before cell 0.
-        pixel_taps: `Taps` (n, T), from the M input pixels to the output pixels; None where input and output size agree.
-        valid: bool (n, T), false for pixels of the last tile that lie outside the output.
+        pixel_taps: `Taps` (n, T), from the M input pixels to the output pixels; None if input and output size agree.
+        valid: bool (n, T), false for pixels of the last tile outside the output.
     """
 
     reach: torch.Tensor
@@ -56,7 +56,7 @@ class AxisPlan:
 def bilinear_taps(source: int, destination: int) -> tuple[np.ndarray, ...]:
     """Source positions and weights of `F.interpolate(size=destination, mode="bilinear", align_corners=False)`.
 
-    torch computes the source position in float32 with one fused multiply-add; float64 with one rounding is the same.
+    torch computes the source position in float32 with a fused multiply-add; float64 rounded once gives the same.
     Returns four arrays of length `destination`: first, second (int64), first_weight, second_weight (float32).
     """
     scale = float(np.float32(source) / np.float32(destination))
@@ -139,7 +139,7 @@ def upsample_tiles(
     logits = _quadruple(logits, columns.at_start[column], 2)
     logits = _transpose(logits.flatten(1)).view(len(lines), len(kept), -1)
     logits = _quadruple(logits, rows.at_start[row], 1)
-    # The taps of a second resize differ among tiles. What is looked up are whole lines, hence the transposing.
+    # The taps of a second resize differ between tiles. Whole lines are looked up, hence the transposition.
     pair = torch.arange(len(kept))
     if columns.pixel_taps is not None:
         first, second, *weights = (table[column].flatten() for table in columns.pixel_taps)
@@ -173,7 +173,7 @@ def _quadruple(cells, at_start, pair_axis):
             second_weight,
             out=pixels[:, 2 * phase : 2 * phase + 2],
         )
-    # torch takes the first cell itself there, with all of the weight, not a mean of twice the same, which rounds.
+    # There torch takes the first cell with full weight, not the mean of two equal values, which would be rounded.
     pairs = at_start.nonzero()[:, 0]
     if len(pairs):
         first, second = (cells[cell].index_select(pair_axis - 1, pairs) for cell in (1, 2))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bilinear resizing of a coarse map where it matters: one cell, which is the square between four map pixels, at a time.
+"""Bilinear resizing of a coarse map only where it matters, by cells: the squares between four map pixels.
 
 All output pixels of a cell lie between the same four map pixels, so a cell whose corners agree needs no resizing.
-Legend: `h w` map, `H W` output, `A` cells, `R Q` most output rows and columns of a cell.
+Legend: `h w` map, `H W` output, `A` cells, `R Q` maximum output rows and columns of a cell.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ class Cells:
     """The cells of a map (h, w) and the output pixels that fall into each.
 
     There are (h + 1) x (w + 1) cells; cell (i, j) lies between the map rows i - 1 and i and the columns j - 1 and j. At
-    the border both are the same: pixels outside the outermost centres take their value, as bilinear resizing does it.
+    the border both are the same: pixels outside the outermost centres take their value, as in bilinear resizing.
 
     Args:
         map_size: (h, w).
         stride: of the map, in pixels of the network input.
         input_size: (height, width) of the network input before padding at the right and bottom.
-        output_size: (H, W) of the wanted output, which shows the unpadded input.
+        output_size: (H, W) of the output, which shows the unpadded input.
         device: of the tensors.
     """
 
@@ -52,7 +52,7 @@ class Cells:
         """Cells that have one of the given map pixels as a corner, each once.
 
         Args:
-            members: int64 (K,), 0..count-1, of which of `count` maps each pixel is. rows, columns: int64 (K,).
+            members: int64 (K,), 0..count-1, which of `count` maps each pixel belongs to. rows, columns: int64 (K,).
 
         Returns:
             members, rows, columns of the cells, int64 (A,), sorted.
@@ -82,7 +82,7 @@ class Cells:
             corner_values: four float32 (A,) or (A, C), in the order of `corners`.
 
         Returns:
-            float32 (A, R, Q) or (A, R, Q, C); not a number where a cell has fewer than R x Q output pixels.
+            float32 (A, R, Q) or (A, R, Q, C); NaN where a cell has fewer than R x Q output pixels.
         """
         right, below = self._columns.weight[columns][:, None], self._rows.weight[rows][:, :, None]
         if corner_values[0].ndim == 2:
@@ -93,7 +93,7 @@ class Cells:
         return top * (1 - below) + bottom * below
 
     def pixels(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        """Flat output positions of the R x Q places of cells: int64 (A, R, Q), of no meaning where there is none."""
+        """Flat output positions of the R x Q places of cells: int64 (A, R, Q), undefined where there is none."""
         width = self.output_size[1]
         return self._rows.first[rows][:, None, None] * width + self._columns.first[columns][:, None, None] + self._steps
 
@@ -103,7 +103,7 @@ class Cells:
         return self._steps.numel()
 
     def fill(self, values: torch.Tensor) -> torch.Tensor:
-        """Every output pixel takes the value of its cell: (h + 1, w + 1) -> (H, W)."""
+        """Give every output pixel the value of its cell: (h + 1, w + 1) -> (H, W)."""
         return values[self._rows.cell][:, self._columns.cell]
 
 
@@ -113,7 +113,7 @@ class _Axis:
     def __init__(self, map_side, input_side, output_side, stride, device):
         place = torch.arange(output_side, dtype=torch.float64, device=device) + 0.5
         place = place * (input_side / output_side) / stride - 0.5
-        # What lies beyond the last centre of the map, and what rounding puts beyond it, belongs to the last cell.
+        # Pixels beyond the last centre of the map, also because of rounding, belong to the last cell.
         near = place.floor().clamp_(-1, map_side - 1)
         self.cell = near.long() + 1
         bounds = torch.searchsorted(self.cell, torch.arange(map_side + 2, device=device))
@@ -122,5 +122,5 @@ class _Axis:
         self.most = max(int(count.max()), 1)
         steps = torch.arange(self.most, device=device)
         pixels = (self.first[:, None] + steps).clamp_(max=output_side - 1)
-        # Not a number where a cell has fewer pixels than others: nothing compares with it.
+        # NaN where a cell has fewer pixels than others, so that every comparison fails.
         self.weight = torch.where(steps < count[:, None], (place - near).float()[pixels], torch.nan)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which proposal wins each pixel, in plain tensor operations: for CUDA, small frames and masks that overlap everywhere.
+"""Which proposal wins each pixel, in plain tensor operations: for CUDA, small frames and heavily overlapping masks.
 
 Legend: `K` kept proposals; `h w` stride-4 map; `H W` output size.
 """
@@ -13,19 +13,19 @@ from torch.nn import functional
 from yoso_ros.fusion.bilinear import MASK_STRIDE
 
 CHUNK_ELEMENTS = 1 << 24  # upsampled logits held at a time (64 MiB)
-# torch's CPU kernels evaluate the last few elements of a block with another exp, one step off; blocks of this many
-# elements have no such rest, so that equal logits have equal probabilities wherever they lie.
+# torch's CPU kernels evaluate the last few elements of a block with a different exp, one float step off. Blocks of this
+# many elements have no such remainder, so that equal logits have equal probabilities at every position.
 EVEN_ELEMENTS = 4096
 
 
 def resize_mask_logits(
     mask_logits: torch.Tensor, input_size: Sequence[int], output_size: Sequence[int]
 ) -> torch.Tensor:
-    """Stride-4 logits to output pixels as the authors do it: to the padded input, cropped, then to the output size.
+    """Stride-4 logits to output pixels as in the authors' code: to the padded input, cropped, then to the output size.
 
     Args:
         mask_logits: float32 (K, h, w), of a network input of (4h, 4w) that is padded at the right and bottom.
-        input_size, output_size: (height, width) before padding, and wanted.
+        input_size, output_size: (height, width) before padding, and of the output.
 
     Returns:
         float32 (K, H, W), logits.
@@ -39,7 +39,7 @@ def resize_mask_logits(
 
 
 def chunks_of_masks(count: int, output_size: Sequence[int]) -> Iterator[slice]:
-    """Slices of `count` masks of (H, W) that are small enough to be held at output size: iterator."""
+    """Slices of `count` masks of (H, W), each small enough to be held at output size: iterator."""
     chunk = max(1, CHUNK_ELEMENTS // (output_size[0] * output_size[1]))
     for start in range(0, count, chunk):
         yield slice(start, start + chunk)
@@ -57,7 +57,7 @@ class DenseCompetition:
     def __init__(
         self, scores: torch.Tensor, mask_logits: torch.Tensor, resize: Callable[..., Any], output_size: Sequence[int]
     ):
-        """Compete.
+        """Run the competition.
 
         Args:
             scores: float32 (K,), K >= 1. mask_logits: float32 (K, h, w), on the same device.
@@ -83,19 +83,19 @@ class DenseCompetition:
         self.painted_area = self._count(self._painted)
 
     def _count(self, weights):
-        # Sums of ones in float64 are exact, and index_add needs no host synchronisation, unlike bincount.
+        # Sums of ones in float64 are exact, and unlike bincount, index_add needs no host synchronisation.
         total = torch.zeros(len(self.mask_area), dtype=torch.float64, device=weights.device)
         return total.index_add_(0, self._winner.flatten(), weights.flatten().double()).long()
 
     def paint(self, segment_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give the pixels their segments.
+        """Assign the pixels to their segments.
 
         Args:
             segment_ids: int32 (K,), the segment of each proposal, 0 for none.
 
         Returns:
-            segment_map: int32 (H, W), 0 where no segment is.
-            confidence: uint8 (H, W), 255 * score * mask probability of the winner, at least 1; 0 where no segment is.
+            segment_map: int32 (H, W), 0 outside segments.
+            confidence: uint8 (H, W), 255 * score * mask probability of the winner, at least 1; 0 outside segments.
         """
         segment_map = segment_ids[self._winner] * self._painted
         confidence = (255.0 * self._best).round().clamp(min=1.0) * (segment_map > 0)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RealTimePan's parameter-free masks (Eq. 4 to 7): which pixels have a dense box like the box of an instance.
+"""RealTimePan's parameter-free masks (Eq. 4 to 7): which pixels have a dense box similar to the box of an instance.
 
-A pixel can be part of a mask only where the instance's class is probable enough by itself, as the location score is at
-most 1. So boxes are compared there and next to it only, for all instances at once, and never on whole maps. Everything
-is float32: areas of boxes pass the largest half-precision number.
+A pixel can be part of a mask only where the instance's class alone is probable enough, because the location score is at
+most 1. So boxes are compared only there and next to it, for all instances at once, and never on whole maps. Everything
+is float32, because box areas exceed the largest half-precision number.
 
 Legend: `L` locations, `T` thing classes, `C` classes, `S` dense boxes per pixel, `N` instances, `P` = h w pixels at
 stride 4, `E` mask pixels, `H W` output; boxes x1 y1 x2 y2 in pixels of the network input.
@@ -32,18 +32,19 @@ if TYPE_CHECKING:
     from yoso_ros.models.realtimepan.network import RealTimePanConfig, RealTimePanOutputs
 
 MASK_STRIDE = 4
-MOST_PAIRS = 1 << 20  # of an instance and a pixel that are compared at a time; bounds the memory
-MOST_GRID = 1 << 21  # map pixels of the instances that are looked at together, for the same reason
-MOST_CELLS = 1 << 17  # that are resized together, for the same reason
-SMALLEST_AREA = 1e-7  # square pixels; keeps 0/0 away, in gradients too
-ROUNDING = 1e-5  # a resized value can pass the greatest of its four corners by less than this share
+MOST_PAIRS = 1 << 20  # pairs of instance and pixel compared at a time; bounds the memory
+MOST_GRID = 1 << 21  # map pixels of the instances processed together, for the same reason
+MOST_CELLS = 1 << 17  # cells resized together, for the same reason
+SMALLEST_AREA = 1e-7  # square pixels; avoids 0/0, in gradients too
+ROUNDING = 1e-5  # a resized value can exceed the greatest of its four corners by less than this relative amount
 
 
 def find_queries(outputs: RealTimePanOutputs, input_size: tuple[int, int], config: RealTimePanConfig) -> Detections:
     """The boxes that search for their masks (Eq. 4), best first.
 
-    Of each level the best by class times centerness, of those whose class probability passes its threshold; clipped;
-    suppressed within their class, then over all classes (one box with two labels); the best, with all that tie.
+    Takes from each level the best by class times centerness among those whose class probability exceeds its threshold,
+    clips them, suppresses within each class, then across classes (one box with two labels), and keeps the best with
+    all ties.
 
     Args:
         outputs: `RealTimePanOutputs` of one image.
@@ -70,7 +71,7 @@ def find_queries(outputs: RealTimePanOutputs, input_size: tuple[int, int], confi
 def thing_probabilities(
     semantic_logits: torch.Tensor, size: tuple[int, int], thing_ids: tuple[Any, ...]
 ) -> torch.Tensor:
-    """Probabilities of the things at stride 4 (Eq. 2): resized logits, softmax over all classes, then the things.
+    """Probabilities of the things at stride 4 (Eq. 2): resize the logits, softmax over all classes, select the things.
 
     Args:
         semantic_logits: float (C, h/2, w/2). size: (h, w). thing_ids: classes.
@@ -84,7 +85,7 @@ def thing_probabilities(
 
 
 def location_score(queries: torch.Tensor, boxes: torch.Tensor, form: str) -> torch.Tensor:
-    """How sure it is that a pixel with a dense box lies in a query box: element by element.
+    """How certainly a pixel with a dense box belongs to a query box, elementwise.
 
     Args:
         queries, boxes: float32 (4, ...), broadcastable, x1 y1 x2 y2; no side is negative.
@@ -92,7 +93,7 @@ def location_score(queries: torch.Tensor, boxes: torch.Tensor, form: str) -> tor
             union and the enclosing box, as in the authors' code, from -1 to 1.
 
     Returns:
-        float32 (...); of two boxes without area, 0 by "iou".
+        float32 (...); 0 by "iou" for two boxes without area.
     """
     width = torch.minimum(queries[2], boxes[2]) - torch.maximum(queries[0], boxes[0])
     height = torch.minimum(queries[3], boxes[3]) - torch.maximum(queries[1], boxes[1])
@@ -126,13 +127,13 @@ class MaskConstruction:
         self._boxes = outputs.dense_boxes.float().reshape(-1, 4, self._height * self._width)
         size, things = (self._height, self._width), config.label_set.thing_ids
         self._class_probabilities = thing_probabilities(outputs.semantic_logits, size, things)
-        # Nothing less can be part of a mask, even between four map pixels.
+        # Nothing below this can be part of a mask, even between four map pixels.
         self._least = config.mask_threshold * (1 - ROUNDING)
 
     def _location(self, queries, boxes):
         """Location score of queries (4, ...) and the dense boxes (S, 4, ...) of pixels.
 
-        Without levelness it is the greatest over the levels (section 5.5).
+        Without levelness it is the maximum over the levels (section 5.5).
         """
         score = location_score(queries, boxes[0], self._form)
         for level in boxes[1:]:
@@ -140,13 +141,13 @@ class MaskConstruction:
         return score
 
     def pixels(self, input_size: tuple[int, int], output_size: tuple[int, int]) -> Iterator[MaskPixels]:
-        """The pixels of all masks at the output: those whose resized probability reaches the threshold (Eq. 7).
+        """The pixels of all masks at output size: those whose resized probability reaches the threshold (Eq. 7).
 
         Args:
-            input_size, output_size: (height, width) before padding, and wanted.
+            input_size, output_size: (height, width) before padding, and of the output.
 
         Yields:
-            `MaskPixels` that belong together, a bounded number at a time. Masks are not cut to their boxes.
+            `MaskPixels`, a bounded number at a time. Masks are not cropped to their boxes.
         """
         cells = Cells((self._height, self._width), MASK_STRIDE, input_size, output_size, self._boxes.device)
         for class_id in self._classes.unique().tolist():

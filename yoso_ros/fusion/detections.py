@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From dense boxes to the few that are kept: candidates of each level, suppression of overlaps, the best of all.
+"""From dense boxes to the few that are kept: candidates from each level, non-maximum suppression, the best overall.
 
 Plain torch, so that it runs wherever torch does. Legend: `L` locations of all levels, `T` thing classes, `N` boxes;
-boxes are float32 x1 y1 x2 y2 in pixels (areas pass the largest half-precision number).
+boxes are float32 x1 y1 x2 y2 in pixels (areas exceed the largest half-precision number).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-SUPPRESSION_BLOCK = 256  # candidates that are compared with the kept boxes at a time; bounds the memory
+SUPPRESSION_BLOCK = 256  # candidates compared with the kept boxes at a time; bounds the memory
 
 
 class Detections(NamedTuple):
@@ -24,12 +24,12 @@ class Detections(NamedTuple):
     locations: torch.Tensor  # int64 (N,), 0..L-1, where the box comes from
 
     def select(self, index: torch.Tensor) -> Detections:
-        """Those of an index or a boolean mask."""
+        """The detections at an index or where a boolean mask is true."""
         return Detections(*(field[index] for field in self))
 
 
 def pairwise_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of boxes (N, 4) and (M, 4): (N, M); 0/0, of two boxes without area, is NaN."""
+    """Intersection over union of boxes (N, 4) and (M, 4): (N, M); NaN (0/0) for two boxes without area."""
     low = torch.maximum(a[:, None, :2], b[None, :, :2])
     high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
     intersection = (high - low).clamp_(min=0).prod(-1)
@@ -40,15 +40,15 @@ def pairwise_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def non_maximum_suppression(
     boxes: torch.Tensor, scores: torch.Tensor, threshold: float, groups: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Greedy suppression: from the best score on, a box goes if its IoU with a kept one is strictly greater.
+    """Greedy non-maximum suppression: in order of score, drop a box whose IoU with a kept one exceeds the threshold.
 
-    Boxes of equal score are taken in the order they come in. There is no loop over boxes: within a block the greedy
-    answer is the only fixed point of "a box is kept if no better kept one suppresses it", found by repeating just that.
+    Boxes of equal score are taken in input order. There is no loop over boxes: within a block the greedy solution is
+    the only fixed point of "a box is kept if no better kept one suppresses it", found by iterating that rule.
 
     Args:
         boxes: float32 (N, 4). scores: (N,).
         threshold: IoU.
-        groups: int (N,), only boxes of one group suppress each other (class-wise); None: all do (class-agnostic).
+        groups: int (N,), only boxes of the same group suppress each other (class-wise); None: all (class-agnostic).
 
     Returns:
         int64 indices of the kept boxes, best score first.
@@ -77,12 +77,12 @@ def _suppressors(boxes, groups, first, second, threshold):
 
 
 def best_of(scores: torch.Tensor, limit: int) -> torch.Tensor:
-    """Indices of the `limit` greatest scores, best first; of equal ones the earlier (stable)."""
+    """Indices of the `limit` highest scores, best first; ties in input order (stable)."""
     return scores.argsort(descending=True, stable=True)[:limit]
 
 
 def best_with_ties(scores: torch.Tensor, limit: int) -> torch.Tensor:
-    """Bool (N,): the `limit` greatest scores, and all that equal the last of them, so there can be more."""
+    """Bool (N,): the `limit` highest scores and all ties with the last of them, so there can be more."""
     if len(scores) <= limit:
         return torch.ones_like(scores, dtype=torch.bool)
     return scores >= scores.topk(limit).values[-1]
@@ -99,17 +99,17 @@ def find_candidates(
     threshold_on: str = "class",
     root: bool = False,
 ) -> Detections:
-    """Pairs of location and class that may be detections: of each level the best `limit` above a threshold.
+    """Candidate pairs of location and class: from each level the best `limit` above a threshold.
 
     RealTimePan compares the class probability alone with the threshold and scores with class times centerness.
     BlendMask compares that product (`threshold_on="product"`) and scores with its square root (`root=True`).
 
     Args:
         class_scores: float32 (L, T), probabilities. centerness: float32 (L,), probabilities.
-        boxes: float32 (L, 4); those that are not finite are left out.
-        level_sizes: number of locations of each level, in their order.
+        boxes: float32 (L, 4); non-finite ones are ignored.
+        level_sizes: number of locations of each level, in order.
         threshold: a score must be strictly greater.
-        limit: of one level.
+        limit: per level.
 
     Returns:
         `Detections`, level by level, each best first.
@@ -131,12 +131,12 @@ def find_candidates(
 
 
 def clip_boxes(boxes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Boxes (N, 4) to the pixels 0..width-1 and 0..height-1 of an image of (height, width)."""
+    """Clip boxes (N, 4) to the pixels 0..width-1 and 0..height-1 of an image of (height, width)."""
     height, width = size
     limits = boxes.new_tensor([width - 1, height - 1, width - 1, height - 1])
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
 def level_map_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """(h, w) of the maps P3..P7 of a network input of (height, width): each half of the one before, rounded up."""
+    """(h, w) of the maps P3..P7 for a network input of (height, width): each half of the previous one, rounded up."""
     return [(-(-height // stride), -(-width // stride)) for stride in (8, 16, 32, 64, 128)]

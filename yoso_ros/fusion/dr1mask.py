@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DR1Mask's outputs of one image to a panoptic segment map, to instances and to a semantic map.
 
-One softmax over the stuff classes and the kept instances decides each pixel (Eq. 9); an instance takes part inside its
-box only. A network for instances alone has no stuff and makes masks in crops. Legend: `N` instances, best first; `S`
+One softmax over the stuff classes and the kept instances decides each pixel (Eq. 9); an instance takes part only inside
+its box. An instance-only network has no stuff and computes masks in crops. Legend: `N` instances, best first; `S`
 stuff classes; `h w` map at stride 4; `H W` output.
 """
 
@@ -39,11 +39,11 @@ def merge_unified(
     Returns:
         `MergedSegments`: instances in the order of their score, then stuff by class. The score of stuff is its mean
         probability. An instance that wins less than `overlap_threshold` of the pixels where it beats stuff is dropped
-        before the final competition; stuff smaller than `stuff_area_limit` pixels becomes void. In mode instance what
-        no instance covers is void.
+        before the final competition; stuff smaller than `stuff_area_limit` pixels becomes void. In mode instance,
+        pixels not covered by an instance are void.
 
     Raises:
-        ValueError: sizes that do not fit.
+        ValueError: inconsistent sizes.
     """
     _check(outputs, input_size, output_size)
     found = find_boxes(outputs, input_size, config)
@@ -83,10 +83,10 @@ def find_unified_instances(
 ) -> Instances:
     """All kept boxes with their masks, highest score first.
 
-    A mask has the pixels that are more probably of it than of any stuff; in mode instance, than not of it.
+    A mask has the pixels that more probably belong to it than to any stuff; in mode instance, than not.
 
     Args:
-        as of `merge_unified`.
+        as in `merge_unified`.
 
     Returns:
         `Instances` with `boxes` in pixels of the network input. Masks may overlap or be empty.
@@ -109,10 +109,10 @@ def find_unified_instances(
 def find_unified_semantic_map(
     outputs: Any, input_size: tuple[int, int], output_size: tuple[int, int], config: Any
 ) -> torch.Tensor:
-    """The class of every pixel: uint8 (H, W), by the competition of stuff and instances. As of `merge_unified`.
+    """The class of every pixel: uint8 (H, W), from the competition of stuff and instances. As in `merge_unified`.
 
     Raises:
-        ValueError: sizes that do not fit, or a network for instances alone, which has no classes of pixels.
+        ValueError: inconsistent sizes, or an instance-only network, which does not classify pixels.
     """
     _check(outputs, input_size, output_size)
     if config.mode == "instance":
@@ -125,10 +125,10 @@ def find_unified_semantic_map(
 
 
 def find_boxes(outputs: Any, input_size: tuple[int, int], config: Any) -> Detections:
-    """The boxes that are kept: candidates of each level, clipped, class-wise suppression, the best of all.
+    """The kept boxes: candidates of each level, clipped, class-wise suppression, the best overall.
 
     Returns:
-        `Detections`, best first, at most `max_boxes` and at most what a uint8 map can hold beside the stuff.
+        `Detections`, best first, at most `max_boxes` and at most what a uint8 map can hold besides the stuff.
     """
     sizes = level_map_sizes(*(STRIDE * side for side in outputs.basis.shape[-2:]))
     found = find_candidates(
@@ -143,7 +143,7 @@ def find_boxes(outputs: Any, input_size: tuple[int, int], config: Any) -> Detect
     )
     # A box ends after its last pixel, as in the targets.
     found = found._replace(boxes=clip_boxes(found.boxes, [side + 1 for side in input_size]))
-    found = found.select((found.boxes[:, 2:] > found.boxes[:, :2]).all(1))  # one outside the image is clipped to none
+    found = found.select((found.boxes[:, 2:] > found.boxes[:, :2]).all(1))  # a box outside the image is clipped to none
     found = found.select(suppress(found.boxes, found.scores, config.nms_threshold, found.classes))
     most = config.max_boxes
     if config.mode == "panoptic":
@@ -152,7 +152,7 @@ def find_boxes(outputs: Any, input_size: tuple[int, int], config: Any) -> Detect
 
 
 def _logits(outputs, found: Detections, config):
-    """Stuff (S, h, w) and instances (N, h, w), outside their boxes below stuff; what is not a number loses."""
+    """Logits of stuff (S, h, w) and of instances (N, h, w), below stuff outside their boxes; NaN always loses."""
     stuff = torch.nan_to_num(outputs.stuff_logits.float(), nan=-MARGIN)
     height, width = stuff.shape[1:]
     embeddings = outputs.embeddings.float()[found.locations]
@@ -173,7 +173,7 @@ def inside_boxes(boxes: torch.Tensor, size: tuple[int, int], stride: int = STRID
 
 
 def _enough_of_its_mask(stuff, things, threshold):
-    """Bool (N,): the instance wins at least a share of the map pixels where it beats stuff, and one at all."""
+    """Bool (N,): the instance wins at least this share of the map pixels where it beats stuff, and at least one."""
     winners = torch.cat([stuff, things]).argmax(0).flatten()
     won = winners.bincount(minlength=len(stuff) + len(things))[len(stuff) :]
     own = (things > stuff.amax(0)).sum((1, 2))
@@ -181,7 +181,7 @@ def _enough_of_its_mask(stuff, things, threshold):
 
 
 def _resize(x, input_size, output_size):
-    """One map (h, w) to (H, W) by way of the network input."""
+    """Resize one map (h, w) to (H, W) via the network input."""
     size = [STRIDE * side for side in x.shape]
     x = functional.interpolate(x[None, None], size=size, mode="bilinear", align_corners=False)
     x = x[..., : input_size[0], : input_size[1]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DR1Mask in its form for instances (section 3.2.3): a mask is made in the crop of its box and put back.
+"""Instance-only DR1Mask (section 3.2.3): a mask is computed in the crop of its box and pasted back.
 
 Legend: `N` instances, best first; `H W` output.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from yoso_ros.fusion.merged import MergedSegments
 
 CROP_SIDE = 56  # section 3.2.3; four times that of an attention
-MOST_INSTANCES = 32  # cropped at a time; bounds the memory
+MOST_INSTANCES = 32  # instances cropped at a time; bounds the memory
 
 
 def cropped_masks(outputs: Any, found: Detections, config: Any, stride: int) -> torch.Tensor:
@@ -48,10 +48,10 @@ def find_cropped_instances(
     config: Any,
     stride: int,
 ) -> Instances:
-    """`Instances` of the found boxes: masks are cut to their boxes, may overlap and may be empty.
+    """`Instances` of the found boxes: masks are cropped to their boxes, may overlap and may be empty.
 
     Args:
-        found: `Detections`, best first. class_ids: int64 (N,). Others as of `cropped_masks` and `merge_unified`.
+        found: `Detections`, best first. class_ids: int64 (N,). Others as in `cropped_masks` and `merge_unified`.
     """
     height, width = output_size
     masks = torch.zeros((len(found.boxes), height * width), dtype=torch.bool, device=found.boxes.device)
@@ -71,13 +71,13 @@ def merge_cropped(
     config: Any,
     stride: int,
 ) -> MergedSegments:
-    """`MergedSegments` of things alone, by the conventional rule: where there is none, the map is void.
+    """`MergedSegments` of things only, by the conventional rule; the map is void elsewhere.
 
     Args:
-        as of `find_cropped_instances`.
+        as in `find_cropped_instances`.
     """
     pixels = pasted_pixels(cropped_masks(outputs, found, config, stride), found.boxes, input_size, output_size)
-    # Semantics that say a thing everywhere add no stuff.
+    # A semantic map with a thing everywhere adds no stuff.
     nothing = torch.full(tuple(output_size), config.label_set.thing_ids[0], dtype=torch.uint8, device=class_ids.device)
     return fuse_detections(
         joined_pixels(pixels, class_ids.device), found.scores, class_ids, nothing, nothing.float(), config

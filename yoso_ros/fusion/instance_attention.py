@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DR1Mask's instance prediction (section 3.2.3): how the embedding of an instance makes one map of the basis.
+"""DR1Mask's instance prediction (section 3.2.3): how the embedding of an instance turns the basis into a single map.
 
-vector: a weight for each map (YOLACT). full: a weight for each of few maps and place in the box, by softmax over the
-maps (BlendMask). factored: a projection to few maps (Eq. 7), each weighted by place with a matrix of low rank (Eq. 8).
+vector: one weight per map (YOLACT). full: one weight per map and position in the box for a few maps, by softmax over
+the maps (BlendMask). factored: a projection to a few maps (Eq. 7), each weighted by position with a low-rank matrix
+(Eq. 8).
 
-Legend: `N` instances, `E` numbers of an embedding, `D` maps of the basis, `K` attended maps, `R` rank and `A` side of
-an attention, `P` side of a crop, `h w` map. Boxes are x1 y1 x2 y2 in pixels.
+Legend: `N` instances, `E` embedding dimensions, `D` maps of the basis, `K` attended maps, `R` rank and `A` side of an
+attention, `P` side of a crop, `h w` map. Boxes are x1 y1 x2 y2 in pixels.
 """
 
 import torch
 from torch.nn import functional
 
-MOST_VALUES = 1 << 24  # of maps that are made at a time; bounds the memory
+MOST_VALUES = 1 << 24  # map values computed at a time; bounds the memory
 
 
 def crop_logits(
@@ -22,7 +23,7 @@ def crop_logits(
     Args:
         crops: (N, D, P, P). embeddings: (N, E).
         attention: "vector", "full" or "factored".
-        components: of factored attentions, (2, K, R, A).
+        components: for factored attentions, (2, K, R, A).
 
     Returns:
         (N, P, P).
@@ -52,12 +53,12 @@ def map_logits(
     components: torch.Tensor | None = None,
     stride: int = 4,
 ) -> torch.Tensor:
-    """The map of each instance over the whole basis, for the unified layer (Eq. 9); outside its box of no meaning.
+    """The map of each instance over the whole basis, for the unified layer (Eq. 9); undefined outside its box.
 
     Args:
         basis: (D, h, w). embeddings: (N, E). boxes: (N, 4).
-        attention: "vector" or "factored", whose weights are those of the place in the box.
-        components: as of `crop_logits`.
+        attention: "vector" or "factored", whose weights depend on the position in the box.
+        components: as in `crop_logits`.
         stride: of the basis.
 
     Returns:

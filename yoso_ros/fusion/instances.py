@@ -13,20 +13,20 @@ import torch
 
 from yoso_ros.fusion.dense import chunks_of_masks, resize_mask_logits
 
-MAX_INSTANCES_PER_IMAGE = 100  # the authors' choice, and the most that COCO's AP looks at
-EPSILON = 1e-6  # of the authors; an empty mask has score 0
+MAX_INSTANCES_PER_IMAGE = 100  # the authors' choice, and the most that COCO's AP considers
+EPSILON = 1e-6  # as in the authors' code; an empty mask has score 0
 
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """The instances of one image, best first. Masks may overlap, and one proposal may be there with several classes.
+    """The instances of one image, best first. Masks may overlap, and one proposal may occur with several classes.
 
     Attributes:
         class_ids: int64 (K,).
         scores: float32 (K,), 0..1, class probability times mean mask probability inside the mask.
         proposals: int64 (K,), the proposal 0..N-1 of each.
         masks: bool (K, H, W).
-        boxes: float32 (K, 4), x1 y1 x2 y2 in pixels of the network input, of a network that has boxes; else None.
+        boxes: float32 (K, 4), x1 y1 x2 y2 in pixels of the network input, if the network has boxes; else None.
     """
 
     class_ids: torch.Tensor
@@ -46,19 +46,19 @@ def find_instances(
     limit: int = MAX_INSTANCES_PER_IMAGE,
     things_only: bool = True,
 ) -> Instances:
-    """The `limit` most probable pairs of proposal and class, as the YOSO authors' instance inference does.
+    """The `limit` most probable pairs of proposal and class, as in the YOSO authors' instance inference.
 
-    Their code looks for the pairs among all classes and has the filter for things, which comes after, switched off;
-    COCO's instance AP (supplement, Table 11) knows things only.
+    Their code selects pairs among all classes and has the subsequent filter for things switched off; COCO's instance AP
+    (supplement, Table 11) only has things.
 
     Args:
         class_logits: float (N, C+1), divided by the temperature; the last class is "no object".
         mask_logits: float (N, h, w), at stride 4 of the padded network input (4h, 4w), on the same device.
         input_size: (height, width) of the network input before padding at the right and bottom.
-        output_size: (H, W) of the wanted masks.
+        output_size: (H, W) of the masks.
         config: has `label_set.thing_ids`.
-        limit: most pairs that are looked at; stuff among them is then left out.
-        things_only: False keeps stuff too.
+        limit: maximum number of pairs considered, from which stuff is then removed.
+        things_only: False keeps stuff as well.
 
     Returns:
         `Instances` on the device of the logits.
@@ -70,7 +70,7 @@ def find_instances(
     if things_only:
         kept = torch.isin(class_ids, torch.tensor(config.label_set.thing_ids, device=class_ids.device))
         scores, proposals, class_ids = scores[kept], proposals[kept], class_ids[kept]
-    # A proposal that is there with several classes is resized once.
+    # A proposal that occurs with several classes is resized once.
     used, position = proposals.unique(return_inverse=True)
     masks = torch.empty((len(used), *output_size), dtype=torch.bool, device=scores.device)
     certainty = torch.empty(len(used), device=scores.device)

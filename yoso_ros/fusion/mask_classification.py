@@ -24,24 +24,24 @@ def merge_mask_classification(
     output_size: tuple[int, int],
     config: Any,
 ) -> MergedSegments:
-    """Merge the proposals of one image into one panoptic map, pixel for pixel as the YOSO authors' inference does.
+    """Merge the proposals of one image into one panoptic map, identical to the YOSO authors' inference in every pixel.
 
     Proposals whose best class is not "no object" and has a probability above the score threshold compete for each pixel
-    with class score times mask probability. A proposal is dropped if it wins less than `overlap_threshold` of its own
+    by class score times mask probability. A proposal is dropped if it wins less than `overlap_threshold` of its own
     mask; it is painted where it wins inside its mask; stuff of one class becomes one segment.
 
     Args:
         class_logits: float (N, C+1), divided by the temperature; the last class is "no object".
         mask_logits: float (N, h, w), at stride 4 of the padded network input (4h, 4w), on the same device.
         input_size: (height, width) of the network input before padding at the right and bottom.
-        output_size: (H, W) of the wanted map.
+        output_size: (H, W) of the map.
         config: has `score_threshold`, `overlap_threshold` and `label_set.thing_ids`.
 
     Returns:
         `MergedSegments` on the device of the logits.
 
     Raises:
-        ValueError: shapes or sizes that do not fit.
+        ValueError: inconsistent shapes or sizes.
     """
     input_size, output_size = _size("input_size", input_size), _size("output_size", output_size)
     _check_shapes(class_logits, mask_logits)
@@ -63,21 +63,6 @@ def merge_mask_classification(
         )
 
     return _merge(class_logits, output_size, config, compete)
-
-
-@torch.no_grad()
-def merge_full_size_masks(class_logits: torch.Tensor, mask_logits: torch.Tensor, config: Any) -> MergedSegments:
-    """The same merge for mask logits (N, H, W) that already have the size of the output."""
-    _check_shapes(class_logits, mask_logits)
-    output_size = tuple(mask_logits.shape[1:])
-    return _merge(
-        class_logits,
-        output_size,
-        config,
-        lambda scores, kept: DenseCompetition(
-            scores, mask_logits.index_select(0, kept).float(), lambda part: part, output_size
-        ),
-    )
 
 
 def _merge(class_logits, output_size, config, compete):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the merge of every network ends in: one segment map and its segments.
+"""The result of every network's merge: one segment map and its segments.
 
 Legend: `H W` output size.
 """
@@ -11,7 +11,7 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class MergedSegment:
-    """One segment of the map: `id` from 1; `score` 0..1, the greatest of its proposals; `area` in pixels."""
+    """One segment of the map: `id` from 1; `score` 0..1, the highest of its proposals; `area` in pixels."""
 
     id: int
     class_id: int
@@ -22,7 +22,7 @@ class MergedSegment:
 
 @dataclass(frozen=True, slots=True)
 class MergedSegments:
-    """What the merge found in one image.
+    """The result of the merge for one image.
 
     Attributes:
         segment_map: int32 (H, W) tensor, 0 = void, otherwise the id of a segment.

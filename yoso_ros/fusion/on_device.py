@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The merge up to the panoptic ids and the table of segments, without a step that waits for the host or changes shape.
+"""The merge up to the panoptic ids and the table of segments, without host synchronisation or data-dependent shapes.
 
-What it computes equals `panoptic_result(merge_mask_classification(...))`. Every proposal takes part in every step,
-those that are not kept with a score that cannot win, so that a CUDA graph can hold all of it.
+The result equals `panoptic_result(merge_mask_classification(...))`. Every proposal takes part in every step, those not
+kept with a score that cannot win, so that all of it can be captured in a CUDA graph.
 
 Legend: `N` proposals, `C` classes; `h w` stride-4 map; `H W` output size.
 """
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from yoso_ros.label_sets import LabelSet
 
 NOT_KEPT = -2.0  # score of a proposal that takes no part: below that of an empty pixel for any mask probability of 0.5
-# One row of the table per segment id 0..N; row 0 and rows of area 0 are no segments.
+# One row of the table per segment id 0..N; row 0 and rows of area 0 are not segments.
 COLUMNS = ("panoptic_id", "class_id", "score", "area", "x", "y", "width", "height", "centroid_x", "centroid_y")
 
 
 class DeviceMerge(NamedTuple):
-    """What the merge of one image leaves on the device."""
+    """The result of the merge of one image, on the device."""
 
     panoptic: torch.Tensor  # int16 (H, W): the bits of the uint16 ids of `PanopticResult`
     confidence: torch.Tensor  # uint8 (H, W)
@@ -34,14 +34,14 @@ class DeviceMerge(NamedTuple):
 
 
 class MaskClassificationOnDevice:
-    """`merge_on_device` for the frames of one model: what it needs of the configuration lies on the device.
+    """`merge_on_device` for the frames of one model, with the required part of the configuration on the device.
 
     Args:
-        config: model configuration; of those given to `update` only the thresholds may differ.
+        config: model configuration; those passed to `update` may differ only in the thresholds.
         device: torch device.
 
     Raises:
-        NotOnDeviceError: the model has more proposals than the id rule can name for certain.
+        NotOnDeviceError: the model has more proposals than the id rule can always distinguish.
     """
 
     def __init__(self, config: Any, device: torch.device | str | None):
@@ -54,7 +54,7 @@ class MaskClassificationOnDevice:
         self._overlap_threshold = torch.zeros((), dtype=torch.float64, device=device)
 
     def update(self, config: Any) -> None:
-        """Put the thresholds of a configuration where the captured merge reads them."""
+        """Copy the thresholds of a configuration to where the captured merge reads them."""
         self._score_threshold.fill_(config.score_threshold)
         self._overlap_threshold.fill_(config.overlap_threshold)
 
@@ -73,7 +73,7 @@ class MaskClassificationOnDevice:
 
 
 class NotOnDeviceError(ValueError):
-    """A model that has to go the ordinary way after the network."""
+    """A model that must use the host path after the network."""
 
 
 @torch.no_grad()
@@ -87,7 +87,7 @@ def merge_on_device(
     overlap_threshold: torch.Tensor | float,
     is_thing: torch.Tensor,
 ) -> DeviceMerge:
-    """Merge the proposals of one image; see `merge_mask_classification` for what that does.
+    """Merge the proposals of one image; see `merge_mask_classification` for the rules.
 
     Args:
         class_logits: float (N, C+1), divided by the temperature; the last class is "no object". N <= `MAX_INSTANCES`.
@@ -98,19 +98,19 @@ def merge_on_device(
         is_thing: bool (C+1,) tensor on the device.
 
     Returns:
-        `DeviceMerge`, nothing of which has been waited for.
+        `DeviceMerge`, without synchronisation.
 
     Raises:
-        ValueError: more proposals than the id rule can name for certain.
+        ValueError: more proposals than the id rule can always distinguish.
     """
     if len(class_logits) > MAX_INSTANCES:
         raise ValueError(f"expected at most {MAX_INSTANCES} proposals, found {len(class_logits)}")
     scores, classes = class_logits.float().softmax(-1).max(-1)
     kept = (classes != class_logits.shape[1] - 1) & (scores > score_threshold)
-    # Kept ones first, in their order: where nothing but zeros compete, the first wins.
+    # Kept ones first, in order: where only zeros compete, the first wins.
     order = (~kept).to(torch.uint8).argsort(stable=True)
     kept, scores, classes = kept[order], scores[order], classes[order]
-    # Zeroed, because what is not kept may be no number, and that would win.
+    # Zeroed, because logits that are not kept may be NaN, which would win.
     logits = torch.where(kept[:, None, None], mask_logits.index_select(0, order).float(), 0.0)
     competition = DenseCompetition(
         torch.where(kept, scores, NOT_KEPT),
@@ -133,7 +133,7 @@ def _segment_ids(competition, kept, classes, things, overlap_threshold):
     visible = winner.double() / mask.clamp(min=1).double() >= overlap_threshold
     painted = kept & (winner > 0) & (mask > 0) & (competition.painted_area > 0) & visible
     position = torch.arange(len(kept), device=kept.device)
-    # Stuff of one class is one segment, that of the first of its proposals; argmax finds the first.
+    # Stuff of one class is one segment, that of its first proposal; argmax finds the first.
     joins = (classes[:, None] == classes) & painted & ~things
     leader = torch.where(things, position, joins.to(torch.uint8).argmax(1))
     first = painted & (leader == position)
@@ -141,7 +141,7 @@ def _segment_ids(competition, kept, classes, things, overlap_threshold):
 
 
 def _table(segment_map, ids, first, scores, classes, things):
-    """Float64 (N + 1, len(COLUMNS)) of segment ids 0..N from int32 (H, W) ids and what is known of N proposals."""
+    """Float64 (N + 1, len(COLUMNS)) for segment ids 0..N, from int32 (H, W) ids and the data of N proposals."""
     count = len(ids) + 1
     device = ids.device
     height, width = segment_map.shape
@@ -152,7 +152,7 @@ def _table(segment_map, ids, first, scores, classes, things):
     instances = torch.zeros(count, dtype=torch.int64, device=device).scatter_(0, row, instance)
     segment = torch.arange(count, device=device)
     best = torch.where(segment[:, None] == ids, scores, 0.0).amax(1)
-    # Pixels of each segment in each row and column say all about its area, box and centroid, exactly.
+    # The pixel counts of each segment per row and column determine its area, box and centroid exactly.
     pixels = segment_map.long()
     ys, xs = torch.arange(height, device=device), torch.arange(width, device=device)
     by_row = _histogram(pixels * height + ys[:, None], count * height).view(count, height)
@@ -167,7 +167,7 @@ def _table(segment_map, ids, first, scores, classes, things):
 
 
 def _histogram(index, count):
-    # index_add needs no host synchronisation, unlike bincount; its sums of whole numbers are exact in any order.
+    # Unlike bincount, index_add needs no host synchronisation; its integer sums are exact in any order.
     index = index.flatten()
     return torch.zeros(count, dtype=torch.int32, device=index.device).index_add_(
         0, index, torch.ones_like(index, dtype=torch.int32)

@@ -23,7 +23,7 @@ class MaskPixels(NamedTuple):
 
 
 def joined_pixels(parts: Iterable[MaskPixels], device: torch.device | str | None = None) -> MaskPixels:
-    """One `MaskPixels` of several, of none too."""
+    """Concatenate any number of `MaskPixels`, including none."""
     none = torch.zeros(0, dtype=torch.int32, device=device)
     parts = [MaskPixels(none, none, none.float()), *parts]
     return MaskPixels(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
@@ -38,11 +38,11 @@ def fuse_detections(
     semantic_confidence: torch.Tensor,
     config: Any,
 ) -> MergedSegments:
-    """Instances first, by score; what they leave free becomes stuff.
+    """Paint instances first, by score; stuff fills the remaining pixels.
 
-    From the best instance on, each gets the pixels of its mask that none before it has; one that would get less than
-    `overlap_threshold` of its mask is dropped. Free pixels become the stuff that the semantic map says, where that
-    class gets at least `stuff_area_limit` pixels; where it says a thing, they stay void.
+    Starting with the best instance, each gets the pixels of its mask that are still free; one that would get less than
+    `overlap_threshold` of its mask is dropped. Free pixels become the stuff given by the semantic map if that class
+    gets at least `stuff_area_limit` pixels; where the map has a thing, they stay void.
 
     Args:
         masks: `MaskPixels` of the instances.
@@ -79,8 +79,8 @@ def fuse_detections(
 def _without_overlap(masks, kept, pixels, overlap_threshold):
     """Which mask pixels are painted: bool (E,).
 
-    An instance loses pixels only to better ones, so repeating "who is dropped, given who was not" settles them from the
-    best on; it stops when nothing changes, which is after two or three times. Only pixels of several masks take part.
+    An instance loses pixels only to better ones, so iterating "which are dropped, given the kept ones" settles them
+    from the best on; it converges after two or three iterations. Only pixels covered by several masks take part.
     """
     instances, number = masks.instances, len(kept)
     entries = kept[instances]
@@ -105,7 +105,7 @@ def _without_overlap(masks, kept, pixels, overlap_threshold):
 
 
 def _add_stuff(segment_map, confidence, segments, semantic_map, semantic_confidence, config):
-    """Paint stuff where nothing is yet; changes the maps (flat) and the list."""
+    """Paint stuff on free pixels; changes the (flat) maps and the list."""
     device = semantic_map.device
     classes = torch.arange(len(config.label_set), device=device)
     is_thing = torch.isin(classes, torch.tensor(config.label_set.thing_ids, device=device))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks made in crops of boxes, back in the picture: all instances at once, and only the pixels of their boxes.
+"""Pasting masks from box crops back into the image: all instances at once, and only the pixels of their boxes.
 
 Legend: `N` instances, `P` side of a crop, `E` pixels of all boxes, `H W` output; boxes are x1 y1 x2 y2 in pixels of the
 network input.
@@ -11,7 +11,7 @@ import torch
 
 from yoso_ros.fusion.panoptic_from_detections import MaskPixels
 
-MOST_PIXELS = 1 << 21  # that are resized at a time; bounds the memory
+MOST_PIXELS = 1 << 21  # pixels resized at a time; bounds the memory
 
 
 def pasted_pixels(

@@ -25,19 +25,19 @@ SEMANTIC_STRIDE = 8
 def merge_dense_boxes(
     outputs: RealTimePanOutputs, input_size: tuple[int, int], output_size: tuple[int, int], config: RealTimePanConfig
 ) -> MergedSegments:
-    """The panoptic map: masks of the boxes that pass the score threshold, then stuff.
+    """The panoptic map: masks of the boxes above the score threshold, then stuff.
 
     Args:
         outputs: `RealTimePanOutputs` of one image, without the batch axis.
         input_size: (height, width) of the network input before padding at the right and bottom.
-        output_size: (H, W) of the wanted map.
+        output_size: (H, W) of the map.
         config: a `RealTimePanConfig`.
 
     Returns:
         `MergedSegments`.
 
     Raises:
-        ValueError: sizes that do not fit.
+        ValueError: inconsistent sizes.
     """
     _check(outputs, input_size, output_size)
     queries = find_queries(outputs, input_size, config)
@@ -62,7 +62,7 @@ def find_dense_box_instances(
     """All kept boxes with their masks, highest score first, before any overlap is removed; a mask may be empty.
 
     Args:
-        as of `merge_dense_boxes`.
+        as in `merge_dense_boxes`.
 
     Returns:
         `Instances` with `boxes` in pixels of the network input.
@@ -87,7 +87,7 @@ def dense_box_masks(
     output_size: tuple[int, int],
     config: RealTimePanConfig,
 ) -> torch.Tensor:
-    """The masks of boxes: `Detections` of N -> bool (N, H, W). Other arguments as of `merge_dense_boxes`."""
+    """The masks of boxes: `Detections` of N -> bool (N, H, W). Other arguments as in `merge_dense_boxes`."""
     height, width = output_size
     masks = _zeros((len(queries.scores), height * width), queries.scores.device)
     for part in MaskConstruction(queries, outputs, config).pixels(input_size, output_size):
@@ -99,7 +99,7 @@ def dense_box_masks(
 def find_dense_semantic_map(
     outputs: RealTimePanOutputs, input_size: tuple[int, int], output_size: tuple[int, int], _config: RealTimePanConfig
 ) -> torch.Tensor:
-    """The class of every pixel by the semantic logits alone: uint8 (H, W). Arguments as of `merge_dense_boxes`."""
+    """The class of every pixel from the semantic logits alone: uint8 (H, W). Arguments as in `merge_dense_boxes`."""
     _check(outputs, input_size, output_size)
     return semantic_map_of_logits(outputs.semantic_logits, SEMANTIC_STRIDE, input_size, output_size)
 
@@ -109,7 +109,7 @@ def _class_ids(queries, config):
 
 
 def _zeros(shape, device):
-    if device.type == "cpu":  # of numpy, which takes memory only where something is written
+    if device.type == "cpu":  # from numpy, which allocates pages only when they are written
         return torch.from_numpy(np.zeros(shape, bool))
     return torch.zeros(shape, dtype=torch.bool, device=device)
 

@@ -13,16 +13,16 @@ from yoso_ros.fusion.dense import chunks_of_masks, resize_mask_logits
 def find_semantic_map(
     class_logits: torch.Tensor, mask_logits: torch.Tensor, input_size: tuple[int, int], output_size: tuple[int, int]
 ) -> torch.Tensor:
-    """The class with the greatest sum over the proposals of class probability times mask probability, at each pixel.
+    """The class with the largest sum over the proposals of class probability times mask probability, at each pixel.
 
-    As the YOSO authors' semantic inference: the probability of "no object" is left out and the others stay as they
-    are, so every pixel has a class.
+    As in the YOSO authors' semantic inference, the probability of "no object" is dropped and the others are not
+    renormalised, so every pixel has a class.
 
     Args:
         class_logits: float (N, C+1), divided by the temperature; the last class is "no object".
         mask_logits: float (N, h, w), at stride 4 of the padded network input (4h, 4w), on the same device.
         input_size: (height, width) of the network input before padding at the right and bottom.
-        output_size: (H, W) of the wanted map.
+        output_size: (H, W) of the map.
 
     Returns:
         uint8 (H, W) class ids, on the device of the logits.

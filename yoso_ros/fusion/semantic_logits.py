@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Semantic map from a map of logits: the class with the greatest bilinearly resized logit at every output pixel.
+"""Semantic map from a map of logits: the class with the largest bilinearly resized logit at every output pixel.
 
-Where the four map pixels around an output pixel have one class, it has that class too, whatever the weights; so only
+If the four map pixels around an output pixel share a class, so does the output pixel, whatever the weights; so only
 cells on the borders between classes are resized. Legend: `C` classes, `h w` map, `H W` output.
 """
 
@@ -25,7 +25,7 @@ def semantic_map_of_logits(
         input_size: (height, width) of the network input before padding. output_size: (H, W).
 
     Returns:
-        uint8 (H, W); of equal logits the first class.
+        uint8 (H, W); the first class if logits are equal.
     """
     logits = logits.float()
     cells = Cells(logits.shape[1:], stride, input_size, output_size, logits.device)
@@ -49,13 +49,13 @@ def semantic_map_of_logits(
 def semantic_confidence(
     logits: torch.Tensor, stride: int, input_size: tuple[int, int], output_size: tuple[int, int]
 ) -> torch.Tensor:
-    """How probable the class of a pixel is: the greatest softmax of the map, resized bilinearly.
+    """The probability of each pixel's class: the maximum softmax of the map, resized bilinearly.
 
     Args:
-        as of `semantic_map_of_logits`.
+        as in `semantic_map_of_logits`.
 
     Returns:
-        float32 (H, W), 0..1; 0 where a logit is not a number.
+        float32 (H, W), 0..1; 0 where a logit is NaN.
     """
     logits = logits.float()
     best = (logits.amax(0) - logits.logsumexp(0)).exp().nan_to_num(nan=0.0)

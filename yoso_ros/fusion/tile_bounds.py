@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the mask cells under a tile tell about its pixels before any of them is computed.
+"""What the mask cells under a tile imply for its pixels before any of them is computed.
 
 Legend: `K` kept ones of `N` proposals; `h w` stride-4 map; `Y X` rows and columns of tiles; `R` mask cells that a tile
 depends on, along one axis.
@@ -8,10 +8,10 @@ depends on, along one axis.
 import numpy as np
 import torch
 
-# Rounding makes a resized logit leave its bounds by a few float32 steps; these are about ten times as wide.
+# Rounding can push a resized logit out of its bounds by a few float32 steps; these are about ten times as wide.
 LOGIT_SLACK = np.float32(2e-6)
 PROBABILITY_SLACK = np.float32(1e-5)
-# Below this the relative slack means nothing (denormal numbers), so that nothing is ruled out.
+# Below this the relative slack is meaningless (denormal numbers), so that nothing is ruled out.
 LEAST_PROBABILITY = 1e-30
 CACHED_LOGITS = 1 << 18  # reduced at a time, to stay in a core's cache
 
@@ -19,7 +19,7 @@ CACHED_LOGITS = 1 << 18  # reduced at a time, to stay in a core's cache
 def tile_bounds(
     mask_logits: torch.Tensor, kept: torch.Tensor, row_reach: torch.Tensor, column_reach: torch.Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest resized logits that are possible in each tile: two float32 (K, Y*X) arrays."""
+    """Lower and upper bounds of the resized logits in each tile: two float32 (K, Y*X) arrays."""
     _, height, width = mask_logits.shape
     reduced = torch.empty((2, len(kept), len(row_reach), width))  # the greatest, and the greatest of the negative
     lines = (kept * height)[:, None] + row_reach.flatten()
@@ -30,7 +30,7 @@ def tile_bounds(
         torch.amax(cells, 2, out=reduced[0, part])
         torch.amin(cells, 2, out=reduced[1, part])
     reduced[1].neg_()
-    # Columns outermost, because what is reduced must not lie innermost to be fast.
+    # Columns outermost, because a reduction is fast only if its axis is not innermost.
     columns = reduced.view(-1, width).t().contiguous().index_select(0, column_reach.flatten())
     reduced = columns.view(*column_reach.shape, -1).amax(1).view(-1, 2, len(kept), len(row_reach)).permute(1, 2, 3, 0)
     upper, lower = reduced.flatten(2).numpy() * np.array([1, -1], np.float32)[:, None, None]
@@ -38,16 +38,16 @@ def tile_bounds(
 
 
 def judge_tiles(scores: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What the bounds of the logits tell: which proposals can win, cross or fill a tile, or matter to no mask there.
+    """What follows from the bounds: which proposals can win, cross or fill a tile, or do not matter to any mask there.
 
     Args:
         scores: float32 (K, 1). lower, upper: float32 (K, Y*X).
 
     Returns:
-        most: float32 (K, Y*X), no pixel of the tile has more score times mask probability.
+        most: float32 (K, Y*X), upper bound of score times mask probability in the tile.
         contender, border, full: bool (K, Y*X).
-        faint: bool (K, Y*X), outside its mask in the whole tile, and at most half the score of any that is not: it
-            takes no pixel from a mask.
+        faint: bool (K, Y*X), outside its mask in the whole tile, and at most half the score of any that is not, so that
+            it takes no pixel from a mask.
         certain: bool (K, Y*X), full, and the confidence of each pixel rounds to that of a mask probability of 1.
     """
     darkest, brightest = (torch.sigmoid(torch.from_numpy(bound)).numpy() for bound in (lower, upper))

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which proposal wins each pixel, on a CPU: only the proposals that can matter in a tile are upsampled there.
+"""Which proposal wins each pixel, on a CPU: only proposals that can matter in a tile are upsampled there.
 
 Legend: `K` kept ones of `N` proposals; `h w` stride-4 map; `Y X` rows and columns of tiles; `P` (tile, proposal) pairs;
 `T` tile size in output pixels; `R` mask cells that a tile depends on, along one axis; `O` tiles that have a pair, `D`
 tiles that have two.
 
-A bilinear value lies between the least and the greatest of the cells it depends on. So the cells under a tile bound the
-probability of each proposal there, and a proposal whose upper bound is below another's lower bound cannot win. One that
-is outside its mask in the whole tile, and too faint to beat any that is not, changes nothing that is painted. A
-proposal whose logits have one sign in the tile has a known area in it. A tile that one proposal fills alone, so surely
-that its confidence is the same everywhere, is settled without a look at its pixels. Most of the other tiles, those at
+A bilinear value lies between the minimum and the maximum of the cells it depends on. So the cells under a tile bound
+the probability of each proposal there, and a proposal whose upper bound is below another's lower bound cannot win. One
+that is outside its mask in the whole tile, and too faint to beat any that is not, changes nothing that is painted. A
+proposal whose logits have one sign in the tile has a known area in it. A tile that a single proposal fills with such
+certainty that its confidence is the same everywhere is settled without computing its pixels. Most other tiles, those at
 borders, are left with one or two proposals.
 
-Comparisons and counts are numpy's: several times as fast as torch's where the result has another type.
+Comparisons and counts use numpy, which is several times as fast as torch if the result has a different type.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from yoso_ros.fusion.tile_bounds import judge_tiles, tile_bounds, to_confidence
 
 # Output pixels. At 800x1333 with 30 kept 32 is the fastest of 16, 24, 32 and 64.
 TILE = 32
-# Upsampled at a time, to stay in a core's cache. No power of 2: transposing lines that lie so far apart takes six times
-# as long, because they share their places in the cache.
-CACHED_PAIRS = 250
-MAX_PAIRS_PER_TILE = 16  # average over the frame; beyond it the dense way is no slower and needs less memory
-NOBODY = -1  # winner rank of the pixels of an edge tile that lie outside the output
+# Upsampled at a time, to stay in a core's cache. Not a power of 2: transposing lines at such a distance takes six times
+# as long, because they map to the same cache sets.
+CACHED_PAIRS = 500
+MAX_PAIRS_PER_TILE = 16  # average over the frame; beyond it the dense method is no slower and needs less memory
+NOBODY = -1  # winner rank of pixels of an edge tile outside the output
 
 
 @one_thread()
@@ -69,14 +69,15 @@ def compete_in_tiles(
     competition = TiledCompetition(frame, relevant)
     competition.settle(settled, settled @ frame.pixels)
     competition.mask_area += (full & ~relevant) @ frame.pixels
-    # What a faint proposal wins lies outside of all masks. Where one was left out that could win, such pixels have gone
-    # to others, which only matters to a proposal whose fate is open without them.
-    free, faintest = competition.free_pixels()
-    left_out = contender & faint & ~(most < faintest)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        least = (competition.winner_area - competition.outside_area(left_out.any(0))) / competition.mask_area
-        greatest = (competition.winner_area + left_out @ free) / competition.mask_area
-    open_fate = (competition.painted_area > 0) & (least < overlap_threshold) & (greatest >= overlap_threshold)
+    # Faint proposals win only pixels outside all masks. If one that could win was left out, such pixels went to others,
+    # which matters only to a proposal that is still undecided without them.
+    left_out = contender & faint
+    open_fate = competition.open_fates(left_out, frame.pixels, overlap_threshold)
+    if open_fate.any():
+        # Most are decided once the number of free pixels and the possible winners are known.
+        free, faintest = competition.free_pixels()
+        left_out &= ~(most < faintest)
+        open_fate = competition.open_fates(left_out, free, overlap_threshold)
     left_out &= contender[open_fate].any(0)
     if np.count_nonzero(left_out) > most_pairs:
         return None
@@ -86,10 +87,10 @@ def compete_in_tiles(
 
 
 class _Frame:
-    """What the competitions of a frame share.
+    """Data shared by the competitions of a frame.
 
     Attributes:
-        scores, mask_logits, kept, rows, columns: as of `compete_in_tiles`, the last two `AxisPlan`.
+        scores, mask_logits, kept, rows, columns: as in `compete_in_tiles`, the last two `AxisPlan`.
         pixels: int64 (Y*X,), output pixels of each tile.
     """
 
@@ -104,7 +105,7 @@ class TiledCompetition:
     """The winner of each pixel, tile by tile; attributes (as int64 arrays) and `paint` as in `DenseCompetition`."""
 
     def __init__(self, frame: Any, relevant: np.ndarray):
-        """Compete in the tiles where `relevant`, bool (K, Y*X), says so."""
+        """Run the competition in the tiles given by `relevant`, bool (K, Y*X)."""
         self._frame = frame
         tile = self._list_pairs(relevant)
         row, column = np.divmod(tile, len(frame.columns.reach))
@@ -128,13 +129,13 @@ class TiledCompetition:
         )
 
     def _area(self, pixels):
-        """Pixels of pairs, int (P,), to those of proposals, int64 (K,)."""
+        """Sum pixel counts of pairs, int (P,), to those of proposals, int64 (K,)."""
         return np.bincount(self._proposal, pixels, len(self._frame.scores)).astype(np.int64)
 
     def free_pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Number of pixels of each tile where nothing is painted, and least probability of a winner there.
+        """Number of unpainted pixels of each tile, and the lowest probability of a winner there.
 
-        Of tiles that are settled it says nothing; nobody faint is a contender there.
+        Undefined for settled tiles, where no faint proposal is a contender.
 
         Returns:
             int64 (Y*X,), float32 (Y*X,) with score times mask probability.
@@ -148,11 +149,26 @@ class TiledCompetition:
         faintest[self._tile[:tiles]] = np.where(painted, np.float32(np.inf), self._best).min(0).min(1)
         return free, faintest
 
+    def open_fates(self, left_out: np.ndarray, free: np.ndarray, overlap_threshold: float) -> np.ndarray:
+        """Proposals that may keep or lose their segment by what others win, who were left out of some tiles.
+
+        Args:
+            left_out: bool (K, Y*X). free: int64 (Y*X,), the most that those can win in each tile.
+            overlap_threshold: of winner area / mask area.
+
+        Returns:
+            bool (K,).
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            least = (self.winner_area - self.outside_area(left_out.any(0))) / self.mask_area
+            greatest = (self.winner_area + left_out @ free) / self.mask_area
+        return (self.painted_area > 0) & (least < overlap_threshold) & (greatest >= overlap_threshold)
+
     def let_in(self, others: np.ndarray) -> None:
         """Let other proposals, too faint to take anything painted, compete for the rest of some tiles.
 
         Args:
-            others: bool (K, Y*X), none that competes in a tile already.
+            others: bool (K, Y*X), none of which already competes in that tile.
         """
         competition = TiledCompetition(self._frame, others)
         tiles = competition._tile[: competition._best.shape[1]]
@@ -167,7 +183,7 @@ class TiledCompetition:
     def _winners(self, tiles):
         """Probability and number of the winner of each pixel of some tiles: float32 and int64 (T, tiles, T).
 
-        Where nobody competes -1 and K.
+        -1 and K where nothing competes.
         """
         place, entered = self._place[tiles], self._best.shape[1]
         best = np.full((TILE, len(tiles), TILE), np.float32(-1))
@@ -186,10 +202,10 @@ class TiledCompetition:
         return self._area(self._outside_pixels * tiles[self._tile])
 
     def settle(self, settled: np.ndarray, area: np.ndarray) -> None:
-        """Give tiles to the proposals that fill them alone; their pixels are not in the pairs.
+        """Assign tiles to the proposals that fill them alone; their pixels are not in the pairs.
 
         Args:
-            settled: bool (K, Y*X), at most one proposal of a tile. area: int64 (K,), the output pixels of those tiles.
+            settled: bool (K, Y*X), at most one proposal per tile. area: int64 (K,), the output pixels of those tiles.
         """
         self._settled = settled.T.nonzero()
         self.winner_area += area
@@ -198,8 +214,8 @@ class TiledCompetition:
     def _list_pairs(self, relevant):
         """Number the pairs by rank: the first proposal of every tile, then the second of those that have one, ...
 
-        Tiles with more proposals come first, so that the pairs of a rank and the tiles they belong to are slices.
-        Returns the tile of each pair.
+        Tiles with more proposals come first, so that the pairs of a rank and their tiles are slices. Returns the tile
+        of each pair.
         """
         tile, proposal = relevant.T.nonzero()
         count = np.count_nonzero(relevant, 0)
@@ -243,7 +259,7 @@ class TiledCompetition:
         winner = np.zeros((TILE, self._ranks[1][0] if len(self._ranks) > 1 else 0, TILE), np.int16)
         for rank, (count, pairs) in enumerate(self._ranks[1:], 1):
             best, contender, ahead = self._best[:, :count], probability[:, pairs], winner[:, :count]
-            # Ranks only grow, so the maximum replaces.
+            # Ranks only increase, so the maximum replaces earlier ones.
             np.maximum(ahead, (contender > best) * np.int16(rank), out=ahead)
             np.maximum(best, contender, out=best)
         return winner
@@ -254,7 +270,7 @@ class TiledCompetition:
         segment_ids = segment_ids.numpy().astype(np.int16)  # half the memory to move
         ids = segment_ids[self._proposal][:, None]
         tiles = self._best.shape[1]
-        # One tile more, left zero, for the tiles where nobody competes, and one of each proposal for those it fills.
+        # One extra zero tile for the tiles where nothing competes, and one per proposal for those it fills.
         segment_map = np.zeros((TILE, tiles + 1 + len(segment_ids), TILE), np.int16)
         confidence = np.zeros(segment_map.shape, np.uint8)
         segment_map[:, tiles + 1 :] = segment_ids[:, None]

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on fixed tensors that a CUDA device repeats as a graph: one launch instead of hundreds.
+"""Work on fixed tensors that a CUDA device replays as a graph: one launch instead of hundreds.
 
-A shape is run as it is the first time, which warms it up, and captured the second time: data sets whose pictures all
-differ in size pay nothing for graphs that would run once.
+A shape runs eagerly the first time, which warms it up, and is captured the second time, so data sets whose images all
+differ in size do not pay for graphs that would run only once.
 """
 
 import logging
-from collections import OrderedDict
 
 import torch
 
+from yoso_ros.inference.by_shape import ByShape
+
 _LOG = logging.getLogger(__name__)
-KEPT_SHAPES = 8  # graphs that one owner keeps; each holds its memory
 
 
 class Captured:
-    """A function of no arguments that works on tensors which stay where they are, and returns such tensors.
+    """A function without arguments that reads and returns tensors at fixed addresses.
 
     Args:
-        function: called once as it is, then captured; its host code does not run again. Where it cannot be captured it
-            is called as it is every time, which a warning tells.
+        function: called once eagerly, then captured; its host code does not run again. If it cannot be captured, it
+            is called eagerly every time and a warning is logged.
         stream: the CUDA stream to capture on, the current one in every call; None (a CPU) never captures.
-        after: the `Captured` whose outputs the function reads, or None; only a graph's outputs stay where they are.
+        after: the `Captured` whose outputs the function reads, or None; only a graph's outputs have fixed addresses.
 
     Attributes:
-        outputs: what the last call returned; the next one writes over it.
+        outputs: what the last call returned; overwritten by the next call.
     """
 
     def __init__(self, function, stream, after=None):
@@ -33,7 +33,7 @@ class Captured:
         self.outputs = None
 
     def __call__(self):
-        """Run or replay. Returns `outputs`, which are ready when the stream has come so far."""
+        """Run or replay. Returns `outputs`, which are ready once the stream has reached this point."""
         fixed = self._after is None or self._after._graph is not None
         if self._stream is not None and self._warm and self._graph is None and self._capturable and fixed:
             self._capture()
@@ -46,45 +46,22 @@ class Captured:
     def _capture(self):
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads of a process, such as a second model, may use the device meanwhile.
+            # Other threads of the process, such as a second model, may use the device at the same time.
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 outputs = self._function()
-        except RuntimeError as error:  # a robot is better served by a slower network than by none
+        except RuntimeError as error:  # for a robot a slower network is better than none
             self._capturable = False
             _LOG.warning("no CUDA graph, each frame launches its operations anew: %s", " ".join(str(error).split()))
         else:
             self._graph, self.outputs = graph, outputs
 
 
-class ByShape:
-    """The last `KEPT_SHAPES` of what was made for a shape.
-
-    Args:
-        make: function of a shape (a hashable).
-    """
-
-    def __init__(self, make):
-        self._make, self._kept = make, OrderedDict()
-
-    def __getitem__(self, shape):
-        if shape in self._kept:
-            self._kept.move_to_end(shape)
-        else:
-            while len(self._kept) >= KEPT_SHAPES:
-                self._kept.popitem(last=False)
-            self._kept[shape] = self._make(shape)
-        return self._kept[shape]
-
-    def __len__(self):
-        return len(self._kept)
-
-
 class GraphedNetwork:
-    """A network as a function that may be called with any tensors: its calls are graphs on a stream of its own.
+    """A network as a function that may be called with any tensors; its calls run as graphs on a separate stream.
 
     Args:
         forward: images float32 (B, 3, H, W) on the device -> tuple of tensors; without host synchronisation.
-        device: torch device; on a CPU `forward` is called as it is.
+        device: torch device; on a CPU `forward` is called directly.
     """
 
     def __init__(self, forward, device):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way of frames on one CUDA device: uint8 frames in, one copy of the finished maps and tables back.
+"""The complete path of frames on one CUDA device: uint8 frames in, one copy of the finished maps and tables back.
 
-Between the copy of the frames and that of the results the host waits for nothing; each stage is a CUDA graph.
+The host does not wait between copying the frames and copying the results; each stage is a CUDA graph.
 """
 
 import contextlib
@@ -13,14 +13,15 @@ import torch
 
 from yoso_ros.fusion import find_fusion
 from yoso_ros.fusion.on_device import COLUMNS, NotOnDeviceError, host_result
-from yoso_ros.inference.cuda_graphs import ByShape, Captured
+from yoso_ros.inference.by_shape import ByShape
+from yoso_ros.inference.cuda_graphs import Captured
 from yoso_ros.inference.finite import are_finite, not_finite_error
 from yoso_ros.inference.preprocess import batch_on_device
 from yoso_ros.inference.stages import STAGES, Prepared, inferred_frames
 
 
 def create_device_path(config, engine):
-    """The `DevicePath` of an engine on a CUDA device; None where the frames go the way of the CPU."""
+    """The `DevicePath` of an engine on a CUDA device; None if the frames take the CPU path."""
     if engine.device.type != "cuda" or find_fusion(config.architecture).on_device is None:
         return None
     try:
@@ -33,12 +34,12 @@ class DevicePath:
     """Frames to results on the device of an engine.
 
     Args:
-        config: model configuration; of those given later only the thresholds may differ.
-        engine: has `device`, `size_divisor` and `forward(images)`; the tests give one of the CPU, where nothing is
+        config: model configuration; those given later may differ only in the thresholds.
+        engine: has `device`, `size_divisor` and `forward(images)`; the tests use one on the CPU, where nothing is
             captured.
 
     Raises:
-        NotOnDeviceError: this configuration has to go the ordinary way.
+        NotOnDeviceError: this configuration must use the host path.
     """
 
     def __init__(self, config, engine):
@@ -49,10 +50,10 @@ class DevicePath:
         self._work = ByShape(lambda shapes: _Work(self, shapes, config))
 
     def prepare(self, frames, config):
-        """Frames, a list of uint8 (H, W, 3) RGB, to `Prepared` in memory that the device can read by itself."""
+        """Frames, a list of uint8 (H, W, 3) RGB, to `Prepared` in pinned memory."""
         started = time.perf_counter()
-        # Memory of its own for each, for the device may still read that of the pass before. torch keeps what is freed
-        # and gives it out again only when the copies from it are done.
+        # New memory for each pass, because the device may still be reading that of the previous one. torch caches freed
+        # memory and reuses it only once the copies from it are done.
         sent = [torch.empty(frame.shape, dtype=torch.uint8, pin_memory=self.stream is not None) for frame in frames]
         for pixels, frame in zip(sent, frames, strict=True):
             pixels.numpy()[...] = frame
@@ -62,13 +63,13 @@ class DevicePath:
 
     @torch.inference_mode()
     def infer(self, prepared):
-        """`Prepared` to a list of `Inferred`, one for each frame, whose merge is on the host already."""
+        """`Prepared` to a list of `Inferred`, one per frame, with the merge already on the host."""
         started = time.perf_counter()
         caller = torch.cuda.current_stream(self.device) if self.stream else None
         with torch.cuda.stream(self.stream) if self.stream else contextlib.nullcontext():
             if self.stream:
-                # Weights and thresholds were put on the device by the caller's stream, and what it does with the
-                # outputs of the pass before, which this one writes over, may not be done either.
+                # The caller's stream may still be copying weights and thresholds, or using the outputs of the previous
+                # pass, which this one overwrites.
                 self.stream.wait_stream(caller)
             work, fetched, marks = self.enqueue(prepared)
             if self.stream:
@@ -86,15 +87,15 @@ class DevicePath:
             raise not_finite_error(self.engine.backend)
 
     def merge(self, inferred):
-        """`Inferred` whose outputs are finite to `PanopticResult` without timings."""
+        """`Inferred` with finite outputs to `PanopticResult` without timings."""
         part = inferred.fetched
         return host_result(part.panoptic, part.confidence, part.table, inferred.config.label_set)
 
     def enqueue(self, prepared):
-        """Give the device all the work of a batch without waiting for any of it.
+        """Enqueue all the work of a batch on the device without waiting for any of it.
 
         Returns:
-            (the `_Work`, the tensor with its results once the stream is done, marks before and between the first two
+            (the `_Work`, the tensor that has the results once the stream is done, time marks around the first two
             stages).
         """
         work = self._work[tuple(tuple(pixels.shape) for pixels in prepared.content)]
@@ -126,7 +127,7 @@ class _Part(NamedTuple):
 
 
 class _Work:
-    """The buffers and stages for frames of certain shapes."""
+    """The buffers and stages for frames of given shapes."""
 
     def __init__(self, path, shapes, config):
         frames = [torch.empty(shape, dtype=torch.uint8, device=path.device) for shape in shapes]
@@ -142,7 +143,7 @@ class _Work:
                 merged.append(path.fusion(outputs, size, output_size))
                 finite.append(are_finite(outputs))
             self._rows = len(merged[0].table)
-            # One buffer for one copy; what needs the widest alignment first.
+            # One buffer, so that one copy suffices; the parts with the widest alignment come first.
             parts = [m.table for m in merged] + [m.panoptic for m in merged] + [m.confidence for m in merged]
             return torch.cat([part.flatten().view(torch.uint8) for part in (*parts, *finite)])
 
@@ -155,17 +156,17 @@ class _Work:
         self.merge = Captured(merge, path.stream, after=self.network)
 
     def send(self, frames):
-        """Frames, tensors on the host, to the device."""
+        """Copy frames, tensors on the host, to the device."""
         for own, sent in zip(self._frames, frames, strict=True):
             own.copy_(sent, non_blocking=True)
 
     def fetch(self):
-        """Results to the host: uint8 tensor, filled when the stream is done; the next pass has another one."""
+        """Copy the results to the host: uint8 tensor, filled once the stream is done; each pass has a new one."""
         fetched = torch.empty(self.merge.outputs.shape, dtype=torch.uint8, pin_memory=self._pin)
         return fetched.copy_(self.merge.outputs, non_blocking=True)
 
     def parts(self, fetched):
-        """`_Part` of each frame: views of what was fetched."""
+        """`_Part` of each frame: views of the fetched tensor."""
         content, position, arrays = fetched.numpy(), 0, []
         count = len(self._output_sizes)
         table = (self._rows, len(COLUMNS))

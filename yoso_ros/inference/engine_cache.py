@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs for the engines that run ONNX: exported once per network structure and kept in the user's cache folder.
+"""Graphs for the engines that run ONNX: exported once per network structure and cached in the user's cache folder.
 
-The kept graph has its weights as inputs, so new weights of the same network need no new export.
+The cached graph has its weights as inputs, so new weights for the same network do not require a new export.
 """
 
 import functools
@@ -12,13 +12,16 @@ import json
 import logging
 from pathlib import Path
 
+import torch
+
+from yoso_ros.errors import InputError
 from yoso_ros.inference.export import fill_weights, graph_without_weights, prepare, take_uint8
 from yoso_ros.inference.kept_files import read_kept, write_kept
 from yoso_ros.inference.long_steps import told
 from yoso_ros.resources import PACKAGE, cache_folder
 
 _LOG = logging.getLogger(__name__)
-# Whose code makes the graph: files of this package, and packages.
+# Code that determines the graph: files of this package, and other packages.
 _SOURCES = ("models/**/*.py", "inference/export.py", "inference/subpixel.py", "inference/engine_cache.py")
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")
 
@@ -26,7 +29,7 @@ _PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")
 def engine_graph(model, shape=None, variant="portable"):
     """The ONNX graph of a network for an engine: float32 frames (B, h, w, 3), as bytes.
 
-    Float frames, not uint8, because the padding of a mixed batch is the pixel mean, which is no whole number.
+    The frames are float, not uint8, because the padding of a mixed batch is the pixel mean, which is not an integer.
 
     Args:
         model: a `PanopticNetwork`.
@@ -34,26 +37,27 @@ def engine_graph(model, shape=None, variant="portable"):
         variant: key of `yoso_ros.inference.export.VARIANTS`.
 
     Raises:
-        InputError: the graph is not in the cache and the packages for an export are missing.
+        InputError: the graph is not in the cache and the packages needed to export it are missing.
     """
     network = prepare(model, variant)
     return kept_graph(model, network, shape, variant).SerializeToString()
 
 
 def kept_graph(model, network, shape=None, variant="portable"):
-    """The graph of a network with its weights, exported unless it is in the cache folder already.
+    """The graph of a network with its weights, exported unless it is already in the cache folder.
 
     Args:
         model: a `PanopticNetwork`, which names the graph.
-        network: what `prepare` made of it.
-        shape, variant: as of `engine_graph`.
+        network: the result of `prepare` for it.
+        shape, variant: as in `engine_graph`.
 
     Returns:
         onnx.ModelProto with float32 frames.
 
     Raises:
-        InputError: as `engine_graph`.
+        InputError: as in `engine_graph`, or the network has no graph for this shape, or none at all.
     """
+    _check_shape(model.config, shape)
     form = f"-{variant}-{'x'.join(map(str, shape or ('any',)))}" if shape or variant != "portable" else ""
     path = cache_folder() / f"{model.config.name}-{structure_key(model)[:16]}{form}.onnx"
     proto = _read(path)
@@ -64,18 +68,36 @@ def kept_graph(model, network, shape=None, variant="portable"):
             _LOG.warning("%s does not fit the network (%s): exporting it again", path, error)
     length = "seconds" if shape else "15 to 45 s"
     with told(f"exporting the graph of {model.config.name} ({length}, once; it is kept in {path.parent})", "exported"):
-        proto = graph_without_weights(network, shape, variant)
+        try:
+            proto = graph_without_weights(network, shape, variant)
+        except torch.onnx.OnnxExporterError as error:
+            raise InputError(
+                f"torch cannot export {model.config.reference} to ONNX; use engine openvino or torch "
+                f"({' '.join(str(error.__cause__ or error).split())[:200]})"
+            ) from error
         write_kept(path, proto.SerializeToString())
     return fill_weights(proto, network)
+
+
+def _check_shape(config, shape):
+    sides = config.input_shape
+    if shape is None and config.onnx_is_of_one_shape:
+        size = "x".join(map(str, sides)) if sides else "HEIGHTxWIDTH"
+        raise InputError(f"{config.reference} has graphs of one size only: give --size {size} (and --batch)")
+    if shape is not None and sides is not None and tuple(shape[1:]) != sides:
+        raise InputError(
+            f"{config.reference} takes frames that were made {sides[0]}x{sides[1]} (height x width) and padded, found "
+            f"{shape[1]}x{shape[2]}"
+        )
 
 
 def export_onnx(model, shape=None, variant="portable"):
     """Export a network as one ONNX graph with its weights: uint8 frames in, the network's outputs out.
 
-    The export is that of the engines: what one of them has exported comes from the cache folder, and the other way.
+    The export is shared with the engines through the cache folder.
 
     Args:
-        model: a `PanopticNetwork`; it stays as it is.
+        model: a `PanopticNetwork`; it is not changed.
         shape: (B, h, w), or None for ranged shapes.
         variant: "portable" (GridSample) or "tensorrt" (DeformConv with an explicit bias).
 
@@ -93,7 +115,7 @@ def export_onnx(model, shape=None, variant="portable"):
 
 
 def structure_key(model):
-    """Hash of all that decides on the exported graph except the values of the weights: str of hex digits."""
+    """Hash of everything that determines the exported graph except the weight values: str of hex digits."""
     config = model.config.graph_fields()
     shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     text = json.dumps([config, shapes, [_version(p) for p in _PACKAGES], _source_hash(type(model))], sort_keys=True)
@@ -102,7 +124,7 @@ def structure_key(model):
 
 @functools.cache
 def _source_hash(network):
-    # A network from outside the package has its code in a file of its own.
+    # The code of a network from outside the package is in a separate file.
     digest = hashlib.sha256(Path(inspect.getfile(network)).read_bytes())
     for pattern in _SOURCES:
         for path in sorted(PACKAGE.glob(pattern)):
@@ -118,7 +140,7 @@ def _version(package):
 
 
 def _read(path):
-    """The graph in a file, or None where there is none that can be read."""
+    """The graph in a file, or None if there is no readable one."""
     content = read_kept(path)
     if content is None:
         return None
@@ -126,7 +148,7 @@ def _read(path):
 
     try:
         proto = onnx.load_model_from_string(content)
-    except Exception as error:  # the parser's own class is of a package that this one does not name
+    except Exception as error:  # the parser's error class is from a package that this one does not depend on directly
         _LOG.warning("%s cannot be read (%s): exporting it again", path, error)
         return None
     return proto if proto.graph.node else None

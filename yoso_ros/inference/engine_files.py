@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TensorRT engines as files: what an engine was built from and for stands before it, so that a stale one is noticed."""
+"""TensorRT engines as files, with a header stating what each was built from and for, to detect stale ones."""
 
 import hashlib
 import json
@@ -11,21 +11,21 @@ _MAGIC = b"yoso_ros engine 1\n"
 
 
 def engine_file_name(model_name, key):
-    """Name of the file for an engine in the cache folder.
+    """File name of an engine in the cache folder.
 
     Args:
         model_name: str.
-        key: dict of plain values, all that decides on the engine.
+        key: dict of plain values, everything that determines the engine.
     """
     return f"{model_name}-{hashlib.sha256(_line(key)).hexdigest()[:16]}.engine"
 
 
 def write_engine(path, key, plan):
-    """Keep an engine; a file that cannot be written is a warning, not an error.
+    """Store an engine; if the file cannot be written, that is a warning, not an error.
 
     Args:
         path: pathlib.Path.
-        key: dict of plain values, all that decides on the engine.
+        key: dict of plain values, everything that determines the engine.
         plan: bytes, the serialised engine.
     """
     header = _line({"key": key, "sha256": hashlib.sha256(plan).hexdigest()})
@@ -36,10 +36,10 @@ def read_engine(path, key):
     """Read an engine back.
 
     Returns:
-        (bytes of the engine, None), or (None, the reason why the file is of no use) in words.
+        (bytes of the engine, None), or (None, the reason why the file cannot be used) in words.
 
     Raises:
-        InputError: the file is none that this package wrote; it would be lost when a new engine is written.
+        InputError: the file was not written by this package and would be overwritten by a new engine.
     """
     if not path.is_file():
         return None, "there is none yet"

@@ -17,12 +17,12 @@ from yoso_ros.errors import InputError
 from yoso_ros.inference.preprocess import resize_frame
 from yoso_ros.models.deformable_conv import ModulatedDeformConv2d, modulated_deform_conv2d
 
-# GridSample in its present form is of opset 20, DeformConv with all of its types of opset 22.
+# GridSample in its current form needs opset 20, DeformConv with all of its types opset 22.
 VARIANTS = {"portable": 20, "tensorrt": 22}
 INPUT_NAME = "frames"
-LONGEST_SIDE = 8192  # pixels, of a graph for ranged shapes
+LONGEST_SIDE = 8192  # pixels, for a graph with ranged shapes
 LARGEST_BATCH = 64
-TRACED_SHAPE = (2, 101, 150)  # of a graph for ranged shapes: no dimension is 1, equal to another or a multiple of 4
+TRACED_SHAPE = (2, 101, 150)  # for a graph with ranged shapes: no dimension is 1, equal to another or a multiple of 4
 
 
 @torch.library.custom_op("yoso_ros::deform_conv2d", mutates_args=())
@@ -43,7 +43,7 @@ class _DeformConvOperator(nn.Module):
     def __init__(self, weight):
         super().__init__()
         self.weight = weight
-        # TensorRT's parser reads the bias whenever there is a mask: it must be there.
+        # TensorRT's parser reads the bias whenever there is a mask, so it must exist.
         self.register_buffer("bias", torch.zeros(weight.shape[0]))
 
     def forward(self, x, offset, mask):
@@ -51,7 +51,7 @@ class _DeformConvOperator(nn.Module):
 
 
 class FrameNetwork(nn.Module):
-    """A network that takes frames as cameras give them.
+    """A network that takes frames in the layout of a camera.
 
     Args:
         network: a `PanopticNetwork`.
@@ -63,15 +63,17 @@ class FrameNetwork(nn.Module):
 
     @property
     def output_names(self):
-        """Names of the outputs, in their order: list of str."""
+        """Names of the outputs, in order: list of str."""
         return list(self.network.Outputs._fields)
 
     def forward(self, frames):
         """frames float32 (B, h, w, 3) RGB 0..255 -> the tensors of the network's `Outputs`."""
         network, divisor = self.network, self.network.size_divisor
         images = network.normalize(frames.permute(0, 3, 1, 2))
+        if network.config.input_shape is not None:  # frames come padded, in a colour of the model's own
+            return tuple(network.forward_head(network.forward_features(images)))
         height, width = images.shape[-2:]
-        # Written with the size of a padded map first: the exporter then sees that every stride divides it.
+        # Expressed through the padded size first, so that the exporter sees that every stride divides it.
         right = (width + divisor - 1) // divisor * divisor - width
         bottom = (height + divisor - 1) // divisor * divisor - height
         images = F.pad(images, (0, right, 0, bottom))
@@ -79,7 +81,7 @@ class FrameNetwork(nn.Module):
 
 
 def prepare(model, variant="portable"):
-    """A reparameterised copy of a network as `FrameNetwork`, in the form of a variant; equal on padded frames."""
+    """A reparameterised copy of a network as `FrameNetwork` for a variant; equal outputs on padded frames."""
     if variant not in VARIANTS:
         raise InputError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
     model = model.reparameterize()
@@ -92,15 +94,15 @@ def prepare(model, variant="portable"):
 
 
 def graph_without_weights(network, shape=None, variant="portable"):
-    """Export a prepared network with float32 frames, and its weights as inputs of the graph, named as in the network.
+    """Export a prepared network with float32 frames and with its weights as graph inputs, named as in the network.
 
     Args:
-        network: what `prepare` returned.
-        shape: (B, h, w) of the one shape that the graph takes, or None for any up to (64, 8192, 8192).
-        variant: that of `prepare`.
+        network: the result of `prepare`.
+        shape: (B, h, w) of the only shape that the graph takes, or None for any up to (64, 8192, 8192).
+        variant: as passed to `prepare`.
 
     Returns:
-        onnx.ModelProto; it takes seconds (a quarter of a minute for ranged shapes).
+        onnx.ModelProto; this takes seconds (a quarter of a minute for ranged shapes).
 
     Raises:
         InputError: the packages of the extra "onnx" are missing.
@@ -138,7 +140,7 @@ def graph_without_weights(network, shape=None, variant="portable"):
         value = graph.initializers.pop(name)
         value.const_value = None
         graph.inputs.append(value)
-    # With the weights as inputs the optimiser leaves them as they are and folds only what belongs to the graph.
+    # With the weights as inputs the optimiser leaves them alone and folds only what belongs to the graph.
     program.optimize()
     proto = program.model_proto
     _forget_notes(proto)
@@ -151,10 +153,10 @@ def named_weights(network):
 
 
 def fill_weights(proto, network):
-    """Make a graph whole: its weight inputs become initialisers with the network's values. Changes and returns `proto`.
+    """Complete a graph: turn weight inputs into initialisers with the network's values. Changes and returns `proto`.
 
     Raises:
-        KeyError, ValueError: the graph belongs to another network.
+        KeyError, ValueError: the graph belongs to a different network.
     """
     import onnx
 
@@ -174,7 +176,7 @@ def fill_weights(proto, network):
 
 
 def take_uint8(proto):
-    """Make the frames of a graph uint8: a cast before all else. Changes and returns `proto`."""
+    """Make the frames of a graph uint8 by inserting a cast at the start. Changes and returns `proto`."""
     import onnx
 
     graph, floats = proto.graph, f"{INPUT_NAME}_float32"
@@ -190,13 +192,13 @@ def compare_with_network(proto, model, shape, pictures=None):
     """Run a graph with onnxruntime and its network with torch on the same frames.
 
     Args:
-        proto: what `export_onnx` returned.
-        model: the network that it was made from, in evaluation mode.
+        proto: the result of `export_onnx`.
+        model: the network that was exported, in evaluation mode.
         shape: (B, h, w) of the frames.
-        pictures: list of uint8 (H, W, 3) RGB, resized to that shape; None makes smooth colours with a little noise.
+        pictures: list of uint8 (H, W, 3) RGB, resized to that shape; None generates smooth colours with a little noise.
 
     Returns:
-        dict of output name to the largest difference divided by the largest absolute value.
+        dict of output name to the maximum difference divided by the maximum absolute value.
 
     Raises:
         ImportError: onnxruntime is not installed.
@@ -226,7 +228,7 @@ def _made_frames(shape):
 
 
 def _forget_notes(proto):
-    """The exporter notes the source lines of every node, with paths of this machine; no engine reads them."""
+    """Drop the exporter's notes on the source lines of every node, which contain local paths; no engine reads them."""
     graph = proto.graph
     for item in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
         item.ClearField("metadata_props")
@@ -243,7 +245,7 @@ def _translate_deform_conv2d():
 
 @contextlib.contextmanager
 def _without_exporter_messages():
-    """The exporter tells each of its steps, and at each call that torchvision, which is not used here, is missing."""
+    """Silence the exporter, which reports every step, and on every call that torchvision (not used here) is missing."""
     names = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir")
     levels = [(logger, logger.level) for logger in map(logging.getLogger, names)]
     for logger, _ in levels:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a frame can be asked for beside its panoptic result."""
+"""The outputs that can be requested for a frame in addition to its panoptic result."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,13 @@ TASKS = ("panoptic", "instance", "semantic")
 
 
 class FrameOutputs(NamedTuple):
-    """What was asked for; the rest is None.
+    """The requested outputs; the others are None.
 
     Attributes:
-        panoptic: `PanopticResult`, the one that the Segmenter gives.
+        panoptic: `PanopticResult`, the same as from calling the Segmenter.
         instances: `Instances`, things only.
         semantic: uint8 (H, W) class ids; every pixel has one.
-        timings_ms: {"preprocess", "inference", "postprocess"}; the last is of everything that was asked for.
+        timings_ms: {"preprocess", "inference", "postprocess"}; the last covers all requested outputs.
     """
 
     panoptic: PanopticResult | None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of frames through an engine with preprocessing and merge on the host, or wherever the outputs are."""
+"""The path of frames through an engine with preprocessing and merge on the host, or wherever the outputs are."""
 
 import time
 
@@ -11,7 +11,7 @@ from yoso_ros.results import panoptic_result
 
 
 class HostPath:
-    """Frames to results by any engine, in three stages; see `Segmenter`.
+    """Frames to results with any engine, in three stages; see `Segmenter`.
 
     Args:
         config: model configuration.
@@ -29,7 +29,7 @@ class HostPath:
         return Prepared(images, sizes, [frame.shape[:2] for frame in frames], config, spent)
 
     def infer(self, prepared):
-        """`Prepared` to a list of `Inferred`, one for each frame."""
+        """`Prepared` to a list of `Inferred`, one per frame."""
         started = time.perf_counter()
         batch = self._engine(prepared.content)
         self._engine.synchronize()
@@ -41,7 +41,7 @@ class HostPath:
             raise not_finite_error(self._engine.backend)
 
     def merge(self, inferred):
-        """`Inferred` whose outputs are finite to `PanopticResult` without timings."""
+        """`Inferred` with finite outputs to `PanopticResult` without timings."""
         _, input_size, output_size, config = inferred[:4]
         merged = self._fusion.merge(inferred.outputs, input_size, output_size, config)
         return panoptic_result(merged, config.label_set)

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that may be had again, such as exported graphs: kept with their digests, made anew when they are damaged.
+"""Cached files that can be regenerated, such as exported graphs: stored with digests and rebuilt when damaged.
 
-A flipped bit in a graph changes what a network finds without any error of the engine that runs it.
+A flipped bit in a graph changes the results of a network without any error from the engine that runs it.
 """
 
 import hashlib
 import logging
 
 from yoso_ros.files import WriteError, write_file
+from yoso_ros.resources import is_trusted
 
 _LOG = logging.getLogger(__name__)
-DIGEST_SUFFIX = ".sha256"  # of the file beside each kept one
-DIGESTS_FILE = "SHA256SUMS"  # of a kept folder, as `sha256sum -c` reads it
+DIGEST_SUFFIX = ".sha256"  # of the digest file next to each cached one
+DIGESTS_FILE = "SHA256SUMS"  # of a cached folder, in the format of `sha256sum -c`
 _BLOCK = 1 << 20  # bytes read at a time
 
 
@@ -25,8 +26,11 @@ def write_kept(path, content):
 
 
 def read_kept(path):
-    """The bytes of a kept file; None where there is none or where it is damaged, which is said."""
+    """The bytes of a cached file; None if it does not exist, is damaged or belongs to another user; both are logged."""
     if not path.is_file():
+        return None
+    if not is_trusted(path):
+        _LOG.warning("%s belongs to another user: making it again", path)
         return None
     content = path.read_bytes()
     digest = _digest_path(path)
@@ -37,10 +41,10 @@ def read_kept(path):
 
 
 def write_digests(folder, listing=None):
-    """Write the digests of the files that lie in a folder.
+    """Write the digests of the files directly in a folder.
 
     Args:
-        folder: pathlib.Path; what lies in folders below it is left out.
+        folder: pathlib.Path; subfolders are ignored.
         listing: file to write, `DIGESTS_FILE` in the folder by default.
     """
     listing = listing or folder / DIGESTS_FILE
@@ -48,9 +52,13 @@ def write_digests(folder, listing=None):
 
 
 def is_whole(folder, listing=None):
-    """Whether the files that lie in a folder are those of its digests; a difference is said. Arguments as before."""
+    """Whether the files directly in a folder match its digests; logs a mismatch. Arguments as in `write_digests`."""
     listing = listing or folder / DIGESTS_FILE
     try:
+        strange = [path for path in (folder, *_files(folder)) if not is_trusted(path)]
+        if strange:
+            _LOG.warning("%s belongs to another user: making it again", strange[0])
+            return False
         found = "".join(f"{_file_digest(path)}  {path.name}\n" for path in _files(folder))
         whole = listing.read_text(errors="replace") == found
     except OSError:

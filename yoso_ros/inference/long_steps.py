@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of a start that take long, once: the log tells that they go on."""
+"""Progress messages in the log for long one-time steps at start-up."""
 
 import contextlib
 import logging
@@ -12,11 +12,11 @@ PERIOD_S = 5.0  # between two lines about a step
 
 @contextlib.contextmanager
 def told(step, done):
-    """Log that a step begins, every `PERIOD_S` that it goes on, and how long it took when it has not failed.
+    """Log the start of a step, its progress every `PERIOD_S`, and its duration if it succeeds.
 
     Args:
-        step: what is done, such as "exporting the graph of yoso_r50_coco (once, 15 to 45 s)".
-        done: what to say at its end, such as "exported".
+        step: description, such as "exporting the graph of yoso_r50_coco (once, 15 to 45 s)".
+        done: what to log at the end, such as "exported".
     """
     started, ended = time.perf_counter(), threading.Event()
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The precision of an exported graph, written into the graph, as strongly typed engines want it.
+"""The precision of an exported graph, encoded in the graph as strongly typed engines require.
 
-Half precision is for the convolutions of the network's feature modules (see `precision`) and what lies between them.
-Deformable convolutions stay in float32 for their sampling positions: above 128 pixels float16 resolves 0.125 pixels.
+Half precision applies to the convolutions of the network's feature modules (see `precision`) and the operators between
+them. Deformable convolutions stay in float32 for their sampling positions: above 128 pixels float16 resolves 0.125
+pixels.
 """
 
 HALF_TYPES = {"fp16": "FLOAT16", "bf16": "BFLOAT16"}  # precision -> name of the ONNX type
-# The operators that may be in half precision, and how many of their inputs are numbers of that type (None: all).
+# The operators that may run in half precision, and how many of their inputs have that type (None: all).
 _HALF_OPERATORS = {
     "Conv": None,
     "ConvTranspose": None,
@@ -20,15 +21,15 @@ _HALF_OPERATORS = {
 
 
 def reduce_precision(proto, precision, feature_modules):
-    """Put the half-precision part of a network's graph into float16 or bfloat16. Changes and returns `proto`.
+    """Convert the half-precision part of a network's graph to float16 or bfloat16. Changes and returns `proto`.
 
     Args:
-        proto: onnx.ModelProto with weights, as `fill_weights` makes it.
-        precision: key of `HALF_TYPES`, or "fp32", which leaves the graph as it is.
+        proto: onnx.ModelProto with weights, as returned by `fill_weights`.
+        precision: key of `HALF_TYPES`, or "fp32", which leaves the graph unchanged.
         feature_modules: those of the network.
 
     Raises:
-        ValueError: the graph has no weights of these modules.
+        ValueError: the graph has no weights from these modules.
     """
     if precision == "fp32":
         return proto
@@ -64,7 +65,7 @@ def _float_tensors(proto):
 
 
 def _nodes_up_to(graph, prefixes):
-    """Indices of the nodes that have a weight whose name begins so, and of all nodes that their inputs come from."""
+    """Indices of the nodes that have a weight with one of these name prefixes, and of all their ancestors."""
     producer = {name: index for index, node in enumerate(graph.node) for name in node.output}
     weights = {i.name for i in graph.initializer if i.name.startswith(prefixes)}
     open_nodes = [index for index, node in enumerate(graph.node) if weights & set(node.input)]
@@ -80,7 +81,7 @@ def _nodes_up_to(graph, prefixes):
 
 
 class _Conversion:
-    """The nodes of the new graph, with casts where the precision changes, each made once."""
+    """The nodes of the new graph, with casts where the precision changes, each created once."""
 
     def __init__(self, graph, half_type):
         import onnx
@@ -91,13 +92,13 @@ class _Conversion:
         self.nodes, self.initializers = [], []
 
     def lower(self, node, count):
-        """Add a node that computes in half precision; its first `count` inputs are of that type."""
+        """Add a node that computes in half precision; its first `count` inputs have that type."""
         node.input[:] = [self._as_half(n) if n and i < count else n for i, n in enumerate(node.input)]
         self._half.update(node.output)
         self.nodes.append(node)
 
     def keep(self, node):
-        """Add a node that stays as it is."""
+        """Add a node unchanged."""
         node.input[:] = [self._cast(n, "float32", self._onnx.TensorProto.FLOAT) for n in node.input]
         self.nodes.append(node)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks as OpenVINO graphs, kept in the user's cache folder: the network itself, and what was quantised of it.
+"""Networks as OpenVINO graphs in the user's cache folder: the network itself and its quantised form.
 
 Read from a file, the weights are mapped pages that the system may drop, instead of memory of the process.
 """
@@ -10,7 +10,6 @@ import importlib.metadata
 import logging
 import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,7 +18,7 @@ import torch
 
 from yoso_ros.checkpoint import weights_hash
 from yoso_ros.errors import InputError
-from yoso_ros.files import WriteError
+from yoso_ros.files import WriteError, remove_leftovers, temporary_path
 from yoso_ros.inference.engine_cache import cache_folder, structure_key
 from yoso_ros.inference.export import TRACED_SHAPE, prepare
 from yoso_ros.inference.kept_files import DIGESTS_FILE, is_whole, write_digests
@@ -27,31 +26,33 @@ from yoso_ros.inference.long_steps import told
 from yoso_ros.inference.subpixel import replace_transposed_convolutions
 
 _LOG = logging.getLogger(__name__)
-FULL, BFLOAT16, QUANTIZED = "openvino", "openvino-bf16", "openvino-int8"  # kinds of kept graphs
-GRAPH_FILE = "graph.xml"  # its weights lie beside it in graph.bin
-COMPILED_FOLDER = "compiled"  # beside them: what OpenVINO made of the graph for this kind of CPU and these options
-# Operations through which an offset or a modulation mask comes from the convolution that makes it.
+FULL, BFLOAT16, QUANTIZED = "openvino", "openvino-bf16", "openvino-int8"  # kinds of cached graphs
+GRAPH_FILE = "graph.xml"  # the weights are next to it in graph.bin
+COMPILED_FOLDER = "compiled"  # next to them: the graph compiled by OpenVINO for this kind of CPU and these options
+# Operations between the convolution that predicts an offset or a modulation mask and its use.
 _PASSED = {"VariadicSplit", "Split", "Sigmoid", "Slice", "StridedSlice", "Convert", "Add"}
 _OFFSET, _MASK = 1, 3  # inputs of a DeformableConvolution
-MOST_KEPT = 4  # of one kind and configuration name: each has the size of the weights
+MOST_KEPT = 4  # per kind and configuration name; each has the size of the weights
 
 
-def convert(model, kind=FULL):
+def convert(model, kind=FULL, sides=None):
     """A network as an OpenVINO model: float32 frames (B, h, w, 3) of any size, deformable convolutions as operators.
 
-    From a trace, not from the ONNX graph: that takes 4 seconds instead of half a minute, and needs no ONNX packages.
+    Converts a trace, not the ONNX graph: this takes 4 seconds instead of half a minute and needs no ONNX packages.
 
     Args:
-        model: a `PanopticNetwork`; it stays as it is.
-        kind: `FULL`, or `BFLOAT16` for the form that is faster in bfloat16: OpenVINO has transposed convolutions in
-            float32 and int8 only.
+        model: a `PanopticNetwork`; it is not changed.
+        kind: `FULL`, or `BFLOAT16` for the form that is faster in bfloat16: OpenVINO has transposed convolutions only
+            in float32 and int8.
+        sides: (h, w) of the frames, for a network whose graph holds for one size (`ModelConfig.graph_is_sized`).
     """
     import openvino
     from openvino.frontend.pytorch import ConversionExtension
 
-    frames = torch.zeros(*TRACED_SHAPE, 3)
+    sides = sides or model.config.input_shape
+    frames = torch.zeros(TRACED_SHAPE[0], *(sides or TRACED_SHAPE[1:]), 3)
     with torch.no_grad(), warnings.catch_warnings():
-        # The tracer warns of the sizes that it takes for constants; the tests compare other sizes than the traced one.
+        # The tracer warns about sizes that it treats as constants; the tests compare sizes other than the traced one.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         network = prepare(model, "tensorrt")
@@ -61,7 +62,7 @@ def convert(model, kind=FULL):
         return openvino.convert_model(
             traced,
             example_input=(frames,),
-            input=[openvino.PartialShape([-1, -1, -1, 3])],
+            input=[openvino.PartialShape([-1, *(sides or (-1, -1)), 3])],
             extension=[
                 ConversionExtension("yoso_ros::deform_conv2d", _deformable_convolution),
                 ConversionExtension("yoso_ros::depth_to_space", _depth_to_space),
@@ -72,7 +73,7 @@ def convert(model, kind=FULL):
 def _deformable_convolution(context):
     from openvino import opset8
 
-    # The bias that the operator has for TensorRT's sake is zero.
+    # The operator's bias, which exists only for TensorRT, is zero.
     x, offset, mask, weight = (context.get_input(index) for index in range(4))
     ones = [1, 1]
     node = opset8.deformable_convolution(
@@ -87,31 +88,33 @@ def _depth_to_space(context):
     return opset8.depth_to_space(context.get_input(0), "blocks_first", 2).outputs()
 
 
-def compile_graph(core, model, kind, options):
-    """A network compiled for the CPU, made of a kept graph; converted or compiled and kept there if it is new.
+def compile_graph(core, model, kind, options, sides=None):
+    """A network compiled for the CPU from a cached graph; converted or compiled and cached if it is new.
 
     Args:
         core: an `openvino.Core`.
         model: a `PanopticNetwork`.
-        kind: as of `convert`, or `QUANTIZED`.
-        options: dict of OpenVINO's properties.
+        kind: as in `convert`, or `QUANTIZED`.
+        options: dict of OpenVINO properties.
+        sides: as in `convert`.
 
     Returns:
         openvino.CompiledModel.
 
     Raises:
-        InputError: `QUANTIZED`, and there is no quantised graph.
+        InputError: kind is `QUANTIZED` and there is no quantised graph; or the network cannot be converted.
     """
-    folder = graph_folder(model, kind)
+    folder = graph_folder(model, kind, sides)
     compiled = _compile_kept(core, folder, options)
     if compiled is None:
-        graph = read_quantized_graph(core, model) if kind == QUANTIZED else read_graph(core, model, kind)
+        quantized = kind == QUANTIZED
+        graph = read_quantized_graph(core, model, sides) if quantized else read_graph(core, model, kind, sides)
         compiled = _compile_kept(core, folder, options) or core.compile_model(graph, "CPU", options)
     return compiled
 
 
 def _compile_kept(core, folder, options):
-    """The compiled model of a folder, which keeps it; None where there is no graph, or nothing can be kept."""
+    """The compiled model from a cache folder, stored there if new; None if there is no graph or it cannot be stored."""
     path, kept = folder / GRAPH_FILE, folder / COMPILED_FOLDER
     if not path.is_file() or not is_whole(folder):
         return None
@@ -123,26 +126,35 @@ def _compile_kept(core, folder, options):
         compiled = core.compile_model(path, "CPU", {**options, "CACHE_DIR": str(kept)})
         if kept.is_dir() and set(kept.iterdir()) != before:
             write_digests(kept, listing)
-    except (RuntimeError, WriteError):  # whatever it is, the way without a kept form meets it again and tells
+    except (RuntimeError, WriteError):  # whatever it is, compiling without the cache meets it again and reports it
         return None
     _note_use(folder)
     return compiled
 
 
-def read_graph(core, model, kind=FULL):
-    """The OpenVINO model of a network, from the cache folder; converted and kept there if it is new.
+def read_graph(core, model, kind=FULL, sides=None):
+    """The OpenVINO model of a network from the cache folder; converted and cached there if it is new.
 
     Args:
         core: an `openvino.Core`.
         model: a `PanopticNetwork`.
-        kind: as of `convert`.
+        kind, sides: as in `convert`.
+
+    Raises:
+        InputError: this network cannot be converted.
     """
-    folder = graph_folder(model, kind)
+    folder = graph_folder(model, kind, sides)
     graph = _read(core, folder)
     if graph is not None:
         return graph
     with told(f"converting {model.config.name} for OpenVINO (seconds, once; it is kept in {folder})", "converted"):
-        graph = convert(model, kind)
+        try:
+            graph = convert(model, kind, sides)
+        except (RuntimeError, TypeError) as error:  # of the tracer, and of OpenVINO's readers
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{model.config.reference} cannot be converted for OpenVINO; use engine torch ({reason})"
+            ) from error
     try:
         keep_graph(graph, folder)
         graph = _read(core, folder) or graph
@@ -151,31 +163,33 @@ def read_graph(core, model, kind=FULL):
     return graph
 
 
-def read_quantized_graph(core, model):
-    """The int8 form of a network that `yoso-ros quantize` has kept.
+def read_quantized_graph(core, model, sides=None):
+    """The int8 form of a network, as stored by `yoso-ros quantize`.
 
     Raises:
         InputError: there is none for this network with these weights.
     """
-    folder = graph_folder(model, QUANTIZED)
+    folder = graph_folder(model, QUANTIZED, sides)
     graph = _read(core, folder)
     if graph is None:
+        size = f" for frames of {sides[0]}x{sides[1]}" if sides else ""
         raise InputError(
-            f"precision int8 needs a graph that was quantised from these weights, found none at {folder}; make it with "
-            f"yoso-ros quantize --model {model.config.name} --calibration BAG_OR_IMAGES (and the same --weights)"
+            f"precision int8 needs a graph that was quantised from these weights{size}, found none at {folder}; "
+            f"make it with yoso-ros quantize --model {model.config.reference} --calibration BAG_OR_IMAGES "
+            "(and the same --weights)"
         )
     return graph
 
 
-def graph_folder(model, kind):
-    """Where a graph of a network with its present weights is kept: `Path`; the folder need not exist."""
-    # What this file does to the network is part of what the graph is.
-    text = "".join([structure_key(model), weights_hash(model.state_dict()), _own_hash(), _version()])
+def graph_folder(model, kind, sides=None):
+    """Where the graph of a network with its current weights is cached: `Path`; the folder need not exist."""
+    # This file's code is part of what determines the graph.
+    text = "".join([structure_key(model), weights_hash(model.state_dict()), _own_hash(), _version(), str(sides or "")])
     return cache_folder() / f"{model.config.name}-{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def keep_graph(graph, folder):
-    """Write an OpenVINO model into a folder, whole or not at all, and forget the oldest of its kind.
+    """Write an OpenVINO model into a folder atomically, and delete the oldest of its kind.
 
     Raises:
         OSError: it cannot be written.
@@ -183,18 +197,22 @@ def keep_graph(graph, folder):
     import openvino
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".graph-", dir=folder.parent) as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()
+    remove_leftovers(folder)
+    temporary = temporary_path(folder)
+    try:
+        new = temporary / "new"
+        new.mkdir(parents=True)
         try:
             openvino.save_model(graph, new / GRAPH_FILE, compress_to_fp16=False)
             _keep_float32(new / GRAPH_FILE, offset_nodes(graph))
             write_digests(new)
-        except RuntimeError as error:  # OpenVINO's word for a full disk
+        except RuntimeError as error:  # OpenVINO raises this for a full disk
             raise OSError(str(error)) from error
-        if folder.exists():  # a broken one, or that of another process at the same time
-            os.replace(folder, Path(temporary) / "old")
+        if folder.exists():  # a damaged one, or one written by another process at the same time
+            os.replace(folder, temporary / "old")
         os.replace(new, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     kind = folder.name.rpartition("-")[0]
     known = sorted(folder.parent.glob(f"{kind}-" + 16 * "?"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in known[MOST_KEPT:]:
@@ -202,11 +220,11 @@ def keep_graph(graph, folder):
 
 
 def offset_nodes(graph, kind=None):
-    """Names of the operations that make offsets and masks of deformable convolutions in an OpenVINO model: sorted list.
+    """Names of the operations that compute offsets and masks of deformable convolutions: sorted list.
 
     Args:
         graph: an `openvino.Model`.
-        kind: type of operation, such as "Convolution"; None for all, from the convolutions on.
+        kind: type of operation, such as "Convolution"; None for all, starting with the convolutions.
     """
     found = set()
     for node in graph.get_ops():
@@ -226,7 +244,7 @@ def offset_nodes(graph, kind=None):
 def _keep_float32(path, names):
     """Mark operations of a written graph so that a bfloat16 run computes them in float32.
 
-    In the file, because the mark is of a kind that OpenVINO lets Python read but not set.
+    This edits the file, because OpenVINO lets Python read this mark but not set it.
     """
     tree = ElementTree.parse(path)
     for layer in tree.getroot().find("layers"):
@@ -238,7 +256,7 @@ def _keep_float32(path, names):
 
 
 def _read(core, folder):
-    """The graph in a folder, or None where there is none that can be read."""
+    """The graph in a folder, or None if there is no readable one."""
     path = folder / GRAPH_FILE
     if not path.is_file() or not is_whole(folder):
         return None
@@ -253,7 +271,7 @@ def _read(core, folder):
 
 def _note_use(folder):
     with contextlib.suppress(OSError):
-        os.utime(folder)  # the one that is used last is forgotten last
+        os.utime(folder)  # the most recently used one is deleted last
 
 
 def _own_hash():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which part of a network may run in half precision, and the network that does so.
 
-The rule stands in the network itself (`PanopticNetwork.feature_modules`): those modules are most of the work and stand
-reduced precision. The head stays in float32: of YOSO it sums features over whole masks, which passes the range of
-float16, and compares mask logits with zero; of detectors it computes with the coordinates and areas of boxes.
+The rule is defined by the network itself (`PanopticNetwork.feature_modules`): these modules are most of the work and
+tolerate reduced precision. The head stays in float32: YOSO's head sums features over whole masks, which can exceed the
+range of float16, and compares mask logits with zero; detector heads compute with coordinates and areas of boxes.
 """
 
 import torch
@@ -16,7 +16,7 @@ class EngineNetwork(nn.Module):
     """A reparameterised copy of a network whose feature modules compute in one of `DTYPES`, its head in float32.
 
     Args:
-        model: a `PanopticNetwork`; it stays as it is.
+        model: a `PanopticNetwork`; it is not changed.
         precision: key of `DTYPES`.
     """
 
@@ -25,7 +25,7 @@ class EngineNetwork(nn.Module):
         self.network, self.dtype = model.reparameterize(), DTYPES[precision]
         for name in self.network.feature_modules:
             for module in getattr(self.network, name).modules():
-                # A normalisation that could not be folded takes half-precision maps with float32 statistics.
+                # A normalisation that could not be folded handles half-precision maps with float32 statistics.
                 if not isinstance(module, nn.modules.batchnorm._BatchNorm):
                     for parameter in module.parameters(recurse=False):
                         parameter.data = parameter.data.to(self.dtype)

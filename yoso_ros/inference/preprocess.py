@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames to network input: resized by the rule of the configuration, padded right and bottom with its colour.
+"""Frames to network input: resized by the configuration's rule, padded at the right and bottom with its colour.
 
 Legend: `B` batch, frames uint8 (h, w, 3) RGB, network input float32 (B, 3, H, W) RGB 0..255.
 """
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 
 def check_frame(frame):
-    """Raise `TypeError` or `ValueError` naming what came, unless the frame is uint8 (H, W, 3) with H, W >= 1."""
+    """Raise `TypeError` or `ValueError` describing the input, unless it is uint8 (H, W, 3) with H, W >= 1."""
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
         kind = getattr(frame, "dtype", type(frame).__name__)
         raise TypeError(f"expected a frame of numpy uint8 (H, W, 3) RGB, found {kind}")
@@ -21,27 +21,27 @@ def check_frame(frame):
 def resize_frame(frame, size):
     """Resize a uint8 frame to (height, width), bilinear and antialiased; unchanged if equal.
 
-    The authors do it with Pillow. This takes a fifth of the time and differs by one grey level at most, because its
-    weights are rounded otherwise: in 0 to 2 of 100 values of photographs, at few sizes more, in none at half the size.
+    The authors use Pillow. This takes a fifth of the time and differs by at most one grey level, because the weights
+    are rounded differently: in 0 to 2 of 100 values of photographs, more at a few sizes, and in none at half the size.
     """
     if frame.shape[:2] == tuple(size):
         return frame
-    image = _tensor(frame)[None].permute(0, 3, 1, 2)  # in this order torch sees that it is channels-last
+    image = _tensor(frame)[None].permute(0, 3, 1, 2)  # in this order torch recognises the channels-last layout
     return F.interpolate(image, size=tuple(size), mode="bilinear", antialias=True).permute(0, 2, 3, 1)[0].numpy()
 
 
 def _tensor(frame):
-    # ROS messages and decoders hand out read-only arrays, of which torch warns.
+    # ROS messages and decoders return read-only arrays, about which torch warns.
     return torch.from_numpy(np.require(frame, requirements="CW"))
 
 
 def padded_size(sizes, divisor):
-    """(height, width), multiples of `divisor`, that holds images of all `sizes` (height, width, ...)."""
+    """Smallest (height, width), multiples of `divisor`, that fits images of all `sizes` (height, width, ...)."""
     return tuple(-(-max(size[axis] for size in sizes) // divisor) * divisor for axis in (0, 1))
 
 
 def network_input(frames, config, divisor):
-    """Frames of any sizes as one input of a network.
+    """Frames of any sizes as a single network input.
 
     Args:
         frames: list of uint8 (h, w, 3) RGB.
@@ -49,7 +49,7 @@ def network_input(frames, config, divisor):
         divisor: the network's `size_divisor`.
 
     Returns:
-        (float32 (B, 3, H, W) as of `batch_frames`, list of the (height, width) of each frame in it).
+        (float32 (B, 3, H, W) as from `batch_frames`, list of the (height, width) of each frame in it).
     """
     sizes = [config.network_size(*frame.shape[:2]) for frame in frames]
     resized = [resize_frame(frame, size) for frame, size in zip(frames, sizes, strict=True)]
@@ -57,12 +57,12 @@ def network_input(frames, config, divisor):
 
 
 def batch_frames(frames, color, divisor):
-    """Stack frames of any sizes, padded right and bottom; the pixel mean is zero after normalisation.
+    """Stack frames of any sizes, padded at the right and bottom; the pixel mean is zero after normalisation.
 
     Args:
         frames: list of uint8 (h, w, 3).
         color: of the padding, RGB 0..255.
-        divisor: of the sides of the network's input, its `size_divisor`.
+        divisor: the network's `size_divisor`, which must divide the sides of its input.
 
     Returns:
         float32 (B, 3, H, W) with H and W the smallest common multiples of `divisor`, channels-last in memory.
@@ -85,7 +85,7 @@ def resize_on_device(frame, size):
         float32 (1, 3, height, width), whole numbers 0..255.
     """
     image = frame.permute(2, 0, 1)[None].float()
-    # As Pillow where height and width both shrink or both grow: along the rows, rounded, then along the columns.
+    # Like Pillow if height and width both shrink or both grow: first along the rows, rounded, then along the columns.
     for step in ((frame.shape[0], size[1]), tuple(size)):
         if step != tuple(image.shape[2:]):
             image = F.interpolate(image, size=step, mode="bilinear", antialias=True, align_corners=False)
@@ -100,10 +100,10 @@ def batch_on_device(frames, sizes, color, divisor):
         frames: list of uint8 (h, w, 3) tensors.
         sizes: the (height, width) to resize each to.
         color: of the padding, float32 (3,) RGB 0..255, on the same device.
-        divisor: as of `batch_frames`.
+        divisor: as in `batch_frames`.
 
     Returns:
-        float32 (B, 3, H, W) as `batch_frames` makes them, channels-last in memory.
+        float32 (B, 3, H, W) as from `batch_frames`, channels-last in memory.
     """
     height, width = padded_size(sizes, divisor)
     batch = color.repeat(len(frames), height, width, 1).permute(0, 3, 1, 2)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Post-training quantisation to int8 for the OpenVINO engine, with NNCF and a user's own frames.
+"""Post-training quantisation to int8 for the OpenVINO engine, with NNCF and the user's own frames.
 
-What decides where something is sampled stays in float: the convolutions that make the offsets and the modulation of the
-deformable convolutions. So does everything outside the network's feature modules (see `precision`): YOSO's decoder, a
-sixteenth of the work, cost the small model 10 PQ on CamVid in int8, backbone and neck together less than 1
+Operations that determine sampling positions stay in float: the convolutions that predict the offsets and the modulation
+of the deformable convolutions. So does everything outside the network's feature modules (see `precision`): YOSO's
+decoder, a sixteenth of the work, costs the small model 10 PQ on CamVid in int8, backbone and neck together less than 1
 (docs/engines.md).
 """
 
@@ -13,21 +13,21 @@ import logging
 from yoso_ros.errors import InputError
 from yoso_ros.inference.openvino_graph import QUANTIZED, graph_folder, keep_graph, offset_nodes, read_graph
 from yoso_ros.inference.precision import float_parts
-from yoso_ros.inference.preprocess import network_input
+from yoso_ros.inference.preprocess import network_input, padded_size
 
 
 def quantize(model, frames):
-    """Quantise a network and keep the graph where the engine with precision int8 looks for it.
+    """Quantise a network and store the graph where the engine with precision int8 looks for it.
 
     Args:
-        model: a `PanopticNetwork`; it stays as it is.
-        frames: list of uint8 (h, w, 3) RGB such as the network will see; some tens to hundreds.
+        model: a `PanopticNetwork`; it is not changed.
+        frames: list of uint8 (h, w, 3) RGB like those the network will see; tens to hundreds of them.
 
     Returns:
-        `Path` of the folder that holds the graph.
+        `Path` of the folder with the graph.
 
     Raises:
-        InputError: the package nncf or openvino is missing, or there is no frame.
+        InputError: the package nncf or openvino is missing, or there are no frames.
         OSError: the graph cannot be written.
     """
     try:
@@ -39,7 +39,8 @@ def quantize(model, frames):
         ) from error
     if not frames:
         raise InputError("calibration: expected at least one frame, found none")
-    graph = read_graph(openvino.Core(), model)
+    sides, frames = _one_size(model, frames) if model.config.graph_is_sized else (None, frames)
+    graph = read_graph(openvino.Core(), model, sides=sides)
 
     def frames_of(frame):
         return network_input([frame], model.config, model.size_divisor)[0].permute(0, 2, 3, 1).contiguous().numpy()
@@ -51,18 +52,25 @@ def quantize(model, frames):
             graph,
             nncf.Dataset(frames, frames_of),
             preset=nncf.QuantizationPreset.MIXED,  # the logits and kernels have both signs
+            model_type=nncf.ModelType.TRANSFORMER if model.features_are_transformer else None,
             subset_size=len(frames),
-            # A network without one of them is quantised all the same.
+            # A network that lacks some of these is quantised all the same.
             ignored_scope=nncf.IgnoredScope(offset_nodes(graph, "Convolution"), in_float, validate=False),
         )
-    folder = graph_folder(model, QUANTIZED)
+    folder = graph_folder(model, QUANTIZED, sides)
     keep_graph(quantized, folder)
     return folder
 
 
+def _one_size(model, frames):
+    """The size of the first frame as the network sees it, and all frames that have it."""
+    sizes = [padded_size([model.config.network_size(*frame.shape[:2])], model.size_divisor) for frame in frames]
+    return sizes[0], [frame for frame, size in zip(frames, sizes, strict=True) if size == sizes[0]]
+
+
 @contextlib.contextmanager
 def _without_notices():
-    """NNCF tells the names of all operations that it leaves alone."""
+    """Silence NNCF, which lists the names of all operations it does not quantise."""
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.ERROR)

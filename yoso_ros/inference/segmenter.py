@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmenter: frames in, `PanopticResult`s out. All that the node, the evaluation, the CLI and the benchmarks know."""
+"""Segmenter: frames in, `PanopticResult`s out. The only interface used by node, evaluation, CLI and benchmarks."""
 
 import dataclasses
 import time
@@ -23,7 +23,7 @@ class Segmenter:
         engine: see `yoso_ros.inference.engines`.
 
     Attributes:
-        config: model configuration with the present thresholds; read-only, its sizes are those of the start.
+        config: model configuration with the current thresholds; read-only, its sizes do not change.
         label_set: its `LabelSet`.
         backend: short name of engine, device and precision.
         score_threshold, overlap_threshold: 0..1, may be set at any time and take effect on the next frame.
@@ -37,11 +37,11 @@ class Segmenter:
 
     @property
     def config(self):
-        """Model configuration with the present thresholds."""
+        """Model configuration with the current thresholds."""
         return self._config
 
     def at_size(self, shortest_edge, longest_edge):
-        """A Segmenter of the same engine and thresholds for another input size, in pixels."""
+        """A Segmenter with the same engine and thresholds for another input size, in pixels."""
         return Segmenter(
             dataclasses.replace(self.config, shortest_edge=shortest_edge, longest_edge=longest_edge), self.engine
         )
@@ -67,14 +67,14 @@ class Segmenter:
     def _set_threshold(self, name, value):
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name}: expected 0 to 1, found {value}")
-        # One assignment of a new object: a frame in work on another thread keeps the old one.
+        # Assigning a new object is atomic; a frame being processed in another thread keeps the old one.
         self._config = dataclasses.replace(self._config, **{name: float(value)})
 
     def __call__(self, frame):
         """Segment one frame: uint8 (H, W, 3) RGB, any H, W >= 1 -> `PanopticResult` at that size.
 
         Raises:
-            TypeError, ValueError: the frame has another type or shape; the message says which.
+            TypeError, ValueError: the frame has the wrong type or shape; the message says which it has.
         """
         return self.batch([frame])[0]
 
@@ -82,32 +82,32 @@ class Segmenter:
         """Segment frames of any sizes in one forward pass.
 
         They are padded to a common size, and as in the authors' network the padding is part of the context: a frame's
-        result may differ slightly from the one it gets alone.
+        result may differ slightly from its result alone.
 
         Args:
             frames: list of uint8 (H, W, 3) RGB.
 
         Returns:
-            list of `PanopticResult`; `timings_ms` of each is its share (one n-th) of what the frames have in common
-            and its own merge, so that those of all add up to the call.
+            list of `PanopticResult`; the `timings_ms` of each are its share (one n-th) of the common work plus its own
+            merge, so that together they add up to the duration of the call.
         """
         return [self.merge(inferred) for inferred in self.infer(self.prepare(frames))] if frames else []
 
-    # The stages of a batch. Each may run in a thread of its own, so that a frame is prepared and another merged while
-    # the network has a third; two threads must not be in the same stage.
+    # The stages of a batch. Each may run in its own thread, so that one frame is prepared and another merged while the
+    # network processes a third; two threads must not be in the same stage.
 
     def prepare(self, frames):
-        """First stage: frames, arguments of `batch` and at least one, to `Prepared` for one pass of the network."""
+        """First stage: frames, as in `batch` but at least one, to `Prepared` for one pass of the network."""
         for frame in frames:
             check_frame(frame)
         return self._path.prepare(frames, self.config)
 
     def infer(self, prepared):
-        """Second stage: a pass of the network; returns a list of `Inferred`, one for each frame."""
+        """Second stage: a pass of the network; returns a list of `Inferred`, one per frame."""
         return self._path.infer(prepared)
 
     def merge(self, inferred):
-        """Third stage: `Inferred` to `PanopticResult`, whose `timings_ms` are those of its stages without the waits.
+        """Third stage: `Inferred` to `PanopticResult`, whose `timings_ms` exclude the waits between stages.
 
         Raises:
             InputError: outputs of the network are not finite.
@@ -145,7 +145,7 @@ class Segmenter:
 
 
 def _with_postprocess(inferred, started):
-    """Times of a frame in milliseconds when its last stage, begun at `started` seconds, is over."""
+    """Times of a frame in milliseconds at the end of its last stage, which began at `started` seconds."""
     spent = dict(inferred.spent_ms)
     spent["postprocess"] += 1e3 * (time.perf_counter() - started)
     return spent

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What passes between the three stages of a Segmenter, so that several frames can be on their way at once."""
+"""Data passed between the three stages of a Segmenter, so that several frames can be in flight at once."""
 
 from typing import Any, NamedTuple
 
@@ -10,11 +10,11 @@ class Prepared(NamedTuple):
     """Frames of one pass, ready for the network.
 
     Attributes:
-        content: of the way that the frames go, such as the network's input.
+        content: data specific to the path, such as the network's input.
         sizes: (height, width) of each frame in the network's input.
         output_sizes: (height, width) of each frame.
-        config: model configuration with the thresholds that hold for them.
-        preprocess_ms: time spent on all of them so far.
+        config: model configuration with the thresholds that apply to them.
+        preprocess_ms: total time spent on them so far.
     """
 
     content: Any
@@ -25,14 +25,14 @@ class Prepared(NamedTuple):
 
 
 class Inferred(NamedTuple):
-    """One frame behind the network.
+    """One frame after the network.
 
     Attributes:
-        outputs: the network's `Outputs` of one image; on a CUDA device valid until the next pass.
+        outputs: the network's `Outputs` for one image; on a CUDA device valid until the next pass.
         input_size, output_size: (height, width) in the network's input, and of the frame.
-        config: as of `Prepared`.
+        config: as in `Prepared`.
         spent_ms: this frame's share of the pass, by stage.
-        fetched: what a CUDA device merged already, on the host; else None.
+        fetched: the result of a merge on a CUDA device, copied to the host; else None.
     """
 
     outputs: Any
@@ -44,13 +44,13 @@ class Inferred(NamedTuple):
 
 
 def inferred_frames(batch_outputs, prepared, spent_ms, fetched=None):
-    """`Inferred` of each frame of a pass; their outputs are parts of the batch, not copies.
+    """`Inferred` for each frame of a pass; their outputs are views of the batch, not copies.
 
     Args:
         batch_outputs: the network's `Outputs`.
-        prepared: the `Prepared` that went in.
-        spent_ms: dict of stage to the time of all frames together, without what `prepared` says.
-        fetched: list with one for each frame, or None.
+        prepared: the `Prepared` input of the pass.
+        spent_ms: dict of stage to the total time of all frames, in addition to that in `prepared`.
+        fetched: list with one entry per frame, or None.
     """
     count = len(prepared.sizes)
     spent = dict.fromkeys(STAGES, 0.0) | spent_ms

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transposed convolutions as plain ones, for libraries that run those faster; equal outputs."""
+"""Transposed convolutions as ordinary ones, for libraries that run those faster; the outputs are equal."""
 
 import torch
 import torch.nn.functional as F
@@ -7,25 +7,25 @@ from torch import nn
 
 
 def replace_transposed_convolutions(network):
-    """Replace each stride-2 transposed convolution of a folded network by a `SubpixelUpsample`; changes the network."""
+    """Replace the stride-2 transposed convolutions of kernel 4 of a folded network, which is changed."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.ConvTranspose2d):
+            if isinstance(child, nn.ConvTranspose2d) and child.kernel_size == (4, 4):
                 setattr(parent, name, SubpixelUpsample(child).eval().requires_grad_(False))
 
 
 class SubpixelUpsample(nn.Module):
-    """A transposed convolution (kernel 4, stride 2, padding 1) as a 2x2 convolution of as many multiplications.
+    """A transposed convolution (kernel 4, stride 2, padding 1) as a 2x2 convolution with as many multiplications.
 
-    Each of the four pixels that a pixel becomes depends on 2x2 pixels. A 2x2 convolution with a border of zeros
-    computes all four, with the channels of one after those of the other; depth to space interleaves them, and without
-    its outermost lines that is the result. For libraries that run convolutions faster than transposed ones.
+    Each of the four output pixels per input pixel depends on 2x2 input pixels. A 2x2 convolution with zero padding
+    computes all four, one group of channels after the other; depth to space interleaves them, and cropping the
+    outermost rows and columns gives the result. For libraries that run convolutions faster than transposed ones.
 
     Args:
         transposed: the `ConvTranspose2d` with its bias.
 
     Raises:
-        ValueError: it has another kernel, stride or padding.
+        ValueError: it has a different kernel, stride or padding.
     """
 
     def __init__(self, transposed):
@@ -48,7 +48,7 @@ class SubpixelUpsample(nn.Module):
 def depth_to_space(x: torch.Tensor) -> torch.Tensor:
     """(B, 4 C, h, w) -> (B, C, 2h, 2w): the first C channels are the upper left pixels, the next the upper right ones.
 
-    An operator of its own, because what it is made of takes several times as long in an engine that has it.
+    A separate operator, because in engines that provide it, its decomposition takes several times as long.
     """
     return _depth_to_space(x)
 

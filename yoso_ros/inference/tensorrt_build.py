@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX graphs to TensorRT engines, for TensorRT 10.1 and later and 11.
 
-Only what both versions have is used: the network is strongly typed, so precisions stand
-in the graph and no builder flag chooses them.
+Only features common to both are used: the network is strongly typed, so the graph determines the precisions, not the
+builder flags.
 """
 
 import logging
@@ -20,7 +20,7 @@ PROGRESS_PERIOD_S = 10.0  # between two lines about a build in the log
 
 
 def builder_options(precision):
-    """What is set in the builder and decides on the engine: dict of plain values. TF32 would not be float32."""
+    """Builder settings that determine the engine: dict of plain values. TF32 would not be float32."""
     return {
         "optimization_level": OPTIMIZATION_LEVEL,
         "workspace_bytes": WORKSPACE_BYTES,
@@ -29,7 +29,7 @@ def builder_options(precision):
 
 
 def create_logger(trt):
-    """A TensorRT logger that writes to this package's log; its notes about every layer are left out."""
+    """A TensorRT logger that writes to this package's log, without the notes about every layer."""
     levels = {
         trt.ILogger.Severity.INTERNAL_ERROR: logging.ERROR,
         trt.ILogger.Severity.ERROR: logging.ERROR,
@@ -49,14 +49,14 @@ def create_logger(trt):
 
 
 def build_engine(trt, logger, graph, options, timing_cache):
-    """Build an engine; it takes minutes. Progress is a bar on a terminal, and a line in the log now and then.
+    """Build an engine, which takes minutes. Progress is shown as a bar on a terminal and as occasional log lines.
 
     Args:
         trt: the module `tensorrt`.
-        logger: what `create_logger` returned.
-        graph: bytes of an ONNX graph of one shape, with its precisions in it.
-        options: what `builder_options` returned.
-        timing_cache: pathlib.Path of the measurements of earlier builds with this TensorRT and GPU.
+        logger: the result of `create_logger`.
+        graph: bytes of an ONNX graph for one shape, with its precisions encoded.
+        options: the result of `builder_options`.
+        timing_cache: pathlib.Path of the layer timings from earlier builds with this TensorRT and GPU.
 
     Returns:
         bytes of the serialised engine.
@@ -87,7 +87,7 @@ def build_engine(trt, logger, graph, options, timing_cache):
 
 
 class _Progress:
-    """Shows how far a build has come, where this TensorRT tells; kept for as long as the build runs."""
+    """Shows the progress of a build if this TensorRT reports it; must be kept while the build runs."""
 
     def __init__(self, trt, config):
         self._monitor = None
@@ -109,7 +109,7 @@ def _create_monitor(trt):
             self._bars, self._steps, self._told = {}, {}, time.monotonic()
 
         def phase_start(self, phase_name, parent_phase, num_steps):
-            # On a terminal only, elsewhere the log tells.
+            # Only on a terminal; elsewhere the log shows the progress.
             self._bars[phase_name] = tqdm(total=num_steps, desc=phase_name, leave=False, disable=None)
             self._steps[phase_name] = 0, num_steps
 
@@ -122,7 +122,7 @@ def _create_monitor(trt):
                 self._told = time.monotonic()
                 phases = (f"{name} {done} of {of}" for name, (done, of) in self._steps.items())
                 _LOG.info("building the TensorRT engine: %s", ", ".join(phases))
-            return True  # False would end the build
+            return True  # False would cancel the build
 
         def phase_finish(self, phase_name):
             bar = self._bars.pop(phase_name, None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet and MobileNetV2 feature extractors with torchvision's key names, so that ImageNet weights load as they are.
+"""ResNet and MobileNetV2 feature extractors with torchvision's key names, so that ImageNet weights load unchanged.
 
 Legend: `B` batch, input (B, 3, H, W) normalised; output the tuple (C2, C3, C4, C5) at strides 4, 8, 16, 32.
 """
@@ -123,7 +123,7 @@ class InvertedResidual(nn.Module):
 
 
 def _conv_norm_relu(in_channels, out_channels, kernel, stride, groups, norm):
-    # ReLU, not ReLU6: quantises as well, and bfloat16 and int8 engines fuse it.
+    # ReLU, not ReLU6: it quantises equally well, and bfloat16 and int8 engines fuse it.
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, norm(out_channels), nn.ReLU(inplace=True))
 
@@ -136,7 +136,7 @@ _MOBILENET_V2_TAPS = (3, 6, 13, 17)  # last block of strides 4, 8, 16, 32
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 trunk up to its last inverted residual block (the 1280-channel layer is left out)."""
+    """MobileNetV2 trunk up to its last inverted residual block (without the 1280-channel layer)."""
 
     def __init__(self, *, norm: str):
         super().__init__()

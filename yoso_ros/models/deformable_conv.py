@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modulated deformable convolution (DCNv2) in plain torch, in two equal forms.
+"""Modulated deformable convolution (DCNv2) in plain torch, in two equivalent forms.
 
 Legend: `B` batch, `C` input channels, `O` output channels, `K` = 9 taps (row-major over the 3x3 kernel), `H W` map.
 Offsets are (y, x) interleaved per tap in pixels; a sample outside (-1, H) x (-1, W) is zero and border taps are
@@ -31,7 +31,7 @@ def _sample_positions(offset):
 
 
 def _deform_conv_grid_sample(x, offset, mask, weight):
-    """Columns by `grid_sample`: differentiable everywhere and portable to ONNX (GridSample)."""
+    """Columns via `grid_sample`: differentiable everywhere and portable to ONNX (GridSample)."""
     batch, channels, height, width = x.shape
     y_position, x_position = _sample_positions(offset)
     grid = torch.stack(((2 * x_position + 1) / width - 1, (2 * y_position + 1) / height - 1), dim=-1)
@@ -43,7 +43,7 @@ def _deform_conv_grid_sample(x, offset, mask, weight):
 
 
 def _deform_conv_embedding_bag(x, offset, mask, weight):
-    """Columns as a weighted `embedding_bag` over the pixels, then one matrix product: the fast form on a CPU."""
+    """Columns as a weighted `embedding_bag` over the pixels, then a single matrix product: the fast form on a CPU."""
     batch, channels, height, width = x.shape
     y_position, x_position = _sample_positions(offset)
     y_floor, x_floor = y_position.floor(), x_position.floor()
@@ -59,7 +59,7 @@ def _deform_conv_embedding_bag(x, offset, mask, weight):
             indices.append(image + row * width + column)
             area = (y_fraction if dy else 1 - y_fraction) * (x_fraction if dx else 1 - x_fraction)
             weights.append(area * mask * inside)
-    # (B, K, H, W, 4) -> a bag of four pixels per (image, pixel, tap), taps innermost, so that rows become GEMM columns.
+    # (B, K, H, W, 4) -> a bag of four pixels per (image, pixel, tap), taps innermost, so that rows form GEMM columns.
     indices = torch.stack(indices, -1).permute(0, 2, 3, 1, 4).reshape(-1, 4)
     weights = torch.stack(weights, -1).permute(0, 2, 3, 1, 4).reshape(-1, 4).to(x.dtype)
     table = x.permute(0, 2, 3, 1).reshape(-1, channels)

@@ -27,15 +27,15 @@ from yoso_ros.weights.hub import is_hub_source, source_folder, source_name
 
 
 class Architecture(NamedTuple):
-    """A network as the rest of the package finds it.
+    """The parts of a network that the rest of the package uses.
 
     Attributes:
         config: subclass of `ModelConfig`.
         network: subclass of `PanopticNetwork`, built from a configuration.
-        is_official: whether a state dict has the keys of the authors' files; None where they released none.
+        is_official: whether a state dict has the keys of the authors' files; None if they released none.
         load_official: loads such a state dict into a network, strictly.
-        complete: (mapping with "source", folder of that checkpoint) -> mapping with all fields; None where a
-            configuration is written by hand.
+        complete: (mapping with "source", folder of that checkpoint) -> mapping with all fields; None if the
+            configuration is written manually.
         load_folder: loads the weights of such a folder into a network, strictly.
     """
 
@@ -65,10 +65,10 @@ ARCHITECTURES = {
 
 
 def find_architecture(name: str) -> Architecture:
-    """The architecture of a configuration's `architecture`: one of `ARCHITECTURES`, or one outside the package.
+    """The entry for a configuration's `architecture`: one of `ARCHITECTURES`, or one outside the package.
 
     Raises:
-        InputError: there is none of that name (docs/adding_a_network.md says how one outside the package is named).
+        InputError: there is none of that name (see docs/adding_a_network.md for those outside the package).
     """
     return find(ARCHITECTURES, name, "ARCHITECTURE")
 
@@ -81,12 +81,12 @@ def model_names() -> list[str]:
 def load_config(name: str | Path, changes: dict[str, Any] | None = None, download: bool = True) -> ModelConfig:
     """Load a model configuration by name (config/models/<name>.yaml), by the path of a YAML file, or from the hub.
 
-    The file's keys are the fields of the architecture's configuration class; `name` is the file's stem unless given.
+    The file's keys are the fields of the architecture's configuration class; `name` defaults to the file's stem.
 
     Args:
         name: of a shipped configuration, path of a file, `hf:ORG/NAME[@REVISION]`, or folder of such a checkpoint.
-        changes: fields that replace those of the file, checked as they are.
-        download: fetch the configuration of a model of the hub where it is not on this machine.
+        changes: fields that replace those of the file, checked in the same way.
+        download: fetch the configuration of a model of the hub if it is not on this machine.
 
     Raises:
         InputError: unknown name (lists the known ones), unknown or missing key, or a value of the wrong type.
@@ -109,12 +109,12 @@ def config_from_mapping(mapping: dict[str, Any], source: str, download: bool = T
     """Build a model configuration from plain values; `label_set` is a name or a label-set mapping.
 
     Args:
-        mapping: field to value; where the architecture reads its fields from a checkpoint, "source" is enough.
+        mapping: field to value; if the architecture reads its fields from a checkpoint, "source" is enough.
         source: for messages.
-        download: as of `load_config`.
+        download: as in `load_config`.
 
     Raises:
-        InputError: as `load_config`.
+        InputError: as in `load_config`.
     """
     try:
         architecture = find_architecture(mapping.get("architecture"))  # type: ignore[arg-type]
@@ -136,8 +136,8 @@ def create_model(config: ModelConfig, *, weights_follow: bool = False) -> Panopt
 
     Args:
         config: of the network.
-        weights_follow: the caller loads weights before anything else, so that parameters which would be random are
-            zero; saves half a second of a start with ResNet-50.
+        weights_follow: the caller loads weights before anything else, so random parameters are set to zero instead;
+            this saves half a second at start-up with ResNet-50.
     """
     if not isinstance(config, ModelConfig):
         raise TypeError(f"expected a model configuration, found {type(config).__name__}")
@@ -146,9 +146,10 @@ def create_model(config: ModelConfig, *, weights_follow: bool = False) -> Panopt
 
 
 class _WithoutRandomNumbers(TorchFunctionMode):
-    """Functions that fill a tensor with random numbers fill it with zeros, which are fast.
+    """Make functions that fill a tensor with random numbers fill it with zeros, which is fast.
 
-    Not with what lies in the memory: `torch.nn.init.trunc_normal_` repeats until all numbers are within its limits.
+    Leaving the memory uninitialised would not do: `torch.nn.init.trunc_normal_` repeats until all numbers are within
+    its limits.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What detectors with one box per location share (FCOS, ICCV 2019): towers, per-level outputs, locations, boxes.
+"""Shared parts of detectors with one box per location (FCOS, ICCV 2019): towers, per-level outputs, locations, boxes.
 
 Legend: `B` batch, `T` thing classes, `D` channels; level l of P3..P7 has stride 2^l and a map of (h, w); boxes are
 x1 y1 x2 y2 and offsets left, top, right, bottom of a location, both in pixels of the network input.
@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn import functional
 
 STRIDES = (8, 16, 32, 64, 128)  # of P3..P7
-# Greatest offset of a box that level i is responsible for, from LEVEL_LIMITS[i] to LEVEL_LIMITS[i + 1] (FCOS, 2.2).
+# Level i is responsible for boxes whose largest offset is between LEVEL_LIMITS[i] and LEVEL_LIMITS[i + 1] (FCOS, 2.2).
 LEVEL_LIMITS = (0.0, 64.0, 128.0, 256.0, 512.0, math.inf)
-GROUP_CHANNELS = 8  # channels of a group of the group normalisations: 32 groups of 256 channels, 16 of 128
+GROUP_CHANNELS = 8  # channels per group in group normalisation: 32 groups for 256 channels, 16 for 128
 MAX_LOG_OFFSET = math.log(10000.0)  # pixels; keeps exp finite in every precision
-FOCAL_PRIOR = 0.01  # class probability of a fresh network (RetinaNet, 4.1)
+FOCAL_PRIOR = 0.01  # class probability of a newly initialised network (RetinaNet, 4.1)
 
 
 class Scale(nn.Module):
@@ -35,7 +35,7 @@ class Scale(nn.Module):
 
 
 class LevelPredictions(NamedTuple):
-    """What the head says of one level. The tower maps are for further branches."""
+    """The head's outputs for one level. The tower features are for further branches."""
 
     class_logits: torch.Tensor  # (B, T, h, w)
     offsets: torch.Tensor  # (B, 4, h, w), pixels
@@ -45,7 +45,7 @@ class LevelPredictions(NamedTuple):
 
 
 def conv_tower(in_channels: int, channels: int, depth: int = 4) -> nn.Module:
-    """`depth` times 3x3 convolution, group normalisation, ReLU."""
+    """3x3 convolution, group normalisation, ReLU, repeated `depth` times."""
     layers = []
     for _ in range(depth):
         layers += [
@@ -58,7 +58,7 @@ def conv_tower(in_channels: int, channels: int, depth: int = 4) -> nn.Module:
 
 
 def initialize_head(module: nn.Module) -> None:
-    """Convolutions as FCOS starts them: normal with deviation 0.01, bias 0."""
+    """Initialise convolutions as in FCOS: normal with standard deviation 0.01, bias 0."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.normal_(part.weight, std=0.01)
@@ -66,13 +66,13 @@ def initialize_head(module: nn.Module) -> None:
 
 
 class Towers(nn.Module):
-    """The two towers that all levels share: one for classes, one for boxes.
+    """The two towers shared by all levels: one for classes, one for boxes.
 
     Args:
         in_channels: of the pyramid.
         class_channels, box_channels: widths.
-        depth: blocks of a tower.
-        two_towers: False: the box tower serves for the classes too, and `class_channels` is not used.
+        depth: blocks per tower.
+        two_towers: if False, the box tower is also used for the classes, and `class_channels` is ignored.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Towers(nn.Module):
         initialize_head(self)
 
     def forward(self, pyramid: Sequence[torch.Tensor]) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-        """The maps P3..P7, each (B, in_channels, h, w), to the tuples of class features and of box features."""
+        """Maps P3..P7, each (B, in_channels, h, w), to the tuples of class features and of box features."""
         box_features = tuple(map(self.box_tower, pyramid))
         return (box_features if self.class_tower is None else tuple(map(self.class_tower, pyramid))), box_features
 
@@ -130,7 +130,7 @@ class LevelOutputs(nn.Module):
             self._start_with_boxes_of_the_levels()
 
     def _start_with_boxes_of_the_levels(self):
-        # The bias is one for all levels; with scales, each level begins with boxes of four strides to each side.
+        # The bias is shared by all levels; with scales, each level starts with boxes of four strides to each side.
         start = [math.log(4.0 * stride) for stride in self.strides]
         nn.init.constant_(self.box_output.bias, start[0])
         for scale, wanted in zip(self.scales, start, strict=True):
@@ -157,49 +157,6 @@ class LevelOutputs(nn.Module):
             class_features,
             box_features,
         )
-
-
-class FcosHead(nn.Module):
-    """Towers and outputs in one, for networks that need nothing in between.
-
-    Args:
-        in_channels, class_channels, box_channels, depth, two_towers: as of `Towers`.
-        num_classes, offset_form, scales, strides: as of `LevelOutputs`.
-    """
-
-    def __init__(
-        self,
-        *,
-        in_channels: int = 256,
-        num_classes: int,
-        class_channels: int = 256,
-        box_channels: int = 256,
-        depth: int = 4,
-        offset_form: str = "relu",
-        scales: bool = True,
-        two_towers: bool = True,
-        strides: tuple[int, ...] = STRIDES,
-    ):
-        super().__init__()
-        self.towers = Towers(
-            in_channels=in_channels,
-            class_channels=class_channels,
-            box_channels=box_channels,
-            depth=depth,
-            two_towers=two_towers,
-        )
-        self.outputs = LevelOutputs(
-            num_classes=num_classes,
-            class_channels=self.towers.class_channels,
-            box_channels=self.towers.box_channels,
-            offset_form=offset_form,
-            scales=scales,
-            strides=strides,
-        )
-
-    def forward(self, pyramid: Sequence[torch.Tensor]) -> list[LevelPredictions]:
-        """The maps P3..P7, each (B, in_channels, h, w), to a list of `LevelPredictions`."""
-        return self.outputs(*self.towers(pyramid))
 
 
 def grid_locations(height: int, width: int, stride: int, device: torch.device | str | None = None) -> torch.Tensor:

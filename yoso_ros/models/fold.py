@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch normalisation folded into the convolutions before it, for inference."""
+"""Folding of batch normalisation into the preceding convolutions, for inference."""
 
 import copy
 from typing import Any
@@ -12,13 +12,13 @@ from yoso_ros.models.layers import BATCH_NORM_EPS, FrozenBatchNorm2d
 
 
 def fold_batch_norms(model: Any) -> Any:
-    """A copy of a network in which every normalised convolution carries its batch normalisation.
+    """A copy of a network in which batch normalisations are folded into their convolutions.
 
     A pair is a `Conv2d` or `ConvTranspose2d` and the normalisation that its parent module registers right after it,
-    which is how all networks of this package are written (tested over every configuration).
+    which is how all networks of this package are written (tested for every configuration).
 
     Args:
-        model: module; it stays as it is.
+        model: module; it is not changed.
 
     Returns:
         module in evaluation mode, without gradients.

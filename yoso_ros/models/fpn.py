@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Feature pyramid of the dense detectors: C3, C4, C5 of a backbone to P3..P7 of one width.
+"""Feature pyramid of the dense detectors: C3, C4, C5 of a backbone to P3..P7 of equal width.
 
 Legend: `B` batch, `D` channels of the pyramid; Pl has stride 2^l, its sides are those of Cl, and from P6 on half of the
-level before, rounded up.
+previous level, rounded up.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from torch.nn import functional
 class FeaturePyramid(nn.Module):
     """Top-down pyramid with nearest resizing (FPN, CVPR 2017), and P6 and P7 by convolutions of stride 2.
 
-    The top-down path resizes to the size of the finer map, so sides need not be multiples of anything. P6 is made from
-    P5, not from C5, and reaches the heads without an activation.
+    The top-down path resizes to the size of the finer map, so sides need not be multiples of anything. P6 is computed
+    from P5, not from C5, and reaches the heads without an activation.
 
     Args:
         in_channels: channels of C3, C4, C5.
         channels: `D`.
-        relu_before_p7: whether P7 is made from relu(P6) (RealTimePan, RetinaNet) or from P6 itself.
+        relu_before_p7: whether P7 is computed from relu(P6) (RealTimePan, RetinaNet) or from P6 itself.
     """
 
     def __init__(self, *, in_channels: Sequence[int], channels: int = 256, relu_before_p7: bool = True):

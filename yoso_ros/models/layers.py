@@ -8,7 +8,7 @@ BATCH_NORM_EPS = 1e-5  # facts: detectron2 and torchvision use the same
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation whose statistics and affine are fixed buffers (no num_batches_tracked in the state dict).
+    """Batch normalisation with fixed statistics and affine parameters (no num_batches_tracked in the state dict).
 
     Args:
         num_features: channels `C` of the (B, C, H, W) input.

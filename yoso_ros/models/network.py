@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every network offers to the engines, the trainer and the export.
+"""The interface of every network to the engines, the trainer and the export.
 
 Legend: `B` batch, `H W` input size, a multiple of the network's `size_divisor`.
 """
@@ -17,14 +17,15 @@ from yoso_ros.models.fold import fold_batch_norms
 class PanopticNetwork(nn.Module):
     """Base of all networks: images in, `Outputs` out.
 
-    A subclass sets the attributes and defines `forward_features` and `forward_head`; nothing outside its own rooms
-    knows more of it than this.
+    A subclass sets the attributes and defines `forward_features` and `forward_head`; code outside its own packages uses
+    nothing else.
 
     Attributes:
         Outputs: NamedTuple class of batch-first tensors of fixed rank. Its fields name the outputs of an ONNX graph and
             of every engine, in this order.
-        size_divisor: of the sides of the input.
+        size_divisor: must divide the sides of the input.
         feature_modules: names of the child modules that may run in half precision or int8; all others stay in float32.
+        features_are_transformer: they are a transformer, whose activations int8 has to treat in its own way.
 
     Args:
         config: a `ModelConfig`.
@@ -33,35 +34,36 @@ class PanopticNetwork(nn.Module):
     Outputs: type[NamedTuple]
     size_divisor = 32
     feature_modules: tuple[str, ...] = ("backbone", "neck")
+    features_are_transformer = False
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        # In the model, so that an exported graph cannot forget them; not in the state dict, as in the checkpoints.
+        # In the model, so that an export always includes them; not in the state dict, as in the checkpoints.
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).view(1, 3, 1, 1), persistent=False)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """RGB 0..255 to what the backbone takes: (B, 3, H, W)."""
+        """RGB 0..255 to the input of the backbone: (B, 3, H, W)."""
         return (images - self.pixel_mean) / self.pixel_std
 
     def forward_features(self, images: torch.Tensor) -> Any:
-        """Normalised images (B, 3, H, W) to features: a tensor, or a tuple of tensors. Uses `feature_modules` only."""
+        """Normalised images (B, 3, H, W) to features, a tensor or a tuple of tensors, using only `feature_modules`."""
         raise NotImplementedError
 
     def forward_head(self, features: Any) -> Any:
-        """Float32 features to `Outputs`; in training mode to what the network's criterion takes."""
+        """Float32 features to `Outputs`; in training mode to the input of the network's criterion."""
         raise NotImplementedError
 
     def forward(self, images: torch.Tensor) -> Any:
         """Run the network on a batch.
 
         Args:
-            images: float (B, 3, H, W), RGB 0..255, H and W multiples of `size_divisor`; padding right and bottom holds
-                `pixel_mean`, which is zero after normalisation.
+            images: float (B, 3, H, W), RGB 0..255, H and W multiples of `size_divisor`; the padding at the right and
+                bottom is `pixel_mean`, which is zero after normalisation.
 
         Returns:
-            `Outputs`; in training mode what the criterion takes.
+            `Outputs`; in training mode the input of the criterion.
         """
         height, width = images.shape[-2:]
         if height % self.size_divisor or width % self.size_divisor:
@@ -72,26 +74,26 @@ class PanopticNetwork(nn.Module):
         return self.forward_head(self.forward_features(self.normalize(images)))
 
     def reparameterize(self) -> "PanopticNetwork":
-        """A copy for inference with equal outputs and less work; here every batch normalisation is folded.
+        """A copy for inference with equal outputs and less work; the base class folds every batch normalisation.
 
-        A network that has more to fold overrides this and begins with what it returns.
+        A network that has more to fold overrides this and starts from the result.
         """
         return fold_batch_norms(self)
 
     def adapt_state_dict(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Weights of an equal form of this network (see `reparameterize`) in the form of this one; others unchanged."""
+        """Convert weights of an equivalent form (see `reparameterize`) to the form of this network, if needed."""
         return state_dict
 
 
 def check_state_dict(
     model: nn.Module, state_dict: dict[str, torch.Tensor], origin: dict[str, str] | None = None
 ) -> None:
-    """Raise `InputError` naming every key of `state_dict` that does not fit `model`.
+    """Raise `InputError` listing every key of `state_dict` that does not fit `model`.
 
     Args:
         model: any module.
         state_dict: key to tensor.
-        origin: key to the name it had in the file, for the message.
+        origin: key to its name in the file, for the message.
     """
     own, origin = model.state_dict(), origin or {}
     faults = [f"missing {key}" for key in own if key not in state_dict]

@@ -79,7 +79,11 @@ def _type_name(default):
 
 
 PARAMETERS = (
-    Parameter(name="model", default="yoso_mobilenetv2_camvid", text="Model configuration: a name or a YAML file."),
+    Parameter(
+        name="model",
+        default="yoso_mobilenetv2_camvid",
+        text="Model: a name, a YAML file, hf:ORG/NAME of the Hugging Face hub, or a folder of such a checkpoint.",
+    ),
     Parameter(name="weights", default="", text="Weights file (safetensors); empty for those that come with the model."),
     Parameter(
         name="download",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stable ids of segments over the frames of one camera. Needs numpy only."""
+"""Stable ids of segments across the frames of one camera. Needs only numpy."""
 
 from yoso_ros.tracking.tracker import FIRST_THING_TRACK, SegmentTracker, stuff_track
 

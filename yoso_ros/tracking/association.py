@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which track goes on in which segment: overlap of moved masks, else nearness, and a greedy choice of pairs.
+"""Assignment of segments to tracks: overlap of moved masks, otherwise nearness, and a greedy choice of pairs.
 
 Legend: `n` tracks, `m` segments of the new frame, `k` pixels of the tracks, `h w` size of the coarse id map.
 """
 
 import numpy as np
 
-MIN_IOU = 0.1  # masks that overlap less say nothing; then one within the other or nearness decides
-MIN_INSIDE = 0.7  # of the smaller mask; a thing that comes out from behind another grows many times over in a frame
-MAX_DISTANCE = 1.0  # between the centroids, in square roots of the larger area
-MIN_AREA_RATIO = 0.4  # smaller to larger, for pairs that only nearness joins
+MIN_IOU = 0.1  # a smaller overlap is not conclusive; then containment or nearness decides
+MIN_INSIDE = 0.7  # of the smaller mask; a thing emerging from behind another grows many times over in one frame
+MAX_DISTANCE = 1.0  # between centroids, in units of the square root of the larger area
+MIN_AREA_RATIO = 0.4  # smaller to larger, for pairs matched by nearness alone
 
 
 def mask_overlap(
@@ -20,22 +20,22 @@ def mask_overlap(
     segments: np.ndarray,
     areas: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How each track's mask, moved to where it should be by now, overlaps with each segment.
+    """How each track's mask, moved to its predicted position, overlaps with each segment.
 
     Args:
-        rows, columns: int32 (k,), pixels of the tracks' masks when they were last seen.
+        rows, columns: int32 (k,), pixels of the tracks' masks when last seen.
         owners: int (k,), the track of each pixel.
-        shifts: float (n, 2), how far each track has moved since, x and y in pixels of the map.
+        shifts: float (n, 2), predicted motion of each track since then, x and y in pixels of the map.
         segments: int16 (h, w), number of the segment of the new frame, -1 for none.
         areas: int (m,), pixels of each segment of that map.
 
     Returns:
-        (float64 (n, m) intersection over union, float64 (n, m) intersection over the smaller of the two). What has
-        moved out of the frame is no part of a mask.
+        (float64 (n, m) intersection over union, float64 (n, m) intersection over the smaller of the two). Pixels that
+        have moved out of the frame do not count.
     """
     (height, width), count = segments.shape, len(areas)
     moved = np.clip(np.rint(shifts), (-width, -height), (width, height)).astype(np.int32)
-    # With a frame around the map no pixel has to be looked at for whether it is inside.
+    # A margin around the map makes bounds checks for each pixel unnecessary.
     margin_x, margin_y = np.abs(moved).max(axis=0, initial=0).tolist()
     outside, bins = count, count + 2  # bins: none, each segment, outside
     framed = np.full((height + 2 * margin_y, width + 2 * margin_x), outside, np.int16)
@@ -54,14 +54,14 @@ def mask_overlap(
 def nearness(
     predicted: np.ndarray, track_areas: np.ndarray, centroids: np.ndarray, areas: list[int] | np.ndarray
 ) -> np.ndarray:
-    """How near segments are to where tracks should be, for masks too small or too fast to overlap.
+    """How near segments are to the predicted positions of tracks, for masks too small or too fast to overlap.
 
     Args:
-        predicted: float (n, 2), where the centroid of each track should be. track_areas: float (n,), when last seen.
+        predicted: float (n, 2), predicted centroid of each track. track_areas: float (n,), when last seen.
         centroids: float (m, 2). areas: float (m,). All in pixels of the frame.
 
     Returns:
-        float64 (n, m), 0 for none to 1 for the same place and area.
+        float64 (n, m), from 0 (unrelated) to 1 (same position and area).
     """
     distance = np.hypot(*(predicted[:, None] - centroids).transpose(2, 0, 1))
     larger = np.maximum(track_areas[:, None], areas)
@@ -71,17 +71,16 @@ def nearness(
 
 
 def affinity(iou: np.ndarray, inside: np.ndarray, near: np.ndarray, same_class: np.ndarray) -> np.ndarray:
-    """One number per pair, 0 where they cannot be one: any IoU of masks counts more than all that is weaker."""
+    """One number per pair, 0 if they cannot match; any sufficient mask IoU outranks all weaker evidence."""
     weaker = np.maximum(near, np.where(inside >= MIN_INSIDE, inside, 0))
     return np.where(iou >= MIN_IOU, iou, MIN_IOU * weaker) * same_class
 
 
 def greedy_pairs(affinity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs in the order of their affinity, each track and each segment once; those with 0 never.
+    """Pairs in descending order of affinity, each track and each segment at most once; pairs with 0 never.
 
-    A pair that is the best of its row and of its column is what the greedy choice takes sooner or later, so each round
-    takes all of these at once. With an IoU above 0.5, which only one pair of disjoint masks can have, no other choice
-    is better.
+    A pair that is the best of its row and of its column is chosen by the greedy algorithm sooner or later, so each
+    round takes all such pairs at once. Pairs with an IoU above 0.5, which among disjoint masks is unique, are optimal.
 
     Args:
         affinity: float (n, m), 0 or more.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One id for one object over the frames of a camera: class, moved masks and constant velocity; nothing is learnt.
+"""One id per object across the frames of a camera: class, moved masks and constant velocity; not learned.
 
 Legend: `n` tracks, `m` things of a frame, `k` pixels of their masks on the coarse map, `H W` size of the frame.
 """
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from yoso_ros.results import PanopticResult
 
 FIRST_THING_TRACK = 256  # above the ids of stuff, one per class
-MAX_MISSED = 5  # frames that a thing may be hidden and still be the same
-MAX_GAP_S = 2.0  # after a longer pause nothing is where it was
-COARSE_PIXELS = 40_000  # about so many are compared: every fifth one along each axis at 1280x720
-VELOCITY_GAIN = 0.5  # weight of the newest measurement; the first counts in full
+MAX_MISSED = 5  # frames for which a thing may be hidden and keep its id
+MAX_GAP_S = 2.0  # after a longer pause all things are new
+COARSE_PIXELS = 40_000  # approximate number of pixels compared: every fifth along each axis at 1280x720
+VELOCITY_GAIN = 0.5  # weight of the latest measurement; the first counts in full
 
 
 def stuff_track(class_id: int) -> int:
-    """The track id of a stuff class, 1..255: there is one region of a class, so its class is what it is."""
+    """The track id of a stuff class, 1..255; a stuff class has only one segment, so the class identifies it."""
     return class_id + 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Tracks:
-    """The known things, those of the last frame behind those that it missed."""
+    """The known things; those of the last frame come after those missing in it."""
 
     ids: np.ndarray  # int64 (n,)
     classes: np.ndarray  # int (n,)
@@ -40,8 +40,8 @@ class _Tracks:
     centroids: np.ndarray  # float (n, 2), pixels, when last seen
     velocities: np.ndarray  # float (n, 2), pixels per second
     seen_ns: np.ndarray  # int64 (n,)
-    hits: np.ndarray  # int (n,), frames in which it was seen
-    missed: np.ndarray  # int (n,), frames since
+    hits: np.ndarray  # int (n,), number of frames in which it was seen
+    missed: np.ndarray  # int (n,), number of frames since
 
 
 _NOBODY = _Tracks(
@@ -57,13 +57,13 @@ _NOBODY = _Tracks(
 
 
 class SegmentTracker:
-    """Tracks the things of one camera. Ids are never used twice, not after a reset either.
+    """Tracks the things of one camera. Ids are never reused, not even after a reset.
 
-    A frame continues the tracks of the one before unless its stamp is earlier, the pause is longer than `max_gap_s`,
-    or its size is another; then all things are new.
+    A frame continues the tracks of the previous one unless its stamp is earlier, the pause is longer than `max_gap_s`,
+    or its size differs; then all things are new.
 
     Args:
-        max_missed: frames that a thing may be missing and keep its id.
+        max_missed: frames for which a thing may be missing and keep its id.
         max_gap_s: seconds.
     """
 
@@ -74,7 +74,7 @@ class SegmentTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all things; the next frame's are new."""
+        """Forget all things; those of the next frame are new."""
         self._tracks, self._stamp_ns, self._shape = _NOBODY, None, None
         self._rows = self._columns = self._owners = np.empty(0, np.int32)
 
@@ -120,11 +120,11 @@ class SegmentTracker:
         return new.ids.tolist()
 
     def _overlap(self, shifts, numbers, areas):
-        """`mask_overlap` of all tracks; one that has left its mask may also be within a segment where it was."""
+        """`mask_overlap` of all tracks; for one without overlap, containment at its old position counts too."""
         iou, inside = mask_overlap(self._rows, self._columns, self._owners, shifts, numbers, areas)
         lost = iou.max(axis=1, initial=0) < MIN_IOU
         if lost.any():
-            # The motion of a sliver at the edge of the frame is a guess, and as wide as the sliver.
+            # The motion of a sliver at the edge of the frame is a guess, possibly as large as the sliver.
             at = np.flatnonzero(lost[self._owners])
             owners = (np.cumsum(lost, dtype=np.int32) - 1)[self._owners[at]]
             still = np.zeros((np.count_nonzero(lost), 2))
@@ -143,7 +143,7 @@ class SegmentTracker:
         return numbers
 
     def _measured(self, tracks, segments, classes, areas, centroids, stamp_ns):
-        """`_Tracks` of the frame's things, in their order."""
+        """`_Tracks` of the frame's things, in order."""
         old, count = self._tracks, len(classes)
         ids, hits, velocities = np.zeros(count, np.int64), np.ones(count, np.intp), np.zeros((count, 2))
         seconds = 1e-9 * (stamp_ns - old.seen_ns[tracks])[:, None]
@@ -153,7 +153,7 @@ class SegmentTracker:
         velocities[segments] = old.velocities[tracks] + gain * (measured - old.velocities[tracks])
         ids[segments], hits[segments] = old.ids[tracks], old.hits[tracks] + 1
         fresh = np.flatnonzero(ids == 0)
-        if len(fresh) and len(tracks):  # what appears moves as the others do, for most of their motion is the camera's
+        if len(fresh) and len(tracks):  # new things move like the others, because most of the motion is the camera's
             velocities[fresh] = np.median(velocities[segments], axis=0)
         ids[fresh] = self._next_id + np.arange(len(fresh))
         self._next_id += len(fresh)
@@ -161,11 +161,11 @@ class SegmentTracker:
         return _Tracks(ids, classes, areas, centroids, velocities, seen, hits, missed)
 
     def _keep(self, new, continued, pixels, owners, width):
-        """Remember the frame's things and those that are missing not too long.
+        """Remember the frame's things and those that have not been missing for too long.
 
         Args:
             new: `_Tracks` of the frame's things. continued: int (p,), the old tracks among them.
-            pixels, owners: int (k,), place on the map, which is `width` wide, and thing of each pixel of the masks.
+            pixels, owners: int (k,), position on the map, which is `width` wide, and thing of each mask pixel.
         """
         waits = self._tracks.missed < self._max_missed
         waits[continued] = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recipe's augmentation as one callable: sample in, image with labels and masks out."""
+"""A recipe's augmentation as a single callable: sample in, image with labels and masks out."""
 
 from yoso_ros.data.samples import training_targets
 from yoso_ros.data.transforms import (
@@ -18,7 +18,7 @@ FLIP_PROBABILITY = 0.5
 
 
 class Augmentation:
-    """Augments samples as a recipe says.
+    """Augments samples according to a recipe.
 
     Args:
         config: an `AugmentationConfig`.
@@ -37,7 +37,7 @@ class Augmentation:
         elif config.resize == "after_crop":
             crop = RandomCrop(height=height, width=width, max_category_ratio=config.max_category_ratio)
             self.transforms = [crop, RandomScale(smallest=config.scale_min, largest=config.scale_max)]
-            self.size = 0, 0  # what comes out has a size of its own
+            self.size = 0, 0  # the output size varies
         else:
             self.transforms = [RandomShortestEdge(edges=config.shortest_edges, longest=config.longest_edge)]
             if height:

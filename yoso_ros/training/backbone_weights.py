@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ImageNet weights into a backbone: torchvision's key names, the classifier left out."""
+"""Loading ImageNet weights into a backbone: torchvision's key names, without the classifier."""
 
 from pathlib import Path
 
@@ -9,23 +9,24 @@ from yoso_ros.checkpoint import read_torch_file
 from yoso_ros.errors import InputError
 from yoso_ros.models.backbone import create_backbone
 
-# What the ImageNet weights expect their input to be divided by (RGB, 0..255).
+# The standard deviation by which ImageNet weights expect their input to be divided (RGB, 0..255).
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 def load_backbone_weights(backbone, path, pixel_std=IMAGENET_STD):
     """Load a torchvision ResNet or MobileNetV2 state dict into a backbone.
 
-    Keys of the classifier and of layers that the trunk does not have are ignored; every key of the trunk must be there.
-    A network that divides its input by other numbers gets a first convolution that makes up for it.
+    Keys of the classifier and of layers that the trunk does not have are ignored; every key of the trunk must be
+    present. If the network divides its input by a different standard deviation, the first convolution is scaled to
+    compensate.
 
     Args:
         backbone: from `yoso_ros.models.backbone.create_backbone`.
-        path: `.pth` file, read with weights_only (no code of the file is executed).
+        path: `.pth` file, read with weights_only (no code from the file is executed).
         pixel_std: what the network divides RGB by.
 
     Raises:
-        InputError: the file cannot be read, or names the keys that are missing or of another shape.
+        InputError: the file cannot be read, or keys are missing or have another shape; the message names them.
     """
     path = Path(path)
     state_dict = read_torch_file(path)
@@ -46,5 +47,5 @@ def load_backbone_weights(backbone, path, pixel_std=IMAGENET_STD):
 
 
 def check_backbone_weights(name, path):
-    """Raise InputError where a file does not hold the weights of the backbone `name`."""
+    """Raise `InputError` if a file does not contain the weights of the backbone `name`."""
     load_backbone_weights(create_backbone(name, "batch_norm"), path)

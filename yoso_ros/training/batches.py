@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of augmented samples, the same for a seed however many processes, loading workers or restarts there are."""
+"""Batches of augmented samples, the same for a seed regardless of the number of processes, workers or restarts."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from yoso_ros.training.targets import Target
 
 
 class TrainingSet(torch.utils.data.Dataset):
-    """An endless, seeded sequence of augmented samples: item `i` depends on (seed, i) only, also across workers.
+    """An endless, seeded sequence of augmented samples: item `i` depends only on (seed, i), also across workers.
 
     Args:
         dataset: indexable, with samples for `augment`.
@@ -33,12 +33,12 @@ class TrainingSet(torch.utils.data.Dataset):
 
 
 class ShareOfBatches:
-    """A batch sampler: the indices of one process, `size` at a time; the processes take turns.
+    """A distributed batch sampler: the indices of one process, `size` at a time; the processes take turns.
 
     Args:
-        start, stop: first index of the run's remainder, and the end of the run.
+        start, stop: first index of the rest of the run, and end of the run.
         size: images per process and forward pass.
-        rank, world_size: this process and their number.
+        rank, world_size: rank of this process, and number of processes.
     """
 
     def __init__(self, start, stop, size, rank, world_size):
@@ -73,16 +73,16 @@ def collate(samples):
 
 
 def pad_batch(images, targets, pixel_mean, divisor):
-    """Pad right and below to the largest image and to multiples of a divisor, as at inference.
+    """Pad at the right and bottom to the largest image and to multiples of a divisor, as at inference.
 
     Args:
         images: list of B uint8 or float (3, h, w), RGB 0..255.
         targets: B `Target` with masks (n, h, w).
-        pixel_mean: float (1, 3, 1, 1), on the device of the images; what images are padded with. Masks are with zero.
+        pixel_mean: float (1, 3, 1, 1), on the device of the images; padding value of images. Masks are padded with 0.
         divisor: the network's `size_divisor`.
 
     Returns:
-        (float (B, 3, H, W) channels-last in memory, targets of the padded size).
+        (float (B, 3, H, W), channels-last in memory, targets of the padded size).
     """
     height, width = (-(-max(image.shape[axis] for image in images) // divisor) * divisor for axis in (1, 2))
     batch = pixel_mean.repeat(len(images), 1, height, width).contiguous(memory_format=torch.channels_last)
@@ -93,5 +93,5 @@ def pad_batch(images, targets, pixel_mean, divisor):
 
 
 def _one_thread(_worker):
-    # The workers are the parallelism; torch already gives each one thread.
+    # The workers provide the parallelism; torch already limits each to one thread.
     cv2.setNumThreads(0)

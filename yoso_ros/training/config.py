@@ -17,13 +17,13 @@ FROZEN_AT_MOST = 5  # the stem and the four stages of a backbone
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig:
-    """Resize, crop, flip, SSD colour distortion; other light, weather and camera faults with the given probabilities.
+    """Resize, crop, flip, SSD colour distortion; lighting, weather and camera faults with the given probabilities.
 
-    `resize: jitter` is large-scale jitter by `scale_min` to `scale_max`. `resize: shortest_edge` makes the shortest
-    edge one of `shortest_edges` (the longest at most `longest_edge`), and draws a crop again in which one category has
-    more than `max_category_ratio` of the labelled pixels. Either way what is missing of the crop is padded. Without a
-    crop size (0, for shortest_edge only) whole pictures are taken, and a batch is padded to its largest.
-    `resize: after_crop` takes a crop of the picture as it is and then scales it by `scale_min` to `scale_max`.
+    `resize: jitter` is large-scale jitter by `scale_min` to `scale_max`. `resize: shortest_edge` resizes the shortest
+    edge to one of `shortest_edges` (the longest to at most `longest_edge`), and redraws a crop in which one category
+    has more than `max_category_ratio` of the labelled pixels. In both cases smaller images are padded to the crop size.
+    Without a crop size (0, only for shortest_edge) whole images are used, and a batch is padded to its largest image.
+    `resize: after_crop` crops the original image and then scales the crop by `scale_min` to `scale_max`.
     """
 
     crop_height: int = 0
@@ -47,8 +47,8 @@ class AugmentationConfig:
         whole = self.resize == "shortest_edge" and self.crop_height == self.crop_width == 0
         if not whole and not (self.crop_height > 0 and self.crop_width > 0):
             raise InputError(
-                "augmentation: expected crop_height and crop_width of at least 1 (or none of both with resize "
-                f"shortest_edge, for whole pictures), found {self.crop_height} and {self.crop_width}"
+                "augmentation: expected crop_height and crop_width of at least 1 (or neither with resize "
+                f"shortest_edge, for whole images), found {self.crop_height} and {self.crop_width}"
             )
 
 
@@ -56,13 +56,13 @@ class AugmentationConfig:
 class TrainingConfig:
     """One training run; the defaults are the authors' (COCO).
 
-    `batch_size` counts the images of one optimiser step over all processes and all `accumulation` passes;
-    `learning_rate` is for that batch. `momentum` belongs to sgd. Of the backbone the first `frozen_stages` are not
-    trained: 1 is the stem, 2 also the stage of stride 4, and so on. `steps` belong to the step schedule, `poly_power`
-    to the poly schedule. The warm-up is linear from `warmup_factor`. `clip_norm` is for the gradient of the full model.
-    With `patience` a run ends after so many validations without a better PQ; the best weights are kept either way.
+    `batch_size` is the number of images per optimiser step over all processes and all `accumulation` passes;
+    `learning_rate` refers to that batch. `momentum` is for sgd. The first `frozen_stages` of the backbone are not
+    trained: 1 is the stem, 2 also the stage of stride 4, and so on. `steps` are for the step schedule, `poly_power`
+    for the poly schedule. The warm-up is linear from `warmup_factor`. `clip_norm` limits the gradient of all weights.
+    With `patience` a run ends after that many validations without a better PQ; the best weights are kept in any case.
     `repeat_threshold`: see `SampleMixture`. `classes: data` trains the classes of the data set, not those of the model.
-    `distillation` adds the answers of a teacher as targets. `criterion` has the fields of the configuration of the
+    `distillation` adds the predictions of a teacher as targets. `criterion` has the fields of the configuration of the
     model's criterion.
     """
 
@@ -128,7 +128,7 @@ def load_recipe(name, model=None):
     """Load a recipe by name (config/training/<name>.yaml) or by the path of a YAML file.
 
     Args:
-        name: of a shipped recipe, or the path of a file.
+        name: name of a shipped recipe, or path of a file.
         model: name or path of a model to train instead of the recipe's.
 
     Raises:

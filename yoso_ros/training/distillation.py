@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distillation: a slower network looks at the augmented pictures too, and its answers are further targets."""
+"""Distillation: a slower teacher network also processes the augmented images, and its predictions are extra targets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ from yoso_ros.weights.find import find_weights
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
-    """Who teaches, and how much it counts.
+    """The teacher and its weight.
 
     Attributes:
-        teacher: name of a model or path of its YAML file; its classes are those of the student, in any order.
+        teacher: name of a model or path of its YAML file; it has the classes of the student, in any order.
         weights: its checkpoint; None for the one that comes with it.
-        scale: size of its pictures as a multiple of the student's.
-        weight: of its losses; those of the ground truth have 1.
-        min_score: least class probability of a segment that it teaches.
+        scale: size of the teacher's images as a multiple of the student's.
+        weight: weight of the teacher's losses, relative to 1 for those of the ground truth.
+        min_score: minimum class probability of a teacher segment.
     """
 
     teacher: str
@@ -38,7 +38,7 @@ class DistillationConfig:
 
 
 class Distillation:
-    """Makes targets of the teacher's answers, and losses of them.
+    """Turns the teacher's predictions into targets and computes losses against them.
 
     Args:
         config: a `DistillationConfig`.
@@ -47,7 +47,7 @@ class Distillation:
         device: of the training.
 
     Raises:
-        InputError: student and teacher are not of one kind, have other classes, or the weights do not fit.
+        InputError: student and teacher are of different kinds or have different classes, or the weights do not fit.
     """
 
     def __init__(self, config, model_config, criterion_config, device):
@@ -69,7 +69,7 @@ class Distillation:
 
     @torch.no_grad()
     def targets(self, images):
-        """What the teacher sees in a batch (B, 3, H, W), RGB 0..255: list of B targets for `__call__`."""
+        """The teacher's predictions for a batch (B, 3, H, W), RGB 0..255: list of B targets for `__call__`."""
         divisor = self.teacher.size_divisor
         size = [max(divisor, round(self.config.scale * side / divisor) * divisor) for side in images.shape[2:]]
         larger = F.interpolate(images, size, mode="bilinear", align_corners=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data-parallel training under torchrun: joining the processes, sums over them, and batch norm of the joint batch."""
+"""Data-parallel training under torchrun: process group, reductions, and batch norm over the joint batch."""
 
 import contextlib
 import datetime
@@ -14,7 +14,7 @@ from torch.distributed.nn.functional import all_reduce
 from yoso_ros.errors import InputError
 from yoso_ros.processes import is_distributed
 
-# A process may have more of a validation to do than the others, or write files while they wait.
+# Others may have to wait while a process finishes a larger share of a validation or writes files.
 LONGEST_WAIT = datetime.timedelta(hours=3)
 
 
@@ -22,7 +22,7 @@ def join_processes(device):
     """Join the other processes of a torchrun launch; does nothing in a single process.
 
     Args:
-        device: "auto", "cpu", "cuda" or "cuda:N"; auto is CUDA where there is one.
+        device: "auto", "cpu", "cuda" or "cuda:N"; auto is CUDA if available.
 
     Returns:
         torch.device of this process: with CUDA, the GPU of the local rank.
@@ -47,14 +47,14 @@ def join_processes(device):
 
 
 def leave_processes():
-    """End what `join_processes` began."""
+    """Leave the process group that `join_processes` joined."""
     if is_distributed():
         dist.destroy_process_group()
 
 
 @contextlib.contextmanager
 def one_of_machine_first():
-    """The first process of each machine runs the block, the others after it: for files that it fetches once for all."""
+    """Run the block in the first process of each machine, then in the others, so that files are fetched only once."""
     later = is_distributed() and int(os.environ.get("LOCAL_RANK", 0)) > 0
     if later:
         dist.barrier()
@@ -73,19 +73,19 @@ def mean_over_processes(values):
 
 
 def synchronize_batch_norms(model, device):
-    """Make every batch norm of a model see the joint batch of all processes; returns the model (same keys)."""
+    """Make every batch norm of a model use the joint batch of all processes; returns the model (same keys)."""
     if not is_distributed():
         return model
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = _CpuSyncBatchNorm  # same state, another forward
+            module.__class__ = _CpuSyncBatchNorm  # same state, different forward
     return model
 
 
 class _CpuSyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the joint batch on CPUs, which `nn.SyncBatchNorm` does not run on."""
+    """Batch norm over the joint batch on CPUs, which `nn.SyncBatchNorm` does not support."""
 
     def forward(self, x):
         if not self.training:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same numbers as for TensorBoard to Weights & Biases or MLflow, where the user has installed them.
+"""The same numbers as for TensorBoard, sent to Weights & Biases or MLflow if the user has installed them.
 
-Neither is a dependency: they are imported by name, when they are asked for.
+Neither is a dependency: they are imported by name when requested.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from yoso_ros.training.event_log import STEPS_BETWEEN
 
 
 class WandbLog:
-    """Writes a run of Weights & Biases; the place and the account are those of its own environment variables.
+    """Writes a Weights & Biases run; location and account come from its own environment variables.
 
     Args:
         folder: pathlib.Path for its files. name: of the run. facts: dict of plain values, the run's configuration.
@@ -26,12 +26,12 @@ class WandbLog:
         self._run = wandb.init(project="yoso_ros", name=name, dir=str(folder), config=facts)
 
     def step(self, iteration, losses, learning_rate):
-        """Losses by name and the learning rate, every 20th iteration."""
+        """Log losses by name and the learning rate, every 20th iteration."""
         if iteration % STEPS_BETWEEN == 0 or iteration == 1:
             self._run.log(_step_values(losses, learning_rate), step=iteration)
 
     def metrics(self, iteration, metrics):
-        """Validation metrics by name."""
+        """Log validation metrics by name."""
         self._run.log({f"validation/{name}": value for name, value in metrics.items()}, step=iteration)
 
     def close(self):
@@ -40,7 +40,7 @@ class WandbLog:
 
 
 class MlflowLog:
-    """Writes a run of MLflow; arguments, methods and errors as `WandbLog`."""
+    """Writes an MLflow run; arguments, methods and errors as in `WandbLog`."""
 
     def __init__(self, folder, name, facts):
         self._mlflow = _library("mlflow", "--mlflow")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint to start training from; one of another label set gives everything but the rows of classes it lacks."""
+"""A checkpoint to start training from; with another label set, all weights except those of classes it lacks."""
 
 import dataclasses
 
@@ -15,17 +15,17 @@ from yoso_ros.models.network import check_state_dict
 def load_initial_weights(model, path, source=None):
     """Load a checkpoint into a model that is about to be trained.
 
-    One with the model's classes is loaded strictly. One of another label set must fit in everything but the layers
-    whose size depends on the classes; of these, rows of classes of the same name and that of "no object" are carried
-    over, the other rows stay as they are.
+    A checkpoint with the model's classes is loaded strictly. One with another label set must match everything except
+    the layers whose size depends on the classes; in these, the rows of classes with the same name and of "no object"
+    are carried over, and the other rows keep their initial values.
 
     Args:
         model: any network of this package.
         path: `.safetensors` of this package, or a `.pth` of the authors.
-        source: configuration that the weights were made for; None: that in the file's metadata, else the model's.
+        source: configuration that the weights belong to; None: that in the file's metadata, else the model's.
 
     Returns:
-        str: "" for a strict load, else one line that says what was left fresh.
+        str: "" for a strict load, else one line that lists what keeps its initial values.
 
     Raises:
         InputError: the file does not fit.
@@ -44,7 +44,7 @@ def _stated_config(path):
     try:
         return read_metadata(path)[0]
     except InputError:
-        return None  # a foreign file: the strict load will say what does not fit
+        return None  # a foreign file: the strict load reports what does not fit
 
 
 def _names(config):
@@ -74,13 +74,13 @@ def _carry_over(model, donor):
 
 
 def _pairs(names, given):
-    """Positions of the classes that both have: list of (own, given)."""
+    """Positions of the classes in common: list of (own, given)."""
     of = {name.casefold(): i for i, name in reversed(list(enumerate(given)))}
     return [(i, of[name.casefold()]) for i, name in enumerate(names) if name.casefold() in of]
 
 
 def _class_layers(config):
-    """Keys whose shape depends on the classes: those that change when a thing or a kind of stuff is added."""
+    """Keys whose shape depends on the classes: those that change when a thing or stuff class is added."""
     shapes = _shapes(config)
     keys = set()
     for is_thing in (False, True):

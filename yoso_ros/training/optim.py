@@ -10,7 +10,7 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 def create_optimizer(model, config):
-    """AdamW or SGD: no weight decay in norm layers (biases elsewhere do decay), backbone slower.
+    """AdamW or SGD: no weight decay in norm layers (biases elsewhere do decay), lower learning rate in the backbone.
 
     Args:
         model: has a `backbone`.
@@ -31,7 +31,7 @@ def create_optimizer(model, config):
 
 
 def freeze_stages(backbone, count):
-    """Take the first `count` stages of a backbone (the stem is the first) out of training."""
+    """Exclude the first `count` stages of a backbone (the stem is the first) from training."""
     for stage in backbone.stages()[:count]:
         for module in stage:
             module.requires_grad_(False)
@@ -52,7 +52,7 @@ class WeightAverage:
 
     Args:
         model: the model in training.
-        decay: share of the old average that is kept each step.
+        decay: fraction of the old average kept at each step.
     """
 
     def __init__(self, model, decay):
@@ -62,7 +62,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model):
-        """Move the average towards the model's weights; integer buffers are copied."""
+        """Update the average with the model's weights; integer buffers are copied."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for average, value in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):

@@ -9,16 +9,16 @@ import yaml
 from yoso_ros.files import write_file
 from yoso_ros.models.factory import config_from_mapping
 
-SUFFIX = "_own"  # of the name of a model with the classes of a data set
+SUFFIX = "_own"  # in the name of a model with the classes of a data set
 
 
 def with_classes(config, label_set, changes):
-    """The configuration of a model for other classes, under a name of its own.
+    """The configuration of a model for other classes, under a new name.
 
     Args:
         config: model configuration.
         label_set: `LabelSet` of the data set.
-        changes: dict of other fields, checked as those of a file are.
+        changes: dict of other fields, checked like those of a file.
     """
     name = config.name if config.name.endswith(SUFFIX) else f"{config.name}{SUFFIX}"
     plain = {**dataclasses.asdict(config), "name": name, "label_set": label_set, **changes}
@@ -26,6 +26,6 @@ def with_classes(config, label_set, changes):
 
 
 def write_model_file(config, path):
-    """Write a model configuration as a YAML file that `load_config` reads; its classes are in it."""
+    """Write a model configuration, including its classes, as a YAML file that `load_config` reads."""
     plain = json.loads(json.dumps(dataclasses.asdict(config)))  # YAML has no tuples
     write_file(path, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The targets of one image, the same for every network: what else a criterion needs it derives from them."""
+"""The targets of one image, the same for every network; a criterion derives from them whatever else it needs."""
 
 from typing import NamedTuple
 

@@ -2,7 +2,12 @@
 """The training loop: batches of targets through the criterion, with resume, averaging and validation."""
 
 import contextlib
+import dataclasses
+import errno
+import json
+import logging
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -12,23 +17,28 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from yoso_ros.checkpoint import read_torch_file
-from yoso_ros.errors import InputError
-from yoso_ros.files import atomic_path
+from yoso_ros.errors import InputError, brief
+from yoso_ros.files import WriteError, atomic_path
 from yoso_ros.processes import is_distributed, rank, world_size
+from yoso_ros.reading import parse_json
 from yoso_ros.training.batches import ShareOfBatches, TrainingSet, load_batches, pad_batch
 from yoso_ros.training.criteria import find_criterion
 from yoso_ros.training.distributed import mean_over_processes, synchronize_batch_norms
 from yoso_ros.training.optim import WeightAverage, create_optimizer, freeze_stages, learning_rate_factor
 from yoso_ros.training.targets import Target
 
+STATE_FILE = "state.pt"
+# What a resumed run may have differently: how long it is, and how often it looks.
+MAY_CHANGE = ("iterations", "validate_every", "patience")
+_LOG = logging.getLogger(__name__)
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Trainer:
     """Trains a model for a recipe's iterations and keeps the best weights.
 
-    Under torchrun (after `join_processes`) each process takes its share of every batch; the losses and gradients are
-    those of the joint batch. Each takes its share of a validation; process 0 writes files.
+    Under torchrun (after `join_processes`) each process takes its share of every batch, and the losses and gradients
+    are those of the joint batch. Validation is shared in the same way; process 0 writes files.
 
     Args:
         model: a `PanopticNetwork`.
@@ -37,16 +47,16 @@ class Trainer:
         augment: see `TrainingSet`.
         folder: where `state.pt` (for resume) goes.
         device: torch device.
-        validate: callable (model in eval mode) -> dict of metrics with "PQ", or None. Every process calls it and has
-            to get the same metrics.
-        on_best: callable (model, metrics, iteration), called when the validation PQ has risen.
+        validate: callable (model in eval mode) -> dict of metrics with "PQ", or None. Every process calls it and must
+            get the same metrics.
+        on_best: callable (model, metrics, iteration), called when the validation PQ has improved.
         on_step: callable (iteration, losses, learning rate), called in process 0 after each step, or None.
         workers: data-loading processes.
-        save_every: iterations between two writes of `state.pt`; it is also written at each validation and at the end.
+        save_every: iterations between writes of `state.pt`; it is also written at each validation and at the end.
         distillation: a `Distillation`, or None.
 
     Raises:
-        InputError: the batch cannot be shared out evenly, or fp16 is asked for on a CPU.
+        InputError: the batch cannot be divided evenly, or fp16 is requested on a CPU.
     """
 
     def __init__(
@@ -77,7 +87,7 @@ class Trainer:
         self.iteration, self.best_pq, self.history = 0, float("-inf"), []
 
     def run(self, progress=True):
-        """Train to the last iteration, or until patience is at its end; returns the list of validation metrics."""
+        """Train to the last iteration, or until patience runs out; returns the list of validation metrics."""
         config, batches = self.config, iter(self.batches())
         bar = tqdm(
             total=config.iterations,
@@ -87,7 +97,7 @@ class Trainer:
             smoothing=0.05,
         )
         while True:
-            # First, so that a run that was stopped during its validation makes it up.
+            # First, so that a run that was stopped during a validation repeats it.
             if self._validation_is_due():
                 self._validate(bar)
                 self.save_state()
@@ -102,14 +112,14 @@ class Trainer:
             waiting = (loaded - begin) / (time.perf_counter() - begin)
             if self.on_step is not None and rank() == 0:
                 self.on_step(self.iteration, losses, self.optimizer.param_groups[-1]["lr"])
-            # A share of waiting well above 0 asks for more workers.
+            # If the share of waiting is well above 0, more workers help.
             bar.set_postfix(loss=f"{losses['total']:.2f}", waiting_for_data=f"{waiting:.0%}", refresh=False)
             bar.update()
         bar.close()
         return self.history
 
     def batches(self):
-        """DataLoader of what is left of the run: this process's share, `accumulation` batches per step."""
+        """DataLoader for the rest of the run: this process's share, `accumulation` batches per step."""
         config, world = self.config, world_size()
         total = config.iterations * config.batch_size
         samples = TrainingSet(self.dataset, self.augment, total, config.seed)
@@ -127,14 +137,14 @@ class Trainer:
             dict of the losses of the joint batch as floats, with their sum under "total".
 
         Raises:
-            InputError: the loss is not finite; says which part, and when.
+            InputError: the loss is not finite; the message says which part, and at which iteration.
         """
         config = self.config
         factor = learning_rate_factor(self.iteration, config)
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = group["initial_lr"] * factor
-        # The sampled points depend on this only, so that a resumed run draws what it would have drawn.
+        # The sampled points depend only on this, so that a resumed run draws the same points.
         torch.manual_seed(int(np.random.SeedSequence((config.seed, self.iteration, rank())).generate_state(1)[0]))
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -172,7 +182,7 @@ class Trainer:
         return losses if soft_targets is None else losses | self.distillation(outputs, soft_targets, soft_normalizer)
 
     def _taught(self, batches):
-        """Targets of the teacher for each pass, with their joint normalizer: list of arguments of `_losses`."""
+        """Targets from the teacher for each pass, with their joint normalizer: list of arguments for `_losses`."""
         if self.distillation is None:
             return [()] * len(batches)
         soft = [self.distillation.targets(images) for images in batches]
@@ -201,12 +211,12 @@ class Trainer:
         return done < self.iteration and (last or self.iteration % self.config.validate_every == 0)
 
     def _is_out_of_patience(self):
-        """Whether so many validations in a row were no better than the best before; known from the history alone."""
+        """Whether `patience` validations in a row brought no new best; depends on the history alone."""
         values = [metrics["PQ"] for metrics in self.history]
         return 0 < self.config.patience <= len(values) - 1 - values.index(max(values)) if values else False
 
     def _validate(self, bar):
-        # Kept before the long wait; the state after it replaces this one.
+        # Saved before the long wait; the state after it replaces this one.
         self.save_state()
         model = self.average.model if self.average is not None else self.model.eval()
         metrics = {"iteration": self.iteration, **self.validate(model)}
@@ -219,7 +229,7 @@ class Trainer:
                 self.on_best(model, metrics, self.iteration)
 
     def save_state(self):
-        """Write everything that `load_state` needs to go on, atomically; in process 0 only."""
+        """Write everything that `load_state` needs to resume, atomically; only in process 0."""
         if rank() > 0:
             return
         state = {
@@ -229,19 +239,30 @@ class Trainer:
             "iteration": self.iteration,
             "best_pq": self.best_pq,
             "history": self.history,
+            "run": json.dumps(self._run(), default=str),
         }
         if self.average is not None:
             state["average"], state["average_updates"] = self.average.model.state_dict(), self.average.updates
-        with atomic_path(self.folder / "state.pt") as temporary:
-            torch.save(state, temporary)
+        path = self.folder / STATE_FILE
+        needed = sum(tensor.nbytes for tensor in _tensors(state))
+        try:
+            with atomic_path(path, needed) as temporary:
+                try:
+                    torch.save(state, temporary)
+                except RuntimeError as error:  # torch's word for a full disk, which names neither disk nor file
+                    full = shutil.disk_usage(self.folder).free < needed
+                    raise OSError(errno.ENOSPC if full else errno.EIO, str(error)) from error
+        except WriteError as error:
+            kept = f"; {path} is whole and of before: go on from it with --resume" if path.is_file() else ""
+            raise WriteError(f"{error}{kept}") from error
 
     def load_state(self):
-        """Go on from `state.pt`, in every process.
+        """Resume from `state.pt`, in every process.
 
         Raises:
-            InputError: there is none, or it is of another model.
+            InputError: there is none, or it belongs to another model, or to a run with another seed, recipe or data.
         """
-        path = self.folder / "state.pt"
+        path = self.folder / STATE_FILE
         if not path.is_file():
             raise InputError(f"nothing to resume: expected {path}")
         state = read_torch_file(path, self.device)
@@ -249,6 +270,8 @@ class Trainer:
             raise InputError(f"{path}: expected the state of a training run, found another file")
         if state["model"].keys() != self.model.state_dict().keys():
             raise InputError(f"{path}: expected the state of a {self.model.config.name}, found that of another model")
+        if "run" in state:
+            self._compare(parse_json(state["run"], path), path)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if state.get("scaler"):
@@ -257,6 +280,31 @@ class Trainer:
         if self.average is not None:
             self.average.model.load_state_dict(state["average"])
             self.average.updates = state["average_updates"]
+
+    def _run(self):
+        """What a resumed run must share with the first for the two to be one: dict of plain values."""
+        return {**dataclasses.asdict(self.config), "training_images": len(self.dataset)}
+
+    def _compare(self, before, path):
+        now = json.loads(json.dumps(self._run(), default=str))
+        for name in sorted({*before, *now}):
+            if before.get(name) == now.get(name):
+                continue
+            text = f"{name} {brief(before.get(name))}, now {brief(now.get(name))}"
+            if name not in MAY_CHANGE:
+                raise InputError(
+                    f"{path}: the run was begun with {text}; resume it with the same recipe, options and data, or "
+                    "begin another in another --output"
+                )
+            _LOG.warning("resumed with another setting: begun with %s", text)
+
+
+def _tensors(values):
+    for value in values.values() if isinstance(values, dict) else values:
+        if torch.is_tensor(value):
+            yield value
+        elif isinstance(value, (dict, list, tuple)):
+            yield from _tensors(value)
 
 
 def seed_everything(seed):

@@ -7,6 +7,7 @@ from yoso_ros.checkpoint import read_metadata
 from yoso_ros.errors import InputError
 from yoso_ros.models import load_config, model_names
 from yoso_ros.resources import checkpoint_path
+from yoso_ros.weights.hub import PREFIX, is_present, source_folder, source_name
 from yoso_ros.weights.sources import Source, load_sources
 from yoso_ros.weights.store import file_digest, place_of, read_record
 
@@ -16,8 +17,9 @@ COLUMNS = ("model", "classes", "data", "quality", "MB", "weights", "licence")
 
 
 def models_table():
-    """All model configurations, one line each: str."""
-    rows = [COLUMNS, *(_row(name) for name in model_names())]
+    """All model configurations and the models of the hub that are known to run, one line each: str."""
+    hub = [_hub_row(source) for source in load_sources().hub.values()]
+    rows = [COLUMNS, *(_row(name) for name in model_names()), *hub]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
@@ -27,19 +29,19 @@ def model_card(name):
     """The card of a model, or of a checkpoint file of this package: str.
 
     Args:
-        name: name in config/models, or path of a `.safetensors` file.
+        name: name in config/models, path of a `.safetensors` file, or hf:ORG/NAME (its configuration is fetched).
 
     Raises:
         InputError: no such model, no such file, or a file that was not written by this package.
     """
     config, story, path = _subject(name)
-    source = load_sources().models.get(str(name), Source(name=config.name))  # a file's weights may be anybody's
+    source = _source_of(name, config)
     label_set = config.label_set
     facts = {
         "classes": f"{len(label_set)} of {label_set.name}, {len(label_set.thing_ids)} of them things",
         "network": f"{config.architecture}, backbone {config.backbone}, frames at {config.shortest_edge}/"
         f"{config.longest_edge}, score threshold {config.score_threshold:g}, overlap {config.overlap_threshold:g}",
-        "origin": source.url or _origin(story),
+        "origin": source.url or _origin(story) or (config.reference if config.reference != config.name else ""),
         "licence": source.licence,
         "data": (story or {}).get("data") or source.data,
         "command": (story or {}).get("command", ""),
@@ -49,6 +51,11 @@ def model_card(name):
         "limits": source.limits,
     }
     return "\n".join([config.name, *(_line(label, text) for label, text in facts.items() if text)])
+
+
+def _source_of(name, config):
+    known = {**load_sources().models, **{f"{PREFIX}{key}": value for key, value in load_sources().hub.items()}}
+    return known.get(str(name).partition("@")[0], Source(name=config.name))  # a file's weights may be anybody's
 
 
 def _subject(name):
@@ -73,6 +80,19 @@ def _row(name):
     return name, str(len(config.label_set)), source.data.split(",")[0], source.quality, size, state, source.licence
 
 
+def _hub_row(source):
+    name = f"{PREFIX}{source.name}"
+    return (
+        name,
+        str(source.classes),
+        source.data.split(",")[0],
+        source.quality,
+        f"about {source.megabytes:g}" if source.megabytes else "",
+        "in the cache" if is_present(name) else f"yoso-ros download {name}",
+        source.licence,
+    )
+
+
 def _origin(story):
     return f"trained with this package from: {story['initial_weights']}" if story and "initial_weights" in story else ""
 
@@ -85,6 +105,8 @@ def _metrics(story):
 def _file_facts(name, config, source, story, path):
     if path is not None:
         return {"file": str(path), "SHA-256": f"{story['weights_sha256']} (of the weights)" if story else ""}
+    if config.reference != config.name:
+        return _hub_facts(config.reference)
     if source.url is None:
         return {"file": f"no weights are known for {config.name}"}
     place = place_of(source)
@@ -95,6 +117,14 @@ def _file_facts(name, config, source, story, path):
     if record and not when:
         when = f" (NOT that of {record['date']}: {record['sha256']})"
     return {"file": f"{place}, from {record.get('url', 'somebody by hand')}", "SHA-256": f"{digest}{when}"}
+
+
+def _hub_facts(reference):
+    if not is_present(reference):
+        return {"file": f"not here: yoso-ros download {reference}"}
+    folder, _ = source_folder(reference, download=False, weights=True)
+    files = sorted(folder.glob("*.safetensors"))
+    return {"file": str(folder), "SHA-256": ", ".join(f"{file_digest(file)} ({file.name})" for file in files)}
 
 
 def _line(label, text):
@@ -112,10 +142,13 @@ def _line(label, text):
 def known_names():
     """Names that `yoso-ros download` takes: list of str."""
     sources = load_sources()
-    return [*(name for name, source in sources.models.items() if source.url), *sources.backbones]
+    return [*(name for name, source in sources.models.items() if source.url), *sources.backbones, "hf:ORG/NAME"]
 
 
 def check_known(name):
     """Raise InputError where a name is neither of a model nor of a backbone."""
+    if str(name).startswith(PREFIX):
+        source_name(name)  # raises for what is none
+        return
     if name not in (*model_names(), *load_sources().backbones):
         raise InputError(f"unknown model {name!r}; known: {', '.join(known_names())}")

@@ -42,10 +42,19 @@ def source_folder(source, download=True, weights=False):
             raise InputError(f"expected a checkpoint folder with config.json at {folder}, found none")
         return folder, source
     repository, revision = _parts(source)
-    folder = _snapshot(repository, revision, local_files_only=True)
+    folder = _snapshot(repository, revision, weights, local_files_only=True)
     if folder is None or not _is_whole(folder, weights):
         folder = _fetch(source, repository, revision, download, weights)
     return folder, f"{PREFIX}{repository}@{folder.name}"
+
+
+def is_present(source):
+    """Whether a checkpoint is on this machine with its weights."""
+    try:
+        source_folder(source, download=False, weights=True)
+    except InputError:
+        return False
+    return True
 
 
 def source_name(source):
@@ -67,14 +76,16 @@ def _parts(source):
     return name, revision or None
 
 
-def _snapshot(repository, revision, **options):
+def _snapshot(repository, revision, weights, local_files_only=False):
     library = _library()
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    options = {"revision": revision, "cache_dir": hub_folder(), "local_files_only": local_files_only}
+    patterns = [*CONFIGURATION, *TOKENIZER, *(WEIGHTS if weights else ())]
     try:
-        return Path(library.snapshot_download(repository, revision=revision, cache_dir=hub_folder(), **options))
+        return Path(library.snapshot_download(repository, allow_patterns=patterns, **options))
     except LocalEntryNotFoundError:
-        if options.get("local_files_only"):
+        if local_files_only:  # nothing here, or not all of it
             return None
         raise
 
@@ -102,8 +113,7 @@ def _fetch(source, repository, revision, download, weights):
     if offline():
         raise InputError(f"YOSO_OFFLINE is set and {source} is not here: {by_hand}")
     try:
-        patterns = [*CONFIGURATION, *TOKENIZER, *(WEIGHTS if weights else ())]
-        folder = _snapshot(repository, revision, allow_patterns=patterns)
+        folder = _snapshot(repository, revision, weights)
     except Exception as error:  # of the library, of the connection and of the disk; all of them end here
         raise InputError(f"cannot fetch {source}: {_reason(error)}; {by_hand}") from error
     if not _is_whole(folder, weights):

@@ -16,11 +16,13 @@ class Source:
     """One checkpoint and what a user should know of it.
 
     `url` is None where the checkpoint comes with the package or from the hub. `sha256` is the digest of the file or its
-    first digits, None where nobody has published one; `megabytes` (10^6 bytes) is None where it is not known.
+    first digits, None where nobody has published one; `megabytes` (10^6 bytes) is None where it is not known. Models of
+    the hub are named by their repository and have `classes`, for their configurations are not in the package.
     """
 
     name: str
     url: str | None = None
+    classes: int | None = None
     sha256: str | None = None
     megabytes: float | None = None
     data: str = ""

@@ -84,6 +84,14 @@ def file_digest(path):
     return digest.hexdigest()
 
 
+def weights_digest(path):
+    """SHA-256 of a weights file, or of the weights in the folder of a checkpoint of the hub: str of 64 hex digits."""
+    if not path.is_dir():
+        return file_digest(path)
+    digests = [file_digest(file) for file in sorted(path.glob("*.safetensors"))]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def _known(path, source, check):
     record, digest = read_record(path), file_digest(path)
     if not record:  # put there by hand

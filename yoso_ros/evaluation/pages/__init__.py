@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports on recordings for people: HTML pages that need no network, with plots."""
+"""Reports on recordings: HTML pages with plots that work offline."""

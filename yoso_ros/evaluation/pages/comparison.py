@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison of two runs for people: one HTML file that needs no network, and a Markdown summary."""
+"""The report of a comparison of two runs: one HTML file that works offline, and a Markdown summary."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,9 +16,8 @@ FRAMES = 20  # in the table of frames that differ most
 SIZE = ("shortest_edge", "longest_edge")
 FACTS = ("folder", "bag", "data", "split", "model", "weights", *SIZE, "backend", "accuracy", "command")
 NOTE = (
-    "Differences are B minus A. Intervals are 95 % of a paired bootstrap over frames; grey bars are those whose "
-    "interval holds zero. Neighbouring frames of a recording look alike, so its intervals are too narrow rather than "
-    "too wide."
+    "Differences are B minus A. Intervals are 95 % of a paired bootstrap over frames; bars are grey if the interval "
+    "includes zero. Neighbouring frames of a recording look alike, so its intervals tend to be too narrow."
 )
 
 
@@ -26,9 +25,9 @@ def html_page(comparison: dict[str, Any], pictures: Sequence[tuple[str, Any]] = 
     """The comparison as one HTML file, str.
 
     Args:
-        comparison: dict of `compare_runs` with "command" and "a" and "b", each a dict with "folder" and what its report
-            says of "model", "weights", "backend", "bag" or "data", "command" and "latency_ms", and "accuracy": what the
-            answers were held against.
+        comparison: dict of `compare_runs` with "command" and "a" and "b", each a dict with "folder", its report's
+            "model", "weights", "backend", "bag" or "data", "command" and "latency_ms", and "accuracy": what the answers
+            were compared with.
         pictures: list of (name of the frame, dict of title to JPEG bytes).
     """
     pq, frames = comparison["measures"]["PQ"], comparison["frames"]
@@ -71,7 +70,7 @@ def verdict(comparison: dict[str, Any]) -> str:
     size = f"{abs(pq['difference']):.2f} PQ, 95 % interval of B - A {signed(low)} to {signed(high)}, {frames} frames"
     if is_clear((low, high)):
         return f"{better} is better by {size}."
-    return f"No difference that the frames can show: {size}."
+    return f"No significant difference: {size}."
 
 
 MEASURE_HEAD = ("", "A", "B", "B - A", "95 % interval", "A better", "B better")
@@ -79,7 +78,7 @@ _CLASS_HEAD = ("class", "PQ A", "PQ B", "B - A", "95 % interval", "IoU A", "IoU 
 
 
 def measure_rows(comparison: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Rows of a table with `MEASURE_HEAD`; a dict with the "measures" of `compare_runs` will do."""
+    """Rows of a table with `MEASURE_HEAD`; a dict with the "measures" of `compare_runs` is enough."""
     for name, m in comparison["measures"].items():
         values = number(m["a"]), number(m["b"]), _signed(m["difference"]), _interval(m["interval"])
         yield name, *values, _percent(m["a_wins"]), _percent(m["b_wins"])
@@ -116,13 +115,13 @@ def _runs(comparison):
     if all(totals):
         for key in ("p50", "p95"):
             yield f"ms per frame, {key}", *(number(total[key]) for total in totals)
-    for key, name in (("only_a", "frames of A alone"), ("only_b", "frames of B alone")):
+    for key, name in (("only_a", "frames only in A"), ("only_b", "frames only in B")):
         if comparison["frames"][key]:
             yield name, *((comparison["frames"][key], "") if key == "only_a" else ("", comparison["frames"][key]))
 
 
 def frame_name(name: str) -> str:
-    """What a frame is called for people: a stamp in nanoseconds becomes seconds, a file keeps its name."""
+    """The display name of a frame: a stamp in nanoseconds becomes seconds, a file keeps its name."""
     return f"{stamp_text(int(name))} s" if name.isdecimal() else name
 
 

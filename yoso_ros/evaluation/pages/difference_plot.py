@@ -19,7 +19,7 @@ def difference_bars(rows: Sequence[tuple[str, float, tuple[float, float]]]) -> s
         y = i * ROW_HEIGHT
         parts.append(_text(LABEL_WIDTH - 8, y + 14, label, "end"))
         if math.isnan(value):
-            parts.append(_text(zero + 6, y + 14, "not seen by both", extra='class="pale"'))
+            parts.append(_text(zero + 6, y + 14, "not in both runs", extra='class="pale"'))
             continue
         color = UNSURE if not is_clear((low, high)) else BETTER if value > 0 else WORSE
         left, width = zero + min(0, value) * scale, abs(value) * scale
@@ -33,13 +33,13 @@ def difference_bars(rows: Sequence[tuple[str, float, tuple[float, float]]]) -> s
 
 
 def signed(value: float) -> str:
-    """A difference with its sign and two digits after the point; what rounds to nothing has no sign."""
+    """A difference with its sign and two decimals; a value that rounds to zero has no sign."""
     text = f"{value:+.2f}"
     return "0.00" if text in ("+0.00", "-0.00") else text
 
 
 def is_clear(interval: tuple[float, float]) -> bool:
-    """Whether an interval (low, high) leaves zero out."""
+    """Whether an interval (low, high) excludes zero."""
     low, high = interval
     return low > 0 or high < 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a live run: one HTML file that needs no network, and a Markdown summary."""
+"""The report of a live run: one HTML file that works offline, and a Markdown summary."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ ANSWERED, UNANSWERED = "#4477aa", "#bb3c3c"
 TIMES = {
     "latency_ms": "latency: publishing to the last label topic",
     "interval_ms": "interval between answers",
-    "age_ms": "age of the newest answer at each frame",
+    "age_ms": "age of the newest answer at the time of each frame",
 }
 COUNTS = {
     "played": "played",
     "answered": "answered: all label topics arrived",
-    "dropped": "dropped by the node for a newer one",
+    "dropped": "dropped by the node in favour of a newer one",
     "failed": "failed in the node",
     "lost_in": "lost on the way to the node",
     "lost_out": "answers lost on the way back",
@@ -44,7 +44,7 @@ def html_page(report: dict[str, Any], worst: Sequence[dict[str, Any]] = ()) -> s
     parts = [_cards(report)]
     if report["losses"]:
         items = "".join(f"<li>{escape(line)}</li>" for line in report["losses"])
-        parts.append(f'<div class="lost">Lost or left out:<ul>{items}</ul></div>')
+        parts.append(f'<div class="lost">Lost or skipped:<ul>{items}</ul></div>')
     if "answered" in report:
         parts += _accuracy(report)
     parts += _frames(report)
@@ -65,7 +65,7 @@ def markdown(report: dict[str, Any]) -> str:
     if "answered" in report:
         head, rows = _accuracy_rows(report)
         lines += ["", _markdown_table(head, rows), "", per_class_table(report["answered"])]
-        lines += [_markdown_table(("if every answer came so many frames late", "streaming PQ"), _delay_rows(report))]
+        lines += [_markdown_table(("if every answer was this many frames late", "streaming PQ"), _delay_rows(report))]
     lines += ["", _markdown_table(("frames", "", "%"), _count_rows(live["frames"]))]
     lines += ["", _markdown_table(("ms", *live["latency_ms"]), _time_rows(live))]
     lines += ["", *(f"- {name}: {value}" for name, value in _cost_rows(live))]
@@ -113,8 +113,8 @@ def _delay_rows(report):
 
 def _accuracy(report):
     note = (
-        '<p class="pale">answers: each against the truth of its own frame. streaming: at the moment of each frame with '
-        "truth, the newest answer that was there, unlabelled before the first one</p>"
+        '<p class="pale">answers: each against the ground truth of its own frame. streaming: the newest answer '
+        "available at the time of each frame with ground truth, unlabelled before the first one</p>"
     )
     yield section("Accuracy", table(*_accuracy_rows(report)) + note)
     yield class_bars(report["answered"]["per_class"])
@@ -126,7 +126,7 @@ def _accuracy(report):
     yield section("", table(("class", "PQ", "streaming PQ", "IoU", "streaming IoU", "TP", "FP", "FN"), rows))
     yield confusion_matrix(report["answered"]["confusion"])
     points = [(row["delay_ms"], row["PQ"]) for row in report["by_delay"] if not math.isnan(row["PQ"])]
-    note = '<p class="pale">streaming PQ if the answer to every answered frame had come 0, 1, 2 or 4 frames late</p>'
+    note = '<p class="pale">streaming PQ if the answer to every answered frame had been 0, 1, 2 or 4 frames late</p>'
     yield section("Accuracy by latency", (plots.curve(points, "ms", "PQ") if points else "") + note)
     for name, title in (("PQ", "PQ of the answers over the recording"), ("streaming_PQ", "Streaming PQ")):
         values = [row[name] for row in report["per_frame"]]
@@ -168,7 +168,7 @@ def _times(report):
     latencies = [row["latency_ms"] for row in report["per_frame"]]
     known = [value for value in latencies if math.isfinite(value)]
     if known:
-        yield section("Latency: how often which", plots.histogram(known, "ms"))
+        yield section("Distribution of the latency", plots.histogram(known, "ms"))
         yield section("Latency over the recording", plots.timeline(latencies, "ms"))
     if live["stages_ms"]:
         names = {"in": "to the node", "out": "back", "outside": "whole"}
@@ -179,7 +179,7 @@ def _times(report):
 
 def _sweep_text(sweep):
     looked = f"{sweep['low_hz']:g} to {sweep['high_hz']:g} Hz in steps of {sweep['step_hz']:g} Hz"
-    return f"Highest rate with at most 5 % loss: {sweep['highest_hz']:g} Hz, looked at {looked}"
+    return f"Highest rate with at most 5 % loss: {sweep['highest_hz']:g} Hz, searched {looked}"
 
 
 def _sweep_rows(sweep):
@@ -191,7 +191,7 @@ def _sweep_rows(sweep):
 def _sweep(sweep):
     points = [(run["reached_hz"], run["loss_percent"]) for run in sweep["runs"]]
     drawn = plots.curve(points, "Hz", "% lost", line=5.0, joined=False)
-    text = f"<p>{_sweep_text(sweep)}; runs of {sweep['seconds']:g} s, in the order they were made:</p>"
+    text = f"<p>{_sweep_text(sweep)}; runs of {sweep['seconds']:g} s, in chronological order:</p>"
     yield section("Highest rate", text + drawn + table(*_sweep_rows(sweep)))
 
 

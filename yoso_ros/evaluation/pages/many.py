@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report over many recordings: one HTML file with a line for each, and the same as Markdown."""
+"""The report on many recordings: one HTML file with a row for each, and the same as Markdown."""
 
 from html import escape
 from typing import Any
@@ -30,7 +30,7 @@ def html_page(report: dict[str, Any]) -> str:
     parts = [card_row(cards)]
     if report["faults"]:
         items = "".join(f"<li>{escape(line)}</li>" for line in report["faults"])
-        parts.append(f'<div class="lost">Left out:<ul>{items}</ul></div>')
+        parts.append(f'<div class="lost">Skipped:<ul>{items}</ul></div>')
     rows = "".join(
         f'<tr><td><a href="{escape(r["name"])}/report.html">{escape(r["name"])}</a></td>{_cells(r)}</tr>'
         for r in report["recordings"]
@@ -40,7 +40,7 @@ def html_page(report: dict[str, Any]) -> str:
     if measures:
         both = [{**row, "pq": row["pq"] / 100} for row in report["per_class"]]
         parts.append(class_bars(both))
-        title = f"All {report['frames_with_truth']} frames with truth together"
+        title = f"All {report['frames_with_truth']} frames with ground truth together"
         parts.append(section(title, table(("", "%"), [(k, number(v)) for k, v in measures.items()])))
     parts.append(section("How it was made", f"<p><code>{escape(report['command'])}</code></p>"))
     return page("Replay of many recordings", f"{report['model']} on {report['backend']}", parts)
@@ -54,7 +54,7 @@ def markdown(report: dict[str, Any]) -> str:
     lines += [markdown_row([r["name"], *(_text(r[key]) for key in COLUMNS)]) for r in report["recordings"]]
     if "measures" in report:
         found = ", ".join(f"{name} {number(value)}" for name, value in report["measures"].items())
-        lines += ["", f"All {report['frames_with_truth']} frames with truth together: {found}"]
+        lines += ["", f"All {report['frames_with_truth']} frames with ground truth together: {found}"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every report page is made of: one HTML file that needs no network, with sections, tables and cards."""
+"""The building blocks of a report page: one HTML file that works offline, with sections, tables and cards."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -41,12 +41,12 @@ def card_row(cards: list[tuple[str, str]]) -> str:
 
 
 def section(title: str, content: str) -> str:
-    """A part of the page: title as text, content as HTML; without a title it goes on with the part before."""
+    """A section of the page: title as text, content as HTML; without a title it continues the previous one."""
     return f"<section>{f'<h2>{escape(title)}</h2>' if title else ''}{content}</section>"
 
 
 def table(head: Sequence[Any], rows: Iterable[Any], texts: bool = False) -> str:
-    """A table: head and rows of anything that has a text, numbers at the right unless they are `texts`."""
+    """A table: head and rows of anything printable, right-aligned like numbers unless they are `texts`."""
     cells = "".join(f"<th>{escape(str(cell))}</th>" for cell in head)
     top = f"<thead><tr>{cells}</tr></thead>" if any(head) else ""
     lines = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
@@ -55,5 +55,5 @@ def table(head: Sequence[Any], rows: Iterable[Any], texts: bool = False) -> str:
 
 
 def number(value: float) -> str:
-    """One digit after the point, `-` for a number that does not exist."""
+    """One decimal, `-` for an undefined number."""
     return "-" if math.isnan(value) else f"{value:.1f}"

@@ -31,7 +31,7 @@ def bars(rows: list[tuple[str, float, str]], unit: str = "%", full: float = 100.
 
 
 def histogram(values: Any, unit: str) -> str:
-    """How often which value: list of numbers."""
+    """Histogram of a list of numbers."""
     values = np.asarray(values, np.float64)
     low, high = float(values.min()), float(values.max())
     high = high if high > low else low + 1
@@ -46,7 +46,7 @@ def histogram(values: Any, unit: str) -> str:
 
 
 def timeline(values: Any, unit: str, worst: Callable[..., Any] = np.nanmax) -> str:
-    """A number per frame in order; NaN leaves a gap; `worst` of a stretch is shown where there are many frames."""
+    """A number per frame in order; NaN leaves a gap; with many frames, the `worst` of each stretch is shown."""
     values = np.asarray(values, np.float64)
     if not np.isfinite(values).any():
         return ""
@@ -91,7 +91,7 @@ def columns(parts: Sequence[tuple[Sequence[float], str]], left: str, right: str)
 def curve(
     points: Sequence[tuple[float, float]], unit_x: str, unit_y: str, line: float | None = None, joined: bool = True
 ) -> str:
-    """Points, `joined` in the order of x or not: `points` of (x, y), both from 0; `line` a value of y to mark."""
+    """Scatter plot, optionally `joined` in the order of x: `points` of (x, y) from 0; `line` marks a value of y."""
     points = sorted(points)
     right = max(max(x for x, _ in points), 1e-9)
     top = max(*(y for _, y in points), line or 0, 1e-9)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a replay: one HTML file that needs no network, and a Markdown summary."""
+"""The report of a replay: one HTML file that works offline, and a Markdown summary."""
 
 from collections.abc import Sequence
 from html import escape
@@ -16,14 +16,14 @@ from yoso_ros.evaluation.report import per_class_table
 from yoso_ros.tables import markdown_row
 
 STABILITY_NAMES = {
-    "class_change_percent": "pixels of another class than in the frame before, % (motion included)",
-    "flicker_percent": "of the pixels where the picture stays, those that change class, %",
-    "flicker_true_percent": "of the pixels whose true class stays, those that change class, %",
+    "class_change_percent": "pixels whose class differs from the previous frame, % (includes motion)",
+    "flicker_percent": "pixels that change class where the image is unchanged, %",
+    "flicker_true_percent": "pixels that change class where the true class is unchanged, %",
     "unlabelled_percent": "unlabelled pixels, %",
     "confidence_percent": "mean confidence, %",
     "segments_per_frame": "segments per frame",
     "segments_change_per_frame": "change in the number of segments per frame",
-    "tracks_kept_percent": "tracked things that had their id in the frame before, %",
+    "tracks_kept_percent": "tracked things that keep their id from the previous frame, %",
 }
 
 
@@ -40,14 +40,14 @@ def html_page(report: dict[str, Any], worst: Sequence[dict[str, Any]]) -> str:
     problems = [*report["losses"], *report["undecodable"]]
     if problems:
         items = "".join(f"<li>{escape(line)}</li>" for line in problems)
-        parts.append(f'<div class="lost">Lost or left out:<ul>{items}</ul></div>')
+        parts.append(f'<div class="lost">Lost or skipped:<ul>{items}</ul></div>')
     if has_truth:
         parts += _accuracy(report)
     parts += [section(title, table(head, rows)) for title, head, rows in extra_tables(report)]
     parts += _times(report)
     parts.append(section("Stability", table(("", "mean"), _stability_rows(report))))
     parts.append(section("Segments found", table(*_segment_rows(report))))
-    title, value = ("Worst frames", "PQ") if has_truth else ("Frames with the least confidence", "confidence")
+    title, value = ("Worst frames", "PQ") if has_truth else ("Frames with the lowest confidence", "confidence")
     parts += [gallery(title, worst, value), how_it_was_made(report)]
     subtitle = f"{report['model']} on {report['backend']}; every frame in order, none dropped"
     title = f"Replay of {Path(report['bag']).name}"
@@ -61,7 +61,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"# Replay of {report['bag']}",
         "",
         f"{report['model']} ({report['weights']}) on {report['backend']}: {frames['evaluated']} frames evaluated, "
-        f"{frames['undecodable']} not decodable, {frames['with_truth']} with truth.",
+        f"{frames['undecodable']} could not be decoded, {frames['with_truth']} with ground truth.",
         "",
         *(f"- lost: {line}" for line in report["losses"]),
     ]
@@ -114,7 +114,7 @@ def _times(report):
     rows = [(name, *(number(v) for v in stage.values())) for name, stage in report["latency_ms"].items()]
     yield section("Time per frame, ms", table(("stage", *report["latency_ms"]["total"]), rows))
     values = [row["latency_ms"] for row in report["per_frame"]]
-    yield section("How often which time", plots.histogram(values, "ms"))
+    yield section("Distribution of the time", plots.histogram(values, "ms"))
     yield section("Time over the recording", plots.timeline(values, "ms"))
 
 

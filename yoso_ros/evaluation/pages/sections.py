@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sections that the pages of a replay and of a live run share: accuracy by class, worst frames, how it was made."""
+"""Sections shared by the pages of a replay and of a live run: accuracy by class, worst frames, provenance."""
 
 import base64
 from collections.abc import Sequence
@@ -15,35 +15,36 @@ FACTS = ("bag", "topic", "model", "weights", "weights_sha256", "backend")
 
 
 def class_bars(per_class: Sequence[dict[str, Any]]) -> str:
-    """PQ of each class; `per_class` as of `Scores.compute`."""
+    """PQ of each class; `per_class` as in `Scores.compute`."""
     colors = {True: THING_COLOR, False: STUFF_COLOR}
     rows = [(r["name"], 100 * r["pq"], colors[r["is_thing"]]) for r in per_class]
     return section("PQ per class", plots.bars(rows) + '<p class="pale">blue: things, green: stuff</p>')
 
 
 def confusion_matrix(confusion: dict[str, list[Any]]) -> str:
-    """Which class is taken for which; `confusion` has "classes" and "matrix", see `evaluate_recording`."""
+    """Which classes are confused; `confusion` has "classes" and "matrix", see `evaluate_recording`."""
     names = confusion["classes"]
     drawn = plots.matrix(names, [*names, UNLABELLED], confusion["matrix"])
-    note = '<p class="pale">rows: truth, columns: prediction; percent of the true pixels</p>'
+    note = '<p class="pale">rows: ground truth, columns: prediction; percent of the true pixels</p>'
     return section("Confusion of classes", f'<div class="wide">{drawn}</div>{note}')
 
 
 def gallery(title: str, worst: Sequence[dict[str, Any]], name: str) -> str:
-    """Pictures of frames: `worst` of `WorstFrames.compute`, `name` of its value."""
+    """Images of frames: `worst` of `WorstFrames.compute`, `name` of its value."""
     parts = [
         f"<h3>frame {entry['index']}: {name} {entry['value']:.1f} %</h3>{picture_row(entry['pictures'])}"
         for entry in worst
     ]
     if any("errors" in entry["pictures"] for entry in worst):
         parts.append(
-            '<p class="pale">errors: red another class or none, orange the right class in no matching segment</p>'
+            '<p class="pale">errors: red for a wrong class or none, orange for the right class in an unmatched segment'
+            "</p>"
         )
     return section(title, "".join(parts) or '<p class="pale">none</p>')
 
 
 def picture_row(pictures: dict[str, bytes]) -> str:
-    """Pictures beside each other: dict of title to JPEG bytes."""
+    """Images side by side: dict of title to JPEG bytes."""
     shown = "".join(
         f'<figure><img alt="{escape(title)}" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
         f"<figcaption>{escape(title)}</figcaption></figure>"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a replay's report that not every recording has: tracking and distance."""
+"""The tables of a replay's report that only some recordings have: tracking and distance."""
 
 from typing import Any
 
 from yoso_ros.evaluation.pages.page import number
 
 TRACKING_NAMES = {
-    "STQ": "STQ, segmentation and tracking quality (root of AQ x SQ)",
+    "STQ": "STQ, segmentation and tracking quality (geometric mean of AQ and SQ)",
     "AQ": "AQ, association of things over the whole recording",
     "SQ": "SQ, mean IoU",
     "VPQ": "VPQ, mean over windows",
@@ -26,7 +26,7 @@ BAND_NAMES = {
 
 
 def extra_tables(report: dict[str, Any]) -> list[Any]:
-    """List of (title, head, rows), all text, of what a report of `evaluate_recording` has."""
+    """List of (title, head, rows), all text, for the tables present in a report of `evaluate_recording`."""
     tables: list[Any] = []
     if "tracking" in report:
         tracking = report["tracking"]

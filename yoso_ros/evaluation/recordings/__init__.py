@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What results on a recording are worth: replayed or live, with truth or without, one run or two."""
+"""Evaluation of results on a recording: replayed or live, with or without ground truth, one run or two."""

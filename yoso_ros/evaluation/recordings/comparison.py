@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two runs on the same frames: differences per class and frame, and whether they are more than chance.
+"""Two runs on the same frames: differences per class and frame, and their significance.
 
-Legend: `F` frames that both runs have, `C` classes, `R` resamples.
+Legend: `F` frames common to both runs, `C` classes, `R` resamples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 SEED = 0
 INTERVAL = (2.5, 97.5)  # percentiles of the 95 % interval
-BLOCK_BYTES = 2**26  # of counts that are resampled at once
+BLOCK_BYTES = 2**26  # of counts resampled at a time
 
 
 def compare_runs(
@@ -33,8 +33,8 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Compare two runs by a paired bootstrap over frames (Efron and Tibshirani 1993, chapter 13, percentile interval).
 
-    Frames are drawn with replacement, the same ones for both runs, and PQ and mIoU are computed of the drawn frames.
-    Frames that follow each other look alike, so for a recording the intervals are narrower than the truth.
+    Frames are drawn with replacement, the same ones for both runs, and PQ and mIoU are computed from the drawn frames.
+    Consecutive frames look alike, so for a recording the intervals are too narrow.
 
     Args:
         a, b: `CountsOfFrames`; frames are paired by name.
@@ -53,7 +53,7 @@ def compare_runs(
         "per_frame": list of dict: name, PQ_a, PQ_b, difference; the largest difference of either sign first.
 
     Raises:
-        InputError: no frame in common, a frame twice, or other classes.
+        InputError: no frames in common, a frame occurs twice, or the classes differ.
     """
     a, b, frames = _paired(a, b)
     whole = [measures_of(r.panoptic.sum(axis=0), r.semantic.sum(axis=0), r.is_thing) for r in (a, b)]
@@ -73,7 +73,7 @@ def compare_runs(
 
 
 def _paired(a, b):
-    """Both runs with the frames that they have in common, in the order of the first, and how many there are."""
+    """Both runs reduced to their common frames, in the order of the first, and the number of frames."""
     for name in ("classes", "is_thing"):
         if not np.array_equal(getattr(a, name), getattr(b, name)):
             raise InputError(
@@ -125,7 +125,7 @@ def measures_of(panoptic: np.ndarray | None, semantic: np.ndarray | None, is_thi
 
 
 def _mean(values):
-    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    """Mean over the last axis, ignoring NaN; NaN if all values are."""
     seen = ~np.isnan(values)
     count = seen.sum(axis=-1)
     total = np.where(seen, values, 0).sum(axis=-1)
@@ -135,13 +135,13 @@ def _mean(values):
 def _bootstrap(a, b, resamples, seed, progress):
     """Measures of each run over the resamples: two dicts of name, "pq" and "iou" to float64 (R,) or (R, C)."""
     random, frames, classes = np.random.default_rng(seed), len(a.names), len(a.classes)
-    # Each run has a product of its own, so that equal runs give equal sums to the last bit.
+    # Each run has a separate product, so that equal runs give bit-identical sums.
     tables = [np.concatenate([r.panoptic, r.semantic], axis=2).reshape(frames, -1) for r in (a, b)]
     block = max(1, min(resamples, BLOCK_BYTES // (8 * max(frames, 6 * classes))))
     parts = ([], [])
     for start in progress(range(0, resamples, block)):
         count = min(block, resamples - start)
-        # A resample is how often each frame is drawn; its sums are a product of matrices.
+        # A resample is the number of times each frame is drawn; its sums are a matrix product.
         times = random.multinomial(frames, np.full(frames, 1 / frames), count).astype(np.float64)
         for table, part in zip(tables, parts, strict=True):
             sums = (times @ table).reshape(count, classes, 6)
@@ -151,7 +151,7 @@ def _bootstrap(a, b, resamples, seed, progress):
 
 
 def _spread(a, b):
-    """Interval and wins of the difference b - a over the resamples, float64 (R,) each; NaN are left out."""
+    """Interval and wins of the difference b - a over the resamples, float64 (R,) each; NaN values are ignored."""
     difference = b - a
     difference = difference[~np.isnan(difference)]
     if not difference.size:

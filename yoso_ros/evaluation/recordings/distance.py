@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy by distance: segments belong to the band of their median depth, pixels to that of their own depth.
+"""Accuracy by distance: segments belong to the band of their median depth, pixels to the band of their own depth.
 
 Legend: `H W` size of a frame in pixels, `B` bands (the last one for unknown depth), `C` classes.
 """
@@ -23,19 +23,19 @@ EDGES_M = (2.0, 5.0, 10.0, 20.0)  # arm's reach, a room, a street crossing, a st
 
 
 class DistanceBands:
-    """PQ, recall and mIoU per band of distance, frame by frame; memory does not grow.
+    """PQ, recall and mIoU per distance band, frame by frame; memory does not grow.
 
-    Segments are matched in the whole frame by the ordinary rules. A true segment, and with it its match or its being
-    missed, counts in the band of its median depth; a false positive in the band of its own. A segment whose depth is
-    known nowhere, and a pixel without depth, count in the last band, of unknown depth. The median of a segment is the
-    lower one, over its pixels with depth. What is at an edge belongs to the farther band.
+    Segments are matched in the whole frame by the usual rules. A true segment, whether matched or missed, counts in the
+    band of its median depth; a false positive in the band of its own. A segment without any known depth, and a pixel
+    without depth, count in the last band, of unknown depth. The median of a segment is the lower median over its pixels
+    with depth. A value exactly at an edge belongs to the farther band.
 
     Args:
-        label_set: `LabelSet` of the truth.
-        edges_m: distances between the bands in metres, rising, above 0.
+        label_set: `LabelSet` of the ground truth.
+        edges_m: distances between the bands in metres, ascending, above 0.
 
     Raises:
-        InputError: the edges do not rise or are not above 0.
+        InputError: the edges are not ascending or not above 0.
     """
 
     def __init__(self, label_set: LabelSet, edges_m: tuple[Any, ...] = EDGES_M):
@@ -64,7 +64,7 @@ class DistanceBands:
             depth: float32 (H, W), metres, NaN where it is unknown.
 
         Raises:
-            InputError: the depth has another size than the maps.
+            InputError: the depth differs in size from the maps.
         """
         if depth.shape != truth_ids.shape:
             raise InputError(f"expected depth of the size of the truth, {truth_ids.shape}, found {depth.shape}")
@@ -99,7 +99,7 @@ class DistanceBands:
         inside = (np.array(numbers)[at] == ids) & (bands != unknown)
         counts = np.bincount(at[inside] * known + bands[inside], minlength=len(numbers) * known)
         below = counts.reshape(len(numbers), known).cumsum(axis=1)
-        # The first band by whose end half of the pixels are reached has the median: it need not be known itself.
+        # The median is in the first band by whose end half of the pixels are reached; its value is not needed.
         return np.where(below[:, -1] > 0, (2 * below >= below[:, -1:]).argmax(axis=1), unknown)
 
     def compute(self) -> list[dict[str, Any]]:
@@ -107,9 +107,9 @@ class DistanceBands:
 
         Returns:
             list of dict, one per band: "name", "from_m" and "to_m" (None for no limit, both for unknown depth), "PQ",
-            "SQ", "RQ", "PQ_things", "PQ_stuff", "recall" (true segments that are found), "mean_iou" (over the classes
-            that are true somewhere in the band: most bands lack some, and a stray pixel of these must not count as a
-            class with an IoU of 0); all percent, NaN where there is nothing; "true_segments", "pixels".
+            "SQ", "RQ", "PQ_things", "PQ_stuff", "recall" (share of true segments found), "mean_iou" (over the classes
+            that occur in the band's ground truth: most bands lack some, and a stray pixel of these must not count as a
+            class with an IoU of 0); all in percent, NaN if there is nothing; "true_segments", "pixels".
         """
         edges = self._edges.tolist()
         limits = [*zip([0.0, *edges], [*edges, None], strict=True), (None, None)]

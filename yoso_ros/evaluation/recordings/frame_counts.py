@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each frame adds to PQ and mIoU, on disk beside a report, so that two runs can be compared frame by frame.
+"""The contribution of each frame to PQ and mIoU, saved next to a report, to compare two runs frame by frame.
 
 Legend: `F` frames, `C` classes.
 """
@@ -30,7 +30,7 @@ class CountsOfFrames:
     """The counts of a run.
 
     Attributes:
-        names: str (F,), what a frame is called: stamp in nanoseconds, or file name.
+        names: str (F,), names of the frames: stamp in nanoseconds, or file name.
         classes: str (C,), names; is_thing: bool (C,).
         panoptic: float64 (F, C, 4), sum of IoU, true positives, false positives, false negatives.
         semantic: int64 (F, C, 2), pixels of the intersection and of the union.
@@ -60,7 +60,7 @@ class FrameCounts:
         self._semantic.append(np.stack(hits_and_union(confusion), axis=1))
 
     def collect(self, parts: Sequence[Any]) -> None:
-        """Become the sum of parts: list of `FrameCounts` of the same classes, as of several processes."""
+        """Replace the content by the union of parts: list of `FrameCounts` with the same classes, one per process."""
         for name in ("_names", "_panoptic", "_semantic"):
             setattr(self, name, [entry for part in parts for entry in getattr(part, name)])
 
@@ -87,18 +87,18 @@ def read_frame_counts(folder: str | Path) -> CountsOfFrames:
     """The `CountsOfFrames` of a folder.
 
     Raises:
-        InputError: there is none, or the file is not what `write_frame_counts` writes.
+        InputError: there is none, or the file was not written by `write_frame_counts`.
     """
     path = folder / FILE_NAME
     if not path.is_file():
         raise InputError(
-            f"expected {path}, which evaluate and evaluate-bag write where there is truth; found none: run it again"
+            f"expected {path}, which evaluate and evaluate-bag write if there is ground truth; found none: run it again"
         )
     try:
         with np.load(path, allow_pickle=False) as content:
             counts = CountsOfFrames(*(content[name] for name in CountsOfFrames.__slots__))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected counts of frames as evaluate-bag writes them: {error}") from error
+        raise InputError(f"{path}: expected frame counts as written by evaluate-bag: {error}") from error
     frames, classes = len(counts.names), len(counts.classes)
     if counts.panoptic.shape != (frames, classes, 4) or counts.semantic.shape != (frames, classes, 2):
         raise InputError(f"{path}: expected counts of {frames} frames and {classes} classes, found other shapes")

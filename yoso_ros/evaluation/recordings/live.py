@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of a recording that was played at a running node: what came back, when, and how good it was by then.
+"""Results of playing a recording to a running node: what came back, when, and how accurate it was by then.
 
-Legend: `N` frames that were played.
+Legend: `N` played frames.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from yoso_ros.evaluation.recordings.frame_counts import FrameCounts
     from yoso_ros.label_sets import LabelSet
 
-DELAYS = (0, 1, 2, 4)  # in frames, of the curve of accuracy over latency
+DELAYS = (0, 1, 2, 4)  # in frames, for the curve of accuracy against latency
 
 
 @dataclass(frozen=True)
 class Play:
-    """What became of the frames.
+    """The outcome of each frame.
 
     Attributes:
         stamps_ns: int64 (N,), the stamps they were played with; recorded_ns: int64 (N,), those of the recording.
-        published_s: float (N,); arrived_s: float (N,), when the whole answer was there, NaN for none; one clock.
+        published_s: float (N,); arrived_s: float (N,), when the answer was complete, NaN for none; on the same clock.
         counts: dict of int, the node's own: received, processed, dropped, failed.
     """
 
@@ -58,10 +58,10 @@ def play_numbers(play: Play) -> dict[str, Any]:
         dict with
         "frames": {"played", "received", "processed", "dropped", "failed", "answered", "lost_in", "lost_out",
         "unanswered_percent"}; played = lost_in + processed + dropped + failed, processed = answered + lost_out,
-        "latency_ms": publishing to the receipt of the last label topic, of the answered frames,
-        "interval_ms": between the arrivals of answers, "jitter_ms": its standard deviation,
-        "age_ms": at the moment of each frame, time since the frame of the newest answer there was published;
-        each of the three {"mean", "p50", "p95", "p99", "max"}, NaN where there is none.
+        "latency_ms": from publishing to receipt of the last label topic, over the answered frames,
+        "interval_ms": between arrivals of answers, "jitter_ms": its standard deviation,
+        "age_ms": at the time of each frame, time since the frame of the newest available answer was published;
+        each of the three {"mean", "p50", "p95", "p99", "max"}, NaN if there is none.
     """
     answered, counts = play.answered, play.counts
     total, whole = len(answered), int(answered.sum())
@@ -101,28 +101,29 @@ def play_accuracy(
     progress: bool = True,
     frame_counts: FrameCounts | None = None,
 ) -> dict[str, Any]:
-    """Accuracy of the answers, on their own frames and as a robot had them.
+    """Accuracy of the answers, both on their own frames and as available to a robot.
 
     Args:
         play: `Play`.
-        truth: `Labels`, or another iterable of `LabelFrame` that starts anew each time, with the recording's stamps.
-        answers: the same of the answers, with the stamps they were played with.
-        model_labels: `LabelSet` of the answers. label_set: `LabelSet` of the truth.
+        truth: `Labels`, or another re-iterable of `LabelFrame`, with the recording's stamps.
+        answers: the same for the answers, with the stamps they were played with.
+        model_labels: `LabelSet` of the answers. label_set: `LabelSet` of the ground truth.
         progress: whether to show a progress bar.
-        frame_counts: `FrameCounts` that is filled with the frames of the streaming accuracy, by their stamps.
+        frame_counts: `FrameCounts` to be filled with the frames of the streaming accuracy, by their stamps.
 
     Returns:
         dict with
-        "answered": PQ and mIoU of the answers, each against the truth of its own frame, as of `Scores.compute`, with
-        "images", their number, "confusion" of `TruthScores.confusion`, and "PQ_per_frame", dict of frame number to
+        "answered": PQ and mIoU of the answers, each against the ground truth of its own frame, as in `Scores.compute`,
+        with "images", their number, "confusion" of `TruthScores.confusion`, and "PQ_per_frame", dict of frame number to
         percent,
-        "streaming": the same of the newest answer at the moment of each frame with truth, unlabelled before the first,
-        "by_delay": list of {"delay_frames", "delay_ms", "PQ"}: the streaming PQ if every answer had come so many frames
-        late, "delay_ms" by their mean distance in time;
-        empty dict where no played frame has truth or the node answered none.
+        "streaming": the same for the newest answer at the time of each frame with ground truth, unlabelled before the
+        first,
+        "by_delay": list of {"delay_frames", "delay_ms", "PQ"}: the streaming PQ if every answer had been that many
+        frames late, "delay_ms" from their mean distance in time;
+        empty dict if no played frame has ground truth or the node answered none.
 
     Raises:
-        InputError: truth or answers do not fit their label sets.
+        InputError: ground truth or answers do not match their label sets.
     """
     number = {int(stamp): i for i, stamp in enumerate(play.recorded_ns)}
     played = {int(stamp): i for i, stamp in enumerate(play.stamps_ns)}
@@ -169,13 +170,13 @@ def add_worst_answers(
     truth: Any,
     answers: Any,
 ) -> None:
-    """Fill `WorstFrames` with the answered frames of least PQ, in one more pass over the recording.
+    """Fill `WorstFrames` with the answered frames of lowest PQ, in another pass over the recording.
 
     Args:
         worst: `WorstFrames`. play: `Play`.
         quality: "PQ_per_frame" of the answers.
         frames: the recording's frames, with `stamp_ns` and `image`.
-        decode: callable from a frame's image to uint8 (H, W, 3) RGB; raises InputError where it cannot.
+        decode: callable from a frame's image to uint8 (H, W, 3) RGB; raises `InputError` if it cannot.
         truth, answers: as for `play_accuracy`.
     """
     known = {i: pq for i, pq in quality.items() if not math.isnan(pq)}
@@ -187,16 +188,16 @@ def add_worst_answers(
 
     true, said = of_chosen(truth, play.recorded_ns), of_chosen(answers, play.stamps_ns)
     for i, frame in sorted(of_chosen(frames, play.recorded_ns).items()):
-        with contextlib.suppress(InputError):  # the node, which has answered it, can do more than we
+        with contextlib.suppress(InputError):  # the node has answered it, so it may support more encodings
             image = decode(frame.image)
             worst.add(ReplayedFrame(i, frame.stamp_ns, image, said[i], true[i], known[i], {}))
 
 
 def per_frame(play: Play, accuracy: dict[str, Any]) -> list[dict[str, float]]:
-    """A line of plain numbers for each frame: list of dict.
+    """One row of plain numbers per frame: list of dict.
 
-    Keys: index, stamp_ns (recorded), published_s (since the first), latency_ms, and with truth PQ and streaming_PQ in
-    percent; NaN where there is none. `accuracy` is that of `play_accuracy`, or empty.
+    Keys: index, stamp_ns (recorded), published_s (since the first), latency_ms, and with ground truth PQ and
+    streaming_PQ in percent; NaN if there is none. `accuracy` is the result of `play_accuracy`, or empty.
     """
     rows, nan = [], float("nan")
     latency = 1e3 * (play.arrived_s - play.published_s)
@@ -227,7 +228,7 @@ def _checked(answer, model_labels):
     for s in answer.segments:
         if s.class_id >= len(classes) or classes[s.class_id].name != s.class_name:
             raise InputError(
-                f"the node has class {s.class_id} {s.class_name!r}, which is another one in the label set "
-                f"{model_labels.name}; name the model that it runs with --model"
+                f"the node has class {s.class_id} {s.class_name!r}, which is a different one in the label set "
+                f"{model_labels.name}; give the model that it runs with --model"
             )
     return answer

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reports of many recordings as one: a line for each, and PQ and mIoU of all frames together."""
+"""The reports of many recordings combined: one row each, and PQ and mIoU over all frames."""
 
 from typing import Any
 
@@ -13,20 +13,20 @@ STABILITY = ("class_change_percent", "flicker_percent", "unlabelled_percent", "c
 
 
 def join_reports(reports: dict[str, dict[str, Any]], counts: Any) -> tuple[dict[str, Any], Any]:
-    """One report.
+    """Combine reports.
 
     Args:
         reports: dict of name to the recording's report, see `evaluate_recording`.
-        counts: dict of name to its `CountsOfFrames`, of those that have truth.
+        counts: dict of name to its `CountsOfFrames`, for those with ground truth.
 
     Returns:
         (dict with "recordings": list of dict per recording: name, bag, frames, undecodable, p50_ms, p95_ms, the names
-        of `STABILITY`, PQ, PQ_things, PQ_stuff and mIoU (percent, NaN without truth); "frames": all; "measures": those
-        of all frames with truth together, by name, and "per_class": list of dict: name, is_thing, pq, iou (percent);
-        both are missing without truth; `CountsOfFrames` of all, frames named NAME/FRAME, or None).
+        of `STABILITY`, PQ, PQ_things, PQ_stuff and mIoU (percent, NaN without ground truth); "frames": total;
+        "measures": over all frames with ground truth, by name, and "per_class": list of dict: name, is_thing, pq, iou
+        (percent); both are missing without ground truth; `CountsOfFrames` of all, frames named NAME/FRAME, or None).
 
     Raises:
-        InputError: the truth of the recordings has different classes.
+        InputError: the ground truth of the recordings has different classes.
     """
     rows = [_row(name, report) for name, report in reports.items()]
     joint = {"recordings": rows, "frames": sum(row["frames"] for row in rows)}

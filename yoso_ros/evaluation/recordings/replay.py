@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A segmenter on every frame of a recording: accuracy where the recording has truth, stability and times anywhere.
+"""A segmenter on every frame of a recording: stability, times and, if it has ground truth, accuracy.
 
 Legend: `H W` size of a frame in pixels.
 """
@@ -33,15 +33,15 @@ MAX_REASONS = 5  # of frames that cannot be decoded, kept for the report
 
 @dataclass(frozen=True, slots=True)
 class ReplayedFrame:
-    """What is known of one frame.
+    """The data of one frame.
 
     Attributes:
-        index: place in the recording, from 0. stamp_ns: nanoseconds.
+        index: index in the recording, from 0. stamp_ns: nanoseconds.
         image: uint8 (H, W, 3) RGB.
-        result: `PanopticResult`, classes of the model.
-        truth: `LabelFrame` or None, classes of the truth's label set.
-        pq: percent, NaN without truth.
-        row: dict of plain numbers, the frame's line in the report.
+        result: `PanopticResult`, with the model's classes.
+        truth: `LabelFrame` or None, with the classes of the ground truth's label set.
+        pq: percent, NaN without ground truth.
+        row: dict of plain numbers, the frame's row in the report.
     """
 
     index: int
@@ -56,7 +56,7 @@ class ReplayedFrame:
 def with_truth(frames: Iterable[Any], labels: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
     """Pair frames with labels of the same stamp: yields (frame, `LabelFrame` or None) for each frame.
 
-    Both have rising stamps; labels that come late are passed over. One of each is held at a time.
+    Both have ascending stamps; late labels are skipped. Holds one of each at a time.
     """
     labels = iter(labels)
     label = next(labels, None)
@@ -80,20 +80,20 @@ def evaluate_recording(
     frame_counts: FrameCounts | None = None,
     tracker: Any = None,
 ) -> dict[str, Any] | None:
-    """Run a segmenter over every frame of a recording, one after the other, none dropped.
+    """Run a segmenter over every frame of a recording, in order, without dropping any.
 
     Args:
         segmenter: `Segmenter`, or another callable from uint8 (H, W, 3) RGB to `PanopticResult` with a `label_set`.
-        source: frames with `len()`, as `yoso_ros.bags.open_source` gives.
-        decode: callable from a frame's image to uint8 (H, W, 3) RGB; raises InputError where it cannot.
-        labels: iterable of `LabelFrame`, the truth; empty for none.
-        label_set: `LabelSet` of the truth's class ids; None for no truth.
+        source: frames with `len()`, as returned by `yoso_ros.bags.open_source`.
+        decode: callable from a frame's image to uint8 (H, W, 3) RGB; raises `InputError` if it cannot.
+        labels: iterable of `LabelFrame`, the ground truth; empty for none.
+        label_set: `LabelSet` of the ground truth's class ids; None without ground truth.
         observe: called with each `ReplayedFrame`.
         progress: whether to show a progress bar.
-        depth: has `at(stamp_ns)`, float32 (H, W) metres or None, as `yoso_ros.bags.depth.NearestDepth`; None for none.
-        bands: `DistanceBands` that is filled; used with `depth` and truth.
-        frame_counts: `FrameCounts` that is filled with the frames that have truth, by their stamps.
-        tracker: has `update(result, stamp_ns)`, as `SegmentTracker`, which is the default.
+        depth: has `at(stamp_ns)`, float32 (H, W) metres or None, like `yoso_ros.bags.depth.NearestDepth`; or None.
+        bands: `DistanceBands` to be filled; used with `depth` and ground truth.
+        frame_counts: `FrameCounts` to be filled with the frames that have ground truth, by their stamps.
+        tracker: has `update(result, stamp_ns)`, like `SegmentTracker`, which is the default.
 
     Returns:
         dict with
@@ -101,17 +101,17 @@ def evaluate_recording(
         "undecodable": list of str, the first reasons,
         "latency_ms": stage to {"mean", "p50", "p95", "p99", "max"}; decode, preprocess, inference, postprocess, total,
         "stability": see `Stability.compute`,
-        "segments": list of dict per class of the model that was found, see `SegmentTable.compute`,
+        "segments": list of dict per class found by the model, see `SegmentTable.compute`,
         "per_frame": list of dict: index, stamp_ns, latency_ms, segments, unlabelled_percent, confidence_percent,
-        class_change_percent, flicker_percent, flicker_true_percent, PQ (NaN where there is nothing to say),
-        "tracking_ms": mean time of the tracker per frame, which is no part of the latency,
-        and with truth "images", "panoptic_quality", "mean_iou" and "per_class" of `evaluate_segmenter` and
+        class_change_percent, flicker_percent, flicker_true_percent, PQ (NaN where undefined),
+        "tracking_ms": mean time of the tracker per frame, which is not part of the latency,
+        and with ground truth "images", "panoptic_quality", "mean_iou" and "per_class" of `evaluate_segmenter` and
         "confusion": {"classes", "matrix"}, pixels by true class (row) and predicted class (column), last unlabelled;
-        with truth that has track ids "tracking": see `TrackingQuality.compute`; with depth "distance": see
+        with track ids in the ground truth "tracking": see `TrackingQuality.compute`; with depth "distance": see
         `DistanceBands.compute`.
 
     Raises:
-        InputError: no frame can be used, or the truth does not fit the frames, the label set or the model.
+        InputError: no frame can be used, or the ground truth does not match the frames, the label set or the model.
     """
     truth = None
     if label_set is not None:

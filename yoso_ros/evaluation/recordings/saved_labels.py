@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The label images of a run, kept beside its report for pictures: 16-bit PNG, one per frame, named by its stamp."""
+"""The label images of a run, saved next to its report: one 16-bit PNG per frame, named by its stamp."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FOLDER = "labels"
 
 
 class SavedLabels:
-    """Writes label images; those of an earlier run in the same folder go away.
+    """Writes label images; removes those of an earlier run in the same folder.
 
     Args:
         output: pathlib.Path, folder of the run.
-        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the truth, which the images are in.
+        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the ground truth, used in the images.
     """
 
     def __init__(self, output: Path, model_labels: LabelSet, label_set: LabelSet):
@@ -46,15 +46,15 @@ class SavedLabels:
 
 
 def read_labels(output: Path, stamp_ns: int) -> np.ndarray | None:
-    """The labels of a frame, uint16 (H, W) panoptic ids of the truth's label set, or None where they were not kept.
+    """The labels of a frame, uint16 (H, W) panoptic ids of the ground truth's label set, or None if not saved.
 
     Raises:
-        InputError: the file is no label image.
+        InputError: the file is not a label image.
     """
     path = output / FOLDER / f"{stamp_ns}.png"
     if not path.is_file():
         return None
     values = read_image(path, cv2.IMREAD_UNCHANGED)
     if values.dtype != np.uint16 or values.ndim != 2:
-        raise InputError(f"{path}: expected a 16-bit label image that evaluate-bag has kept")
+        raise InputError(f"{path}: expected a 16-bit label image saved by evaluate-bag")
     return values

@@ -13,7 +13,7 @@ SEGMENT_COLUMNS = ("id", "class_id", "class_name", "is_thing", "instance_id", "t
 
 
 class SegmentFile:
-    """Writes a line per segment in a with block; the file is renamed into place when the block ends well.
+    """Writes one line per segment in a `with` block; the file is renamed into place when the block ends without error.
 
     Args:
         path: pathlib.Path of the CSV file.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sequence of results says frame by frame: how much changes that should not, and what is found.
+"""Stability of a sequence of results: changes that should not happen, and a table of the segments found.
 
 Legend: `H W` size of a frame in pixels.
 """
@@ -23,13 +23,13 @@ STILL_STEPS = 4  # of 255: a blurred picture that differs by no more in any colo
 
 
 class Stability:
-    """Numbers about a sequence of results; nearly all need no truth."""
+    """Statistics of a sequence of results; nearly all work without ground truth."""
 
     def __init__(self):
         self._last = self._last_count = self._last_blurred = self._last_truth = None
         self._last_tracks = set()
         self._values = {name: array("d") for name in ("unlabelled", "confidence", "class_change", "count", "steps")}
-        # Pixels that changed class, and all that could have: where the picture stays, and where the truth does.
+        # Pixels that changed class, and all candidates: where the image is unchanged, and where the ground truth is.
         self._still, self._same_truth, self._tracks = np.zeros(2), np.zeros(2), np.zeros(2)
 
     def add(
@@ -39,12 +39,12 @@ class Stability:
 
         Args:
             result: `PanopticResult`.
-            image: uint8 (H, W, 3), its picture; None gives no flicker by the picture.
-            truth: uint16 (H, W) panoptic ids or None, its truth; None gives no flicker by the truth.
+            image: uint8 (H, W, 3), its image; None disables flicker relative to the image.
+            truth: uint16 (H, W) panoptic ids or None, its ground truth; None disables flicker relative to it.
 
         Returns:
             dict of this frame's unlabelled_percent, confidence_percent, class_change_percent, flicker_percent and
-            flicker_true_percent, see `compute`; NaN where there is nothing to say.
+            flicker_true_percent, see `compute`; NaN where undefined.
         """
         semantic = result.semantic
         unlabelled = 100 * float(np.mean(semantic == UNLABELLED_CLASS))
@@ -79,15 +79,15 @@ class Stability:
         }
 
     def compute(self) -> dict[str, float]:
-        """Over the frames so far, NaN where there is nothing to say.
+        """The result over the frames so far, NaN where undefined.
 
         Returns:
-            dict with "class_change_percent": pixels whose class is another one than in the frame before, the camera's
-            motion included; "flicker_percent": of the pixels where the blurred picture stays as it was, those that
-            change class; "flicker_true_percent": of the pixels whose true class stays, those that change class;
+            dict with "class_change_percent": pixels whose class differs from the previous frame, including the camera's
+            motion; "flicker_percent": of the pixels where the blurred image is unchanged, those that change class;
+            "flicker_true_percent": of the pixels whose true class is unchanged, those that change class;
             "unlabelled_percent"; "confidence_percent"; "segments_per_frame"; "segments_change_per_frame": difference in
-            the number of segments to the frame before; and "tracks_kept_percent": tracked things that had their id in
-            the frame before.
+            the number of segments from the previous frame; and "tracks_kept_percent": tracked things that keep their id
+            from the previous frame.
         """
         mean = {name: float(np.mean(v)) if len(v) else float("nan") for name, v in self._values.items()}
         return {
@@ -103,7 +103,7 @@ class Stability:
 
 
 def _share(sums, changed, where):
-    """Add what changed and what could have to `sums` (2,); returns the share in percent."""
+    """Add the changed pixels and all candidates to `sums` (2,); returns the share in percent."""
     counts = np.count_nonzero(changed & where), np.count_nonzero(where)
     sums += counts
     return _percent(*counts)
@@ -120,7 +120,7 @@ class SegmentTable:
         self._rows = {}
 
     def add(self, segments: Sequence[Segment], pixels: int) -> None:
-        """Add the segments of a frame of so many pixels."""
+        """Add the segments of a frame with the given number of pixels."""
         for s in segments:
             row = self._rows.setdefault(s.class_id, {"name": s.class_name, "is_thing": s.is_thing, "sums": np.zeros(3)})
             row["sums"] += (1, s.area / pixels, s.score)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streaming accuracy: each truth against the answer that a robot had at that moment, late ones included.
+"""Streaming accuracy: ground truth compared with the answer available at that moment, even if it is late.
 
-The idea is that of sAP (Li, Wang and Ramanan, "Towards Streaming Perception", ECCV 2020, section 3), here with PQ: a
-model is asked at the moment of every frame and can only say what it has finished by then, so that being late costs as
-much as being wrong.
-Legend: `N` frames that were played, `T` moments.
+The idea follows sAP (Li, Wang and Ramanan, "Towards Streaming Perception", ECCV 2020, section 3), here with PQ: a model
+is queried at the time of every frame and can only return what it has finished by then, so that being late costs as much
+as being wrong.
+Legend: `N` played frames, `T` moments.
 """
 
 import heapq
@@ -19,11 +19,11 @@ REORDERED = 4  # answers that may complete in another order than that of their f
 
 
 def answers_in_use(moments: np.ndarray | list[float], arrivals: list[float] | np.ndarray) -> np.ndarray:
-    """Which answer is the newest at each moment.
+    """The newest available answer at each moment.
 
     Args:
         moments: float (T,), any clock.
-        arrivals: float (N,), when the answer to each frame arrived, same clock; NaN for a frame without an answer.
+        arrivals: float (N,), when the answer to each frame arrived, on the same clock; NaN for a frame without one.
 
     Returns:
         int64 (T,), the number of the latest frame whose answer has arrived by the moment; -1 before the first.
@@ -31,19 +31,19 @@ def answers_in_use(moments: np.ndarray | list[float], arrivals: list[float] | np
     arrivals = np.asarray(arrivals, np.float64)
     frames = np.flatnonzero(np.isfinite(arrivals))
     order = frames[np.argsort(arrivals[frames], kind="stable")]
-    # An answer that is overtaken by that to a later frame is of no use any more.
+    # An answer overtaken by that of a later frame is no longer of use.
     newest = np.concatenate([[-1], np.maximum.accumulate(order)])
     return newest[np.searchsorted(arrivals[order], moments, side="right")]
 
 
 def score_answers(scores: Any, truth: Any, answers: Any, choice: np.ndarray | range) -> dict[int, float]:
-    """Hold answers against truth, in one pass over both; one pair is held at a time.
+    """Compare answers with ground truth in one pass over both, holding one pair at a time.
 
     Args:
         scores: `TruthScores`, to which all pairs are added.
-        truth: iterable of (number of the frame, `LabelFrame`), rising.
-        answers: iterable of (number of the frame, `LabelFrame`), rising but for `REORDERED` neighbours.
-        choice: int (N,), never falling: the answer for the truth of each frame; -1 for none: unlabelled.
+        truth: iterable of (frame number, `LabelFrame`), ascending.
+        answers: iterable of (frame number, `LabelFrame`), ascending except among `REORDERED` neighbours.
+        choice: int (N,), non-decreasing: the answer for the ground truth of each frame; -1 for none: unlabelled.
 
     Returns:
         dict of frame number to PQ in percent.

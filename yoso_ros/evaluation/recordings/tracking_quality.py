@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well ids hold over a sequence with true track ids: STQ (Weber et al. 2021), VPQ (Kim et al. 2020), id switches.
+"""Consistency of ids over a sequence with true track ids: STQ (Weber et al. 2021), VPQ (Kim et al. 2020), id switches.
 
-Legend: `T` true and `P` predicted segments of a frame, `C` categories. A tube is what is one over frames: the thing of
-a class and track id, or all the stuff of a class.
+Legend: `T` true and `P` predicted segments of a frame, `C` categories. A tube is a segment over several frames: the
+thing with a class and track id, or all the stuff of a class.
 """
 
 import math
@@ -25,9 +25,9 @@ WINDOWS = (1, 2, 3, 4)  # frames of the tubes in VPQ; the paper's k = 0, 5, 10, 
 
 
 class TrackingQuality:
-    """STQ, VPQ and id switches, frame by frame. Memory grows with the number of tubes that meet, not of frames.
+    """STQ, VPQ and id switches, frame by frame. Memory grows with the number of overlapping tubes, not of frames.
 
-    The sequence is one: track ids of the truth must not be used again for another thing.
+    This is for a single sequence: track ids of the ground truth must not be reused for another thing.
 
     Args:
         categories: list of dict with `id`, `name` and `isthing` (COCO categories).
@@ -50,7 +50,7 @@ class TrackingQuality:
         """Add the next frame: arguments as for `PanopticQuality.update`; things have a `track_id` above 0, crowds none.
 
         Raises:
-            InputError: a thing has no track id, or the maps do not fit their segments.
+            InputError: a thing has no track id, or the maps do not match their segments.
         """
         areas = joint_areas(truth_ids, [s["id"] for s in truth_segments], ids, [s["id"] for s in segments])
         truth = [self._tube(s) for s in truth_segments]
@@ -97,9 +97,9 @@ class TrackingQuality:
 
 
 class AssociationQuality:
-    """AQ of STQ (Weber et al., "STEP", NeurIPS 2021, section 4): over whole tracks of things, whatever their classes.
+    """AQ of STQ (Weber et al., "STEP", NeurIPS 2021, section 4): over whole tracks of things, regardless of class.
 
-    As in the authors' evaluation, predictions on a crowd do not count, and those on void do.
+    As in the authors' evaluation, predictions on a crowd are ignored, and those on void count.
     """
 
     def __init__(self):
@@ -150,7 +150,7 @@ class VideoPanopticQuality:
         self._last = deque(maxlen=max(windows))
 
     def add(self, areas: np.ndarray, truth: list[tuple[int, int]], predicted: list[tuple[int, int]]) -> None:
-        """Add a frame, as for `AssociationQuality.add`; each window of frames counts once, when its last is here."""
+        """Add a frame, as for `AssociationQuality.add`; each window of frames counts once, with its last frame."""
         self._last.append((areas, truth, predicted))
         for k, totals in self._totals.items():
             if len(self._last) >= k:
@@ -181,7 +181,7 @@ def _joined(frames):
 
 
 class IdSwitches:
-    """How often a true thing that is found again is found under another id (as in CLEAR MOT, with masks)."""
+    """How often a true thing that is found again has a different id (as in CLEAR MOT, with masks)."""
 
     def __init__(self):
         self._last, self._matches, self._again, self._switches = {}, 0, 0, 0

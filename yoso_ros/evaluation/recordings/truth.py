@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the results on a recording are worth: PQ and mIoU, and where the recording allows it tracking and distance."""
+"""Accuracy of results on a recording: PQ and mIoU and, if the recording allows it, tracking and distance."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class TruthScores:
     """Scores of results against labels, frame by frame.
 
     Args:
-        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the truth.
+        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the ground truth.
 
     Attributes:
         scores: `Scores`; count: frames added.
 
     Raises:
-        InputError: the truth lacks a class of the model.
+        InputError: the ground truth lacks a class of the model.
     """
 
     def __init__(self, model_labels: LabelSet, label_set: LabelSet):
@@ -43,10 +43,10 @@ class TruthScores:
 
         Args:
             result: has `panoptic` and `segments` of the model's classes: `PanopticResult` or `LabelFrame`.
-            label: `LabelFrame`, the truth. where: what the frame is called in an error.
+            label: `LabelFrame`, the ground truth. where: name of the frame in an error.
 
         Raises:
-            InputError: the truth's classes are not those of its label set, or the sizes differ.
+            InputError: the ground truth's classes do not match its label set, or the sizes differ.
         """
         return self.add_terms(self.terms(result, label, where), where)
 
@@ -92,17 +92,17 @@ class TruthScores:
 
 
 class RecordingTruth:
-    """All that is measured against the truth of a recording.
+    """All metrics against the ground truth of a recording.
 
     Args:
-        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the truth.
+        model_labels: `LabelSet` of the results. label_set: `LabelSet` of the ground truth.
         depth, bands, frame_counts: see `evaluate_recording`.
 
     Attributes:
         scores: `TruthScores`.
 
     Raises:
-        InputError: the truth lacks a class of the model.
+        InputError: the ground truth lacks a class of the model.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class RecordingTruth:
         if self._tracking is not None and not all(
             s.is_thing <= (s.track_id > 0 or s.instance_id == 0) for s in label.segments
         ):
-            self._tracking = None  # this truth has no track ids
+            self._tracking = None  # this ground truth has no track ids
         if self._tracking is not None:
             self._tracking.add(*terms)
         depth = None if self._depth is None or self._bands is None else self._depth.at(label.stamp_ns)
@@ -138,7 +138,7 @@ class RecordingTruth:
         return pq
 
     def compute(self) -> dict[str, Any]:
-        """The part of the report that needs truth: dict, see `evaluate_recording`."""
+        """The part of the report that needs ground truth: dict, see `evaluate_recording`."""
         scores = self.scores.scores
         report = {"images": self.scores.count, **scores.compute(), "confusion": self.scores.confusion()}
         tracking = self._tracking and self._tracking.compute(report["mean_iou"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of the frames that went worst: frame, prediction, truth and errors, as JPEG in memory.
+"""Images of the worst frames: frame, prediction, ground truth and errors, as JPEG in memory.
 
 Legend: `H W` size of a frame in pixels.
 """
@@ -27,13 +27,13 @@ WRONG_CLASS, WRONG_SEGMENT = (225, 30, 30), (245, 170, 20)  # RGB
 
 
 class WorstFrames:
-    """Keeps the frames with the least PQ, or without truth those with the least confidence.
+    """Keeps the frames with the lowest PQ, or without ground truth those with the lowest confidence.
 
     Args:
-        count: how many are kept.
-        model_labels: `LabelSet` of the results. label_set: of the truth, None for no truth.
-        overlay: callable (image, panoptic ids of `label_set`, or of the model without truth) to a picture, both uint8
-            (H, W, 3) RGB.
+        count: number of frames to keep.
+        model_labels: `LabelSet` of the results. label_set: of the ground truth, None without ground truth.
+        overlay: callable (image, panoptic ids of `label_set`, or of the model without ground truth) to an image, both
+            uint8 (H, W, 3) RGB.
     """
 
     def __init__(self, count: int, model_labels: LabelSet, label_set: LabelSet, overlay: Callable[..., Any] | None):
@@ -74,11 +74,11 @@ class WorstFrames:
 
 
 def error_picture(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Where a prediction is wrong: red for another class, orange for the class but in no matching segment.
+    """Where a prediction is wrong: red for a wrong class, orange for the right class in an unmatched segment.
 
     Args:
         image: uint8 (H, W, 3) RGB, shown in grey.
-        predicted, truth: uint16 (H, W) panoptic ids of one label set; unlabelled truth has no errors.
+        predicted, truth: uint16 (H, W) panoptic ids of one label set; unlabelled ground truth has no errors.
 
     Returns:
         uint8 (H, W, 3) RGB.
@@ -102,7 +102,7 @@ def error_picture(image: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -
 
 
 def jpeg(picture: np.ndarray) -> bytes:
-    """A picture, uint8 (H, W, 3) RGB, as JPEG bytes, `PICTURE_WIDTH` wide at most."""
+    """An image, uint8 (H, W, 3) RGB, as JPEG bytes, at most `PICTURE_WIDTH` wide."""
     height, width = picture.shape[:2]
     if width > PICTURE_WIDTH:
         size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))

@@ -2,11 +2,12 @@
 """Engines run a network: `engine(images float32 (B, 3, H, W)) -> Outputs` of the network, torch tensors.
 
 Every engine has `device` (where its outputs are), `backend` (a short name such as "torch-cpu-fp32"), `size_divisor`
-(that of the network) and `synchronize()`. The outputs are the caller's: the next call does not change them. One thread
-at a time.
+(that of the network) and `synchronize()`. The outputs belong to the caller and are not changed by the next call.
+Engines are not thread-safe.
 """
 
 import importlib
+import importlib.util
 import logging
 
 from yoso_ros.errors import InputError
@@ -23,24 +24,24 @@ ENGINES = {
 }
 ENGINE_NAMES = ("auto", *ENGINES)
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
-# What "auto" tries on each kind of device, the fastest first (docs/engines.md).
+# What "auto" tries on each kind of device, fastest first (docs/engines.md).
 AUTO_ORDER = {"cuda": ("tensorrt", "torch"), "cpu": ("openvino", "onnxruntime", "torch")}
-_EXTRAS = {"tensorrt": "tensorrt,onnx"}  # of this package, for an engine; else those of the CPU
+_EXTRAS = {"tensorrt": "tensorrt,onnx"}  # extras of this package that an engine needs; by default those for the CPU
 
 
 def create_engine(name, model, device, precision, engine_path=None, force_rebuild=False):
-    """Build the engine of that name for a model; "auto" takes the fastest that is present and says which and why.
+    """Build the named engine for a model; "auto" takes the fastest available one and logs which and why.
 
     Args:
-        name: "auto" or a key of `ENGINES`; with precision int8 "auto" is openvino.
-        model: a `PanopticNetwork` in evaluation mode; it stays as it is.
+        name: "auto" or a key of `ENGINES`; with precision int8, "auto" means openvino.
+        model: a `PanopticNetwork` in evaluation mode; it is not changed.
         device: "auto", "cpu", "cuda", "cuda:N".
         precision: one of `PRECISIONS`.
-        engine_path: of the tensorrt engine: file in which the built engine is kept, None for the cache folder.
-        force_rebuild: of the tensorrt engine: build anew what was kept.
+        engine_path: tensorrt only: file for the built engine, None for the cache folder.
+        force_rebuild: tensorrt only: rebuild the engine even if it is cached.
 
     Raises:
-        InputError: unknown engine, device or precision, or one that cannot run here; says what can.
+        InputError: unknown engine, device or precision, or one that cannot run here; the message says what can.
     """
     if name not in ENGINE_NAMES:
         raise InputError(f"engine: expected one of {', '.join(ENGINE_NAMES)}, found {name!r}")
@@ -75,19 +76,24 @@ def _fastest_present(model, device, precision):
     elif device == "auto":
         reasons.append("no CUDA device found")
     for name, place in order[:-1]:
-        # TensorRT builds its engines when the first frame comes; a build that fails then must not end the work.
+        # TensorRT builds its engines when the first frame arrives; a build that fails then must not stop everything.
         options = {"fallback": lambda: _create("torch", model, device, precision)} if name == "tensorrt" else {}
         try:
             engine = _create(name, model, place, precision, **options)
             break
-        except Exception as error:  # whatever keeps an optional engine from starting, the next one does the work
+        except Exception as error:  # whatever keeps an optional engine from starting, try the next one
             reasons.append(f"no {name}: {' '.join(str(error).split())[:200] or type(error).__name__}")
     else:
-        engine = _create(order[-1][0], model, order[-1][1], precision)
-    _LOG.info(
-        "engine %s: the fastest that is present for device %s%s",
+        name, place = order[-1]
+        engine = _create(name, model, place, precision)
+    # Said as a warning: a robot would run at a fraction of its speed and nobody would know why.
+    slow = (name, place) == ("torch", "cpu") and importlib.util.find_spec("openvino") is None
+    _LOG.log(
+        logging.WARNING if slow else logging.INFO,
+        "engine %s: the fastest that is present for device %s%s%s",
         engine.backend,
         engine.device.type,
         "".join(f"; {r}" for r in reasons),
+        "; torch does the work, which is much slower: pip install openvino" if slow else "",
     )
     return engine

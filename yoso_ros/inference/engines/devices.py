@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Device names of users to torch devices."""
+"""User-facing device names to torch devices."""
 
 import torch
 
@@ -7,7 +7,7 @@ from yoso_ros.errors import InputError
 
 
 def find_device(name):
-    """The torch device of "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+    """The torch device for "auto" (CUDA if available), "cpu", "cuda" or "cuda:N".
 
     Raises:
         InputError: the device is unknown or not present.
@@ -26,10 +26,10 @@ def find_device(name):
 
 
 def require_cpu(engine, name):
-    """Check that a device name is one for an engine that runs on the CPU alone: "auto" or "cpu".
+    """Check that a device name suits an engine that runs only on the CPU: "auto" or "cpu".
 
     Raises:
-        InputError: it is another.
+        InputError: it is a different one.
     """
     if name != "auto" and find_device(name).type != "cpu":
         raise InputError(f"the {engine} engine runs on the CPU, not on {name}; use device cpu or engine torch")

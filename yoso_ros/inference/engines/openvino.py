@@ -1,29 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OpenVINO engine: the fast one for a CPU, float32, bfloat16 or int8."""
+"""The OpenVINO engine: the fast engine for CPUs, in float32, bfloat16 or int8."""
 
 import torch
 
 from yoso_ros.errors import InputError
+from yoso_ros.inference.by_shape import ByShape
 from yoso_ros.inference.engines.devices import require_cpu
 from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, QUANTIZED, compile_graph
 
-# Always said: OpenVINO's own choice is bfloat16 on a CPU that has it. int8 is in the graph itself;
-# what was left in float there is bfloat16 on such a CPU, which costs no PQ that can be seen (docs/engines.md). In every
-# precision the offsets of the deformable convolutions are made and used in float32 (`keep_graph`).
+# Always explicit, because OpenVINO defaults to bfloat16 on a CPU that supports it. int8 is in the graph itself; its
+# float parts run in bfloat16 on such a CPU, which costs no measurable PQ (docs/engines.md). In every precision the
+# offsets of the deformable convolutions are computed and used in float32 (`keep_graph`).
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _GRAPHS = {"fp32": FULL, "bf16": BFLOAT16, "int8": QUANTIZED}
 
 
 class OpenVinoEngine:
-    """Runs a network with OpenVINO; one compiled network serves frames of any size.
+    """Runs a network with OpenVINO; one compiled network serves frames of any size, or of one size each.
 
     Args:
-        model: a `PanopticNetwork`; it stays as it is.
-        precision: "fp32", "bf16", or "int8" for the graph that `yoso-ros quantize` made of it.
+        model: a `PanopticNetwork`; it is not changed.
+        precision: "fp32", "bf16", or "int8" for the graph created by `yoso-ros quantize`.
         threads: number of threads.
 
     Raises:
-        InputError: int8, and there is no quantised graph.
+        InputError: precision is int8 and there is no quantised graph.
     """
 
     device = torch.device("cpu")
@@ -42,20 +43,29 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
-            # A thread that is bound to a core waits there for another busy process.
+            # A thread pinned to a core waits there for other busy processes.
             "ENABLE_CPU_PINNING": False,
         }
-        self._request = compile_graph(core, model, _GRAPHS[precision], options).create_infer_request()
+
+        def request(sides):
+            return compile_graph(core, model, _GRAPHS[precision], options, sides).create_infer_request()
+
+        self._sized = model.config.graph_is_sized
+        self._requests = ByShape(request)
+        shape = model.config.input_shape if self._sized else None
+        if shape or not self._sized:  # at once, for a start that needs time then, and not at the first frame
+            self._requests[shape]
 
     def __call__(self, images):
         """images float32 (B, 3, H, W) -> `Outputs` of the network, float32 on the CPU."""
-        # No copy for images that are channels-last in memory, as `batch_frames` makes them.
+        # No copy for images that are channels-last in memory, as from `batch_frames`.
         frames = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        outputs = self._request.infer([frames], share_inputs=True)
+        request = self._requests[frames.shape[1:3] if self._sized else None]
+        outputs = request.infer([frames], share_inputs=True)
         return self._outputs(*(torch.from_numpy(outputs[index]) for index in range(len(self._outputs._fields))))
 
     def synchronize(self):
-        """Nothing to wait for: a call returns when it is done."""
+        """Nothing to wait for: calls are synchronous."""
 
 
 def create_engine(model, device, precision):
@@ -63,9 +73,9 @@ def create_engine(model, device, precision):
 
     Raises:
         ImportError: openvino is not installed.
-        InputError: the device or the precision is none that it runs here.
+        InputError: the device or the precision is not supported here.
     """
-    import openvino  # noqa: F401 - before anything takes time
+    import openvino  # noqa: F401 - fail before anything slow
 
     require_cpu("openvino", device)
     precision = "fp32" if precision == "auto" else precision

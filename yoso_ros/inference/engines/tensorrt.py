@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The TensorRT engine: a CUDA device, one built engine for each shape of frames, CUDA graphs around it.
+"""The TensorRT engine: a CUDA device, one built engine per frame shape, CUDA graphs around it.
 
-No part of it has been run with the library or on a GPU (docs/gpu.md); the tests go to the library's edge.
+No part of it has been run with the library or on a GPU (docs/gpu.md); the tests stop at the library's interface.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 
 
 class TensorRtEngine:
-    """Runs a network with TensorRT; builds an engine when a shape is first met, which takes minutes, and keeps it.
+    """Runs a network with TensorRT; builds an engine when a shape first occurs, which takes minutes, and stores it.
 
     Args:
         trt: the module `tensorrt`.
-        model: a `PanopticNetwork`; it stays as it is.
+        model: a `PanopticNetwork`; it is not changed.
         device: torch device.
         precision: "fp32", "fp16" or "bf16" (the latter two with float32 islands, see `onnx_precision`).
-        engine_path: file of the engine for the first shape that comes; None for one in the cache folder.
-        force_rebuild: do not use engines that were kept.
-        fallback: function that creates the engine to use when none can be built; None lets the error out.
+        engine_path: engine file for the first shape; None for one in the cache folder.
+        force_rebuild: do not use stored engines.
+        fallback: function that creates the engine to use if none can be built; None raises the error.
     """
 
     def __init__(self, trt, model, device, precision, engine_path=None, force_rebuild=False, fallback=None):
@@ -49,7 +49,7 @@ class TensorRtEngine:
         trt.init_libnvinfer_plugins(self._logger, "")
         self._runtime = trt.Runtime(self._logger)
         self._gpu, self._capability = _describe(device)
-        self._runners = {}  # all of them: a CUDA graph may hold their addresses
+        self._runners = {}  # never dropped, because a CUDA graph may hold their addresses
         self._graphed = GraphedNetwork(self.forward, device)
 
     def forward(self, images):
@@ -67,7 +67,7 @@ class TensorRtEngine:
         return self._outputs(*self._graphed(images))
 
     def synchronize(self):
-        """Wait until the device has finished, so that a clock read afterwards means something."""
+        """Wait until the device has finished, so that timings taken afterwards are meaningful."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -75,7 +75,7 @@ class TensorRtEngine:
         try:
             with torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext():
                 self._runners[shape] = self._load_or_build(shape)
-        except Exception as error:  # what keeps an engine from being built does not keep "auto" from working
+        except Exception as error:  # with "auto", whatever prevents the build must not prevent inference
             if self._create_fallback is None:
                 raise
             self._fallback = self._create_fallback()
@@ -98,7 +98,7 @@ class TensorRtEngine:
             path = Path(self._engine_path)
         plan, reason = read_engine(path, key)
         if self._force_rebuild:
-            plan, reason = None, "it is to be built anew"
+            plan, reason = None, "a rebuild was requested"
         if plan is not None:
             runner = self._runner(plan, shape)
             if runner is not None:
@@ -133,7 +133,7 @@ class TensorRtEngine:
 
 
 class _Runner:
-    """One engine, ready to run on frames of its shape; `output_names` as the network orders them."""
+    """One engine, ready to run on frames of its shape; `output_names` in the network's order."""
 
     def __init__(self, trt, engine, shape, output_names, device):
         self._engine, self._device = engine, device
@@ -150,16 +150,16 @@ class _Runner:
         self._context = engine.create_execution_context()
         if self._context is None:
             raise InputError(
-                "TensorRT has no memory for its engine; use a smaller model, fewer cameras, or engine torch"
+                "TensorRT has not enough memory for its engine; use a smaller model, fewer cameras, or engine torch"
             )
 
     def __call__(self, images):
-        # No copy for images that are channels-last in memory, as both ways of preprocessing make them.
+        # No copy for images that are channels-last in memory, as from both kinds of preprocessing.
         frames = images.permute(0, 2, 3, 1).contiguous()
         outputs = {name: torch.empty(shape, device=self._device) for name, shape in self._shapes.items()}
         for name, tensor in {INPUT_NAME: frames, **outputs}.items():
             if not self._context.set_tensor_address(name, tensor.data_ptr()):
-                raise RuntimeError(f"TensorRT does not take the memory of {name}")
+                raise RuntimeError(f"TensorRT does not accept the memory of {name}")
         stream = torch.cuda.current_stream(self._device).cuda_stream if self._device.type == "cuda" else 0
         if not self._context.execute_async_v3(stream):
             raise RuntimeError("TensorRT could not run the engine; its errors are in the log")
@@ -167,20 +167,20 @@ class _Runner:
 
 
 def _describe(device):
-    """Name and compute capability of a GPU; an engine runs on the kind that it was built on."""
+    """Name and compute capability of a GPU; an engine runs only on the kind of GPU it was built on."""
     if device.type != "cuda":
         return "none", "none"
     return torch.cuda.get_device_name(device), ".".join(map(str, torch.cuda.get_device_capability(device)))
 
 
 def create_engine(model, device, precision, engine_path=None, force_rebuild=False, fallback=None):
-    """Build a `TensorRtEngine`; precision "auto" is fp32. See there for the other arguments.
+    """Build a `TensorRtEngine`; precision "auto" is fp32. See that class for the other arguments.
 
     Raises:
         ImportError: tensorrt or its libraries are not installed.
-        InputError: there is no CUDA device, or the precision is none that it runs.
+        InputError: there is no CUDA device, or the precision is not supported.
     """
-    # Before the library is touched: without a device its Runtime ends the process.
+    # Check before touching the library: without a device its Runtime ends the process.
     if not torch.cuda.is_available():
         raise InputError("the tensorrt engine needs a CUDA device, and torch finds none here; use engine auto")
     device = find_device("cuda" if device == "auto" else device)

@@ -13,8 +13,8 @@ class TorchEngine:
     """Runs a network with torch on a CPU.
 
     Args:
-        model: a `PanopticNetwork`; it stays as it is.
-        precision: "fp32" or "bf16" (of the feature modules).
+        model: a `PanopticNetwork`; it is not changed.
+        precision: "fp32" or "bf16" (for the feature modules).
     """
 
     device = torch.device("cpu")
@@ -30,14 +30,14 @@ class TorchEngine:
             return self._network(images)
 
     def synchronize(self):
-        """Nothing to wait for: a call returns when it is done."""
+        """Nothing to wait for: calls are synchronous."""
 
 
 def create_engine(model, device, precision):
     """Build a `TorchEngine`, on a CUDA device a `TorchCudaEngine`; precision "auto" is fp32.
 
     Raises:
-        InputError: the device is unknown or not present, or the precision does not run on it.
+        InputError: the device is unknown or not present, or does not support the precision.
     """
     device = find_device(device)
     precision = "fp32" if precision == "auto" else precision

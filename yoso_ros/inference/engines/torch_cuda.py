@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The torch engine of a CUDA device: channels-last, half precision where it is safe, CUDA graphs."""
+"""The torch engine for CUDA devices: channels-last, half precision where it is safe, CUDA graphs."""
 
 import torch
 
@@ -11,9 +11,9 @@ class TorchCudaEngine:
     """Runs a network with torch on a CUDA device.
 
     Args:
-        model: a `PanopticNetwork`; it stays as it is.
+        model: a `PanopticNetwork`; it is not changed.
         device: torch device.
-        precision: key of `yoso_ros.inference.precision.DTYPES`, of the feature modules.
+        precision: key of `yoso_ros.inference.precision.DTYPES`, for the feature modules.
     """
 
     def __init__(self, model, device, precision):
@@ -33,5 +33,5 @@ class TorchCudaEngine:
         return self._outputs(*self._graphed(images))
 
     def synchronize(self):
-        """Wait until the device has finished, so that a clock read afterwards means something."""
+        """Wait until the device has finished, so that timings taken afterwards are meaningful."""
         torch.cuda.synchronize(self.device)

@@ -22,7 +22,7 @@ class DR1Basis(nn.Module):
         in_channels: of the pyramid.
         width: `D`.
         levels: of the pyramid.
-        use_a, use_b: whether a dynamic factor takes part (Tables 1 and 2).
+        use_a, use_b: whether each dynamic factor is used (Tables 1 and 2).
         upsampling: "aligned" or "bilinear" (Table 5).
     """
 
@@ -46,7 +46,7 @@ class DR1Basis(nn.Module):
 
         Args:
             pyramid: P3..P7, each (B, in_channels, h, w).
-            contexts: C3..C7, each (B, n D, h, w): A and B, or the one that takes part; None without both.
+            contexts: C3..C7, each (B, n D, h, w): A and B, or the one in use; None without either.
             size: (H/4, W/4).
 
         Returns:

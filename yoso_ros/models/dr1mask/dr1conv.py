@@ -10,10 +10,10 @@ from torch.nn import functional
 
 
 class DR1Conv(nn.Module):
-    """Y = Conv(X * A) * B (Eq. 4): at every place the kernel is the static one times the outer product of b and a.
+    """Y = Conv(X * A) * B (Eq. 4): at each position the kernel is the static one times the outer product of b and a.
 
-    B is taken at the centre of the kernel, as Eq. 4 does; Eq. 3 takes it at the neighbour, inside the sum, which is
-    another operation for kernels larger than 1x1. The paper implements Eq. 4.
+    B is taken at the centre of the kernel, as in Eq. 4; Eq. 3 takes it at the neighbour, inside the sum, which is a
+    different operation for kernels larger than 1x1. The paper implements Eq. 4.
 
     Args:
         channels: `C`, of input and output.
@@ -25,16 +25,16 @@ class DR1Conv(nn.Module):
         self.conv = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: torch.Tensor, a: torch.Tensor | None = None, b: torch.Tensor | None = None) -> torch.Tensor:
-        """x, a, b: (B, C, h, w) -> (B, C, h, w); a factor that is None is left out (Tables 1 and 2)."""
+        """x, a, b: (B, C, h, w) -> (B, C, h, w); a factor that is None is omitted (Tables 1 and 2)."""
         y = self.conv(x if a is None else x * a)
         return y if b is None else y * b
 
 
 def aligned_upsample(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Twice the size, such that place k of `x` lies at place 2k of the result; places between are means of neighbours.
+    """Upsample by two, with position k of `x` at position 2k of the result; those in between are means of neighbours.
 
-    A convolution of stride 2 with padding has its place k at place 2k of its input, whatever the size, so this keeps
-    levels aligned for sides that are no multiples of anything. What lies past the right and bottom is cropped.
+    A padded convolution of stride 2 has its position k at position 2k of its input, whatever the size, so this keeps
+    levels aligned for arbitrary sides. Anything beyond the right and bottom is cropped.
 
     Args:
         x: (B, C, h, w).
@@ -50,7 +50,7 @@ def aligned_upsample(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear to a size, without regard to alignment: the other choice of Table 5."""
+    """Bilinear upsampling to a size, regardless of alignment: the other option in Table 5."""
     return functional.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
@@ -60,7 +60,7 @@ UPSAMPLINGS = {"aligned": aligned_upsample, "bilinear": resize}
 class DR1Block(nn.Module):
     """DR1Conv, batch normalisation, ReLU.
 
-    The factors come between convolution and normalisation, so that their scale does not matter at the start.
+    The factors are applied between convolution and normalisation, so that their scale does not matter initially.
     """
 
     def __init__(self, channels: int):
@@ -69,5 +69,5 @@ class DR1Block(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """As of `DR1Conv`."""
+        """As in `DR1Conv`."""
         return torch.relu(self.norm(self.dr1conv(x, a, b)))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The DR1Mask network: FCOS, a top layer for contexts and embeddings, DR1Basis, and for panoptic maps a static layer.
 
-Legend: `B` batch, `T` thing classes, `S` stuff classes, `C` classes, `D` width of the basis, `E` numbers of an
-embedding, `K` attended maps, `R` rank and `A` side of an attention, `L` locations of all levels, `H W` input size; H/8
-is rounded up and H/4 is twice that. Boxes are x1 y1 x2 y2 in pixels of the network input.
+Legend: `B` batch, `T` thing classes, `S` stuff classes, `C` classes, `D` width of the basis, `E` embedding dimensions,
+`K` attended maps, `R` rank and `A` side of an attention, `L` locations of all levels, `H W` input size; H/8 is rounded
+up and H/4 is twice that. Boxes are x1 y1 x2 y2 in pixels of the network input.
 """
 
 from dataclasses import dataclass, field
@@ -26,14 +26,14 @@ ATTENDED, RANK, ATTENTION_SIDE = 4, 4, 14  # K, R and A of section 3.2.3; K and 
 
 @dataclass(frozen=True, kw_only=True)
 class Dr1MaskConfig(ModelConfig):
-    """Everything that shapes a DR1Mask model and its inference; a YAML file in config/models has these keys.
+    """The configuration of a DR1Mask model and its inference; a YAML file in config/models has these keys.
 
-    `mode` is what the network is trained for: panoptic maps (section 3.3), or instances alone, whose masks are made in
+    `mode` is what the network is trained for: panoptic maps (section 3.3), or instances alone, with masks computed in
     crops. `use_a`, `use_b` are the switches of Tables 1 and 2, `context_position` that of Table 3, `attention` that of
     Tables 4 and 7 (the paper's best: factored for instances, vector for panoptic maps), `divisibility` and `upsampling`
-    those of Table 5, `basis_width` that of Table 6. A box is a candidate above `class_threshold` of class times
-    centerness; its score is the root of that, and those from `score_threshold` on enter the panoptic map.
-    `overlap_threshold` is the share of its mask that an instance must get.
+    those of Table 5, `basis_width` that of Table 6. A box is a candidate if class times centerness exceeds
+    `class_threshold`; its score is the square root of that, and boxes with at least `score_threshold` enter the
+    panoptic map. `overlap_threshold` is the share of its mask that an instance must get.
     """
 
     architecture: Literal["dr1mask"] = "dr1mask"
@@ -69,7 +69,7 @@ class Dr1MaskConfig(ModelConfig):
 
     @property
     def embedding_size(self) -> int:
-        """`E`: a weight for each map of the basis; an attention in full; or a projection and the factors of one."""
+        """`E`: one weight per map of the basis; a full attention; or a projection and the factors of an attention."""
         return {
             "vector": self.basis_width,
             "full": ATTENDED * ATTENTION_SIDE**2,
@@ -78,7 +78,7 @@ class Dr1MaskConfig(ModelConfig):
 
 
 class Dr1MaskOutputs(NamedTuple):
-    """Raw outputs: all locations of all levels, P3 first, row by row, and the two maps that masks are made of."""
+    """Raw outputs: all locations of all levels, P3 first, row by row, and the two maps used to compute masks."""
 
     box_scores: torch.Tensor  # (B, L, T), class probabilities
     boxes: torch.Tensor  # (B, L, 4), not clipped
@@ -89,7 +89,7 @@ class Dr1MaskOutputs(NamedTuple):
 
 
 class Dr1MaskFactoredOutputs(NamedTuple):
-    """`Dr1MaskOutputs` with what all factored attentions share."""
+    """`Dr1MaskOutputs` with the components shared by all factored attentions."""
 
     box_scores: torch.Tensor
     boxes: torch.Tensor
@@ -130,7 +130,7 @@ OUTPUTS = {  # (mode, whether the attention is factored)
 
 
 class Predictions(NamedTuple):
-    """What the criterion takes; offsets are left, top, right, bottom in pixels."""
+    """The input of the criterion; offsets are left, top, right, bottom in pixels."""
 
     class_logits: torch.Tensor  # (B, L, T)
     offsets: torch.Tensor  # (B, L, 4)
@@ -152,7 +152,7 @@ class Dr1Mask(PanopticNetwork):
         InputError: the label set lacks things, or in mode panoptic stuff.
     """
 
-    Outputs = Dr1MaskOutputs  # of the paper's panoptic form; a network has those of its configuration
+    Outputs = Dr1MaskOutputs  # for the paper's panoptic form; an instance has those of its configuration
     size_divisor = OUTPUT_STRIDE
     feature_modules = ("backbone", "neck", "towers")
 
@@ -190,7 +190,7 @@ class Dr1Mask(PanopticNetwork):
             in_channels=channels, width=width, use_a=config.use_a, use_b=config.use_b, upsampling=config.upsampling
         )
         self.stuff_layer = nn.Conv2d(width, classes - things, 1, bias=False) if panoptic else None
-        # BlendMask has few maps from the start; here they are made of the basis, whose width is that of the others.
+        # BlendMask has only a few maps; here they are computed from the basis, which has the same width as elsewhere.
         self.attended_layer = nn.Conv2d(width, ATTENDED, 1) if config.attention == "full" else None
         self.attention_components = nn.Parameter(_initial_components()) if factored else None
         if factored:

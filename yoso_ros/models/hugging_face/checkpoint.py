@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints as transformers writes them: a folder with config.json, preprocessor_config.json and safetensors.
+"""Checkpoints in the format of transformers: a folder with config.json, preprocessor_config.json and safetensors.
 
 Never read: pickles, and code that comes with a checkpoint.
 """
@@ -20,7 +20,7 @@ from yoso_ros.models.hugging_face.network import HuggingFaceNetwork, import_tran
 _LOG = logging.getLogger(__name__)
 TASK = "the task is panoptic"
 BILINEAR = 2  # of Pillow
-# What the processors take for a field that their file leaves out.
+# Defaults of the processors for fields missing in their file.
 IMAGENET: dict[str, Any] = {
     "image_mean": [0.485, 0.456, 0.406],
     "image_std": [0.229, 0.224, 0.225],
@@ -36,15 +36,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def complete_from_folder(mapping: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The fields of a `HuggingFaceConfig` that a mapping leaves open, from the files of a checkpoint.
+    """Complete the fields of a `HuggingFaceConfig` that a mapping leaves open, from the files of a checkpoint.
 
     Args:
-        mapping: with "source"; its other fields stay.
+        mapping: with "source"; its other fields are kept.
         folder: of the checkpoint.
 
     Raises:
-        InputError: a file is missing or damaged, the model is of another family, or its frames are prepared in a way
-            that this package does not know.
+        InputError: a file is missing or damaged, the model is of another family, or its frames need preprocessing
+            that this package does not support.
     """
     source = mapping["source"]
     network = _read_json(folder / "config.json")
@@ -91,7 +91,7 @@ def load_folder(network: HuggingFaceNetwork, folder: Path) -> None:
                 output_loading_info=True,
                 dtype="float32",
             )
-    except Exception as error:  # of many kinds: of the file format, of the shapes, of its own
+    except Exception as error:  # of many kinds: from the file format, from the shapes, from the library
         raise InputError(f"{folder}: its weights cannot be read: {' '.join(str(error).split())[:300]}") from error
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("criterion."))
     if missing or info["mismatched_keys"]:
@@ -111,7 +111,7 @@ def load_folder(network: HuggingFaceNetwork, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """transformers shows a progress bar of its own for every file that it opens."""
+    """Silence transformers, which shows a progress bar for every file that it opens."""
     shown = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -134,7 +134,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_processor(folder: Path, family: str) -> dict[str, Any]:
-    """What the checkpoint says of its frames, completed with what its processor takes for granted."""
+    """The checkpoint's preprocessing settings, completed with the defaults of its processor."""
     if (folder / "preprocessor_config.json").is_file():
         found = _read_json(folder / "preprocessor_config.json")
     else:
@@ -182,7 +182,7 @@ def _frame_fields(processor: dict[str, Any], network: dict[str, Any], source: st
 
 
 def _check_strides(network: dict[str, Any], source: str) -> None:
-    """Masks must be at stride 4, as the merge takes them."""
+    """Check that masks are at stride 4, as required by the merge."""
     stride = network.get("common_stride", MASK_STRIDE)
     if network["model_type"].startswith("eomt"):
         stride = network.get("patch_size", 16) / 2 ** network.get("num_upscale_blocks", 2)
@@ -196,7 +196,7 @@ def _backbone_in_words(network: dict[str, Any]) -> str:
 
 
 def _task_tokens(folder: Path, length: int) -> tuple[int, ...]:
-    """Token ids of the panoptic task by the checkpoint's own tokenizer."""
+    """Token ids of the panoptic task from the checkpoint's own tokenizer."""
     transformers = import_transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

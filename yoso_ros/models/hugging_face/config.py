@@ -15,17 +15,17 @@ MASK_STRIDE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class HuggingFaceConfig(ModelConfig):
-    """A model of the hub. A YAML file needs `architecture` and `source` only; the checkpoint's own files say the rest.
+    """A model of the hub. A YAML file needs only `architecture` and `source`; the checkpoint's own files give the rest.
 
-    The checkpoints say nothing of thresholds; the defaults are those of the authors of Mask2Former and of EoMT.
+    The checkpoints do not include thresholds; the defaults are those of the authors of Mask2Former and of EoMT.
 
     Attributes:
         source: "hf:ORG/NAME@REVISION", or a folder.
-        network: the content of the checkpoint's config.json.
-        resize: "edges", both edges bounded with the aspect kept; "stretch", to a square whatever the aspect; "canvas",
-            as "edges", then padded with black to a square.
+        network: the contents of the checkpoint's config.json.
+        resize: "edges", both edges bounded, keeping the aspect ratio; "stretch", to a square regardless of the aspect
+            ratio; "canvas", as "edges", then padded with black to a square.
         size_multiple: both sides are stretched to the next multiple of it.
-        task_tokens: of OneFormer: the token ids of "the task is panoptic", 0 where there is none.
+        task_tokens: for OneFormer: the token ids of "the task is panoptic", padded with 0.
     """
 
     architecture: Literal["hugging_face"] = "hugging_face"
@@ -51,6 +51,10 @@ class HuggingFaceConfig(ModelConfig):
             )
 
     @property
+    def reference(self) -> str:
+        return self.source
+
+    @property
     def family(self) -> str:
         """The kind of network: `model_type` in transformers."""
         return self.network["model_type"]
@@ -71,6 +75,16 @@ class HuggingFaceConfig(ModelConfig):
             return None
         side = -(-self.shortest_edge // self.size_divisor) * self.size_divisor
         return side, side
+
+    @property
+    def graph_is_sized(self) -> bool:
+        # The sizes of the maps that deformable attention samples are numbers in the graph; and a model whose frames
+        # are stretched to one size may be measured at another.
+        return self.family in ("mask2former", "oneformer") or self.resize == "stretch" and not self.side
+
+    @property
+    def onnx_is_of_one_shape(self) -> bool:
+        return True
 
     @property
     def padding_color(self) -> tuple[float, ...]:
@@ -96,9 +110,9 @@ class HuggingFaceConfig(ModelConfig):
 
 
 def aspect_size(height: int, width: int, shortest_edge: int, longest_edge: int) -> tuple[int, int]:
-    """The size after resizing as transformers counts it, equal to `network_size` of this package up to a pixel.
+    """The size after resizing as computed by transformers, equal to `network_size` of this package up to a pixel.
 
-    The long side is cut off to a whole number, in floating point: 640 may become 639.
+    The long side is truncated in floating point: 640 may become 639.
     """
     short, long = min(height, width), max(height, width)
     edge = float(shortest_edge)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each family of transformers as an image encoder and a head, without what only training needs.
+"""Each family of models in transformers as an image encoder and a head, without the parts only needed for training.
 
 Legend: `B` batch, `T` tokens, `D` channels, `N` queries, `C` classes, `H W` input size.
 """
@@ -17,10 +17,10 @@ Logits = tuple[torch.Tensor, torch.Tensor]
 
 
 def split(model: Any, task_tokens: tuple[int, ...] = ()) -> tuple[nn.Module, nn.Module]:
-    """(encoder: images (B, 3, H, W) -> features, head: features -> class and mask logits), of a model of transformers.
+    """(encoder: images (B, 3, H, W) -> features, head: features -> class and mask logits) of a transformers model.
 
     Raises:
-        InputError: a family that this package does not run.
+        InputError: a family that this package does not support.
     """
     family = model.config.model_type
     if family not in FAMILIES:
@@ -73,7 +73,7 @@ class Mask2FormerHead(nn.Module):
 
 
 class OneFormerHead(nn.Module):
-    """OneFormer (CVPR 2023): as Mask2Former, with queries that start from the task in words."""
+    """OneFormer (CVPR 2023): like Mask2Former, with queries initialised from the task text."""
 
     def __init__(self, model: Any, task_tokens: tuple[int, ...]):
         super().__init__()
@@ -111,9 +111,9 @@ class TokenEncoder(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """EoMT (CVPR 2025), also with DINOv3: the last layers, which see the queries, and the two heads.
+    """EoMT (CVPR 2025), also with DINOv3: the last layers, which process the queries, and the two heads.
 
-    Without the masked attention of its training, which a trained network does without: `attn_mask_probs` of its
+    Without the masked attention used in training, which a trained network does not need: `attn_mask_probs` of its
     checkpoint are 0 (section 3.3 of the paper).
     """
 

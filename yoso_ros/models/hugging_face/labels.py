@@ -8,7 +8,7 @@ from yoso_ros.errors import InputError
 from yoso_ros.label_sets import LabelClass, LabelSet, load_label_set
 
 KNOWN = ("coco_panoptic", "cityscapes", "ade20k_panoptic", "mapillary_vistas")
-EQUAL_SHARE = 0.75  # of the names, at their places: the files of ADE20K name some classes by other synonyms
+EQUAL_SHARE = 0.75  # of the names, by position: the files of ADE20K use different synonyms for some classes
 GOLDEN_ANGLE = 0.618034
 
 
@@ -17,16 +17,16 @@ def find_labels(names: list[str], fused: list[int] | None, source: str) -> Label
 
     Args:
         names: of the classes, by class id.
-        fused: class ids that make one segment each (`label_ids_to_fuse`), which is stuff; None where the files are
-            silent.
+        fused: class ids with a single segment each (`label_ids_to_fuse`), which are stuff; None if the files do not
+            say.
         source: of the checkpoint, for the message.
 
     Returns:
-        One of this package, where number and names agree (a checkpoint without names agrees by the number); else one
-        made of the names, where `fused` says what is stuff.
+        One of this package if number and names agree (without names, the number is enough); else one built from the
+        names if `fused` says what is stuff.
 
     Raises:
-        InputError: neither; asks for `label_set`.
+        InputError: neither applies; asks for `label_set`.
     """
     for known in KNOWN:
         label_set = load_label_set(known)

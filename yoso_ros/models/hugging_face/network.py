@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of transformers behind the contract of this package's networks.
+"""Networks from transformers behind this package's network interface.
 
 Legend: `B` batch, `N` queries, `C` classes, `H W` input size.
 """
@@ -22,7 +22,7 @@ class HuggingFaceOutputs(NamedTuple):
 
 
 class HuggingFaceNetwork(PanopticNetwork):
-    """A universal segmentation model: its image encoder, and all that follows.
+    """A universal segmentation model: its image encoder and everything after it.
 
     Args:
         config: a `HuggingFaceConfig`.
@@ -36,10 +36,11 @@ class HuggingFaceNetwork(PanopticNetwork):
     def __init__(self, config: HuggingFaceConfig):
         super().__init__(config)
         self.size_divisor = config.size_divisor
+        self.features_are_transformer = "resnet" not in config.backbone
         self.take(create_transformers_model(config.network))
 
     def take(self, model: Any) -> None:
-        """Take over the modules of a model of transformers."""
+        """Use the modules of a transformers model."""
         self.backbone, self.head = split(model, self.config.task_tokens)
 
     def forward_features(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -52,10 +53,10 @@ class HuggingFaceNetwork(PanopticNetwork):
 
 
 def create_transformers_model(network: dict[str, Any]) -> Any:
-    """A model of transformers with random weights.
+    """A transformers model with random weights.
 
     Args:
-        network: the content of a checkpoint's config.json.
+        network: the contents of a checkpoint's config.json.
 
     Raises:
         InputError: the package is missing, or cannot build this network.
@@ -78,6 +79,10 @@ def import_transformers() -> Any:
         InputError: it is not installed.
     """
     try:
+        import huggingface_hub
+
+        # Loaded before transformers, which asks for its parts in an order that makes it write of errors.
+        huggingface_hub.snapshot_download  # noqa: B018
         import transformers
     except ImportError as error:
         raise InputError(f"models of the hub need transformers: pip install yoso-ros[hub] ({error})") from error

@@ -20,7 +20,7 @@ LEVELNESS_CLASSES = 1 + len(STRIDES)  # 0 is background
 
 
 class Predictions(NamedTuple):
-    """Everything the head says, with nothing applied."""
+    """All raw outputs of the head."""
 
     box_class_logits: list[torch.Tensor]  # 5 of (B, T, h, w)
     box_offsets: list[torch.Tensor]  # 5 of (B, 4, h, w), left, top, right, bottom in pixels
@@ -79,7 +79,7 @@ class UnifiedPanopticHead(nn.Module):
 
 
 def _resize(x, size):
-    # To a size, not by a factor: at sides that are no multiples of 128 the coarse maps are stretched (as released).
+    # To a size, not by a factor: for sides that are not multiples of 128 the coarse maps are stretched (as released).
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
@@ -92,9 +92,9 @@ def _joined(maps, size):
 def dense_boxes(
     box_offsets: list[torch.Tensor], levelness_logits: torch.Tensor | None, size: tuple[int, int]
 ) -> torch.Tensor:
-    """A box for every pixel at stride 4 (Eq. 14): the offsets resized, the level chosen, then built around the pixel.
+    """A box for every pixel at stride 4 (Eq. 14): offsets are resized, a level is chosen, the box is built around it.
 
-    The background is no choice: every pixel gets the box of its most probable level, as in the authors' code.
+    Background is not an option: every pixel gets the box of its most probable level, as in the authors' code.
 
     Args:
         box_offsets: 5 of (B, 4, h, w), pixels.
@@ -108,7 +108,7 @@ def dense_boxes(
     if levelness_logits is None:
         return torch.cat([offsets_to_boxes(offsets, DENSE_STRIDE) for offsets in resized], 1)
     chosen, best = resized[0], levelness_logits[:, 1:2]
-    # Comparisons instead of argmax and gather: every engine has them, and of equal levels the first one stays.
+    # Comparisons instead of argmax and gather: every engine supports them, and ties go to the first level.
     for level in range(1, len(resized)):
         logit = levelness_logits[:, 1 + level : 2 + level]
         better = logit > best

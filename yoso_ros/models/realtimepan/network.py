@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The RealTimePan network: backbone, pyramid P3 to P7, two towers, and the head that ends at dense boxes.
+"""The RealTimePan network: backbone, pyramid P3 to P7, two towers, and the head that predicts dense boxes.
 
 Legend: `B` batch, `T` thing classes, `C` classes, `L` locations of all levels, `S` boxes per pixel (1, or 5 without
 levelness), `H W` input size. Boxes are x1 y1 x2 y2, offsets left, top, right, bottom, in pixels of the network input.
@@ -21,12 +21,12 @@ from yoso_ros.models.realtimepan.head import Predictions, UnifiedPanopticHead, d
 
 @dataclass(frozen=True, kw_only=True)
 class RealTimePanConfig(ModelConfig):
-    """Everything that shapes a RealTimePan model and its inference; a YAML file in config/models has these keys.
+    """The configuration of a RealTimePan model and its inference; a YAML file in config/models has these keys.
 
-    The defaults are those of the authors' code for ResNet-50. `two_towers` and `levelness` are the knobs of Table 3.
-    `class_threshold` is for the class probability alone, before NMS; `score_threshold` for class times centerness, of
+    The defaults are those of the authors' code for ResNet-50. `two_towers` and `levelness` are the switches of Table 3.
+    `class_threshold` applies to the class probability alone, before NMS; `score_threshold` to class times centerness of
     the instances that enter the panoptic map. `overlap_threshold` is the share of its mask that an instance must get.
-    `location_score` is what says that a pixel lies in a box: "iou" (Eq. 6), or "giou_smoothed" as in the authors' code.
+    `location_score` measures whether a pixel lies in a box: "iou" (Eq. 6), or "giou_smoothed" as in the authors' code.
     """
 
     architecture: Literal["realtimepan"] = "realtimepan"
@@ -50,7 +50,7 @@ class RealTimePanConfig(ModelConfig):
 
 
 class RealTimePanOutputs(NamedTuple):
-    """Raw outputs: all locations of all levels, P3 first, row by row, and the two maps that masks are made of."""
+    """Raw outputs: all locations of all levels, P3 first, row by row, and the two maps used to compute masks."""
 
     box_scores: torch.Tensor  # (B, L, T), class probabilities
     boxes: torch.Tensor  # (B, L, 4), not clipped
@@ -100,14 +100,14 @@ class RealTimePan(PanopticNetwork):
         return predictions if self.training else outputs_of(predictions)
 
     def predictions(self, images: torch.Tensor) -> Predictions:
-        """What the criterion takes, of images as of `forward`; the sides need not be multiples of anything."""
+        """The input of the criterion, for images as in `forward`; the sides need not be multiples of anything."""
         features = self.forward_features(self.normalize(images))
         levels = len(features) // 2
         return self.head(features[:levels], features[levels:])
 
 
 def outputs_of(predictions: Predictions) -> RealTimePanOutputs:
-    """The dense tensors that the fusion takes, of `Predictions`."""
+    """The dense tensors that the fusion takes, from `Predictions`."""
     return RealTimePanOutputs(
         flatten_levels(predictions.box_class_logits).sigmoid(),
         flatten_levels(list(map(offsets_to_boxes, predictions.box_offsets, STRIDES))),

@@ -2,7 +2,7 @@
 """The authors' released checkpoint: its keys to this package's keys.
 
 Their network takes BGR, 0..255 minus a mean, with unit variance; ours takes RGB, so the input channels of the first
-convolution are turned round. Their batch norms have no eps (`batch_norm_eps: 0.0` in the configuration).
+convolution are reversed. Their batch norms have no eps (`batch_norm_eps: 0.0` in the configuration).
 """
 
 import re
@@ -27,7 +27,7 @@ _PREFIXES = (
     ("panoptic_head.levelness.", "head.levelness_output."),
 )
 _FIRST_CONVOLUTION = "backbone.conv1.weight"
-# torchvision of 0.13 and later: the convolutions of its pyramid lie one module deeper.
+# torchvision 0.13 and later: the convolutions of its pyramid are one module deeper.
 _DEEPER_PYRAMID = re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.0\.")
 OWN_KEY = "panoptic_head.box_cls_logits.weight"  # no other network's file has it
 
@@ -47,7 +47,7 @@ def is_official_state_dict(state_dict: dict[str, torch.Tensor]) -> bool:
 
 
 def convert_official_state_dict(state_dict: dict[str, torch.Tensor], *, bgr: bool = True) -> dict[str, torch.Tensor]:
-    """Rename the authors' keys; `bgr`: the weights take BGR, and the first convolution is turned round for RGB."""
+    """Rename the authors' keys; with `bgr` the weights take BGR, and the first convolution is reversed for RGB."""
     converted = {package_key(k): torch.as_tensor(v) for k, v in state_dict.items()}
     if bgr and _FIRST_CONVOLUTION in converted:
         converted[_FIRST_CONVOLUTION] = converted[_FIRST_CONVOLUTION].flip(1)
@@ -63,7 +63,7 @@ def load_official_state_dict(model: Any, state_dict: dict[str, torch.Tensor], *,
         bgr: whether the weights take BGR, as the released ones do.
 
     Raises:
-        InputError: names every key that is missing, unexpected, or of another shape.
+        InputError: keys are missing, unexpected, or of another shape; the message lists them.
     """
     converted = convert_official_state_dict(state_dict, bgr=bgr)
     check_state_dict(model, converted, {package_key(k): k for k in state_dict})

@@ -68,7 +68,7 @@ class InterpolationFirstAggregation(nn.Module):
         return F.conv2d(torch.cat(maps, dim=1), self.weight) + self.bias
 
     def to_convolution_first(self) -> ConvolutionFirstAggregation:
-        """The equal `ConvolutionFirstAggregation` (Observation I: the split weights of one 1x1 convolution)."""
+        """The equivalent `ConvolutionFirstAggregation` (Observation I: the split weights of one 1x1 convolution)."""
         cfa = ConvolutionFirstAggregation(self.pyramid_channels, self.weight.shape[0]).to(self.weight)
         with torch.no_grad():
             for conv, part in zip(cfa.convs, self.weight.split(self.pyramid_channels, dim=1), strict=True):
@@ -78,7 +78,7 @@ class InterpolationFirstAggregation(nn.Module):
 
 
 class ConvolutionFirstAggregation(nn.Module):
-    """CFA: a 1x1 convolution at each level, upsample the few channels, sum: (P2..P5) -> (B, A, H, W)."""
+    """CFA: a 1x1 convolution at each level, upsample fewer channels, sum: (P2..P5) -> (B, A, H, W)."""
 
     def __init__(self, pyramid_channels: Sequence[int], channels: int):
         super().__init__()
@@ -94,7 +94,7 @@ class ConvolutionFirstAggregation(nn.Module):
         return total + self.bias
 
     def to_interpolation_first(self) -> InterpolationFirstAggregation:
-        """The equal `InterpolationFirstAggregation`."""
+        """The equivalent `InterpolationFirstAggregation`."""
         ifa = InterpolationFirstAggregation(self.pyramid_channels, self.bias.shape[1]).to(self.bias)
         with torch.no_grad():
             ifa.weight.copy_(torch.cat([conv.weight for conv in self.convs], dim=1))
@@ -106,7 +106,7 @@ AGGREGATIONS = {"ifa": InterpolationFirstAggregation, "cfa": ConvolutionFirstAgg
 
 
 class FeaturePyramidAggregator(nn.Module):
-    """Neck of YOSO: backbone maps to one map with coordinates, (C2..C5) -> (B, D, H, W).
+    """Neck of YOSO: backbone maps to a single map with coordinates, (C2..C5) -> (B, D, H, W).
 
     Args:
         backbone_channels: channels of C2..C5.
@@ -130,7 +130,7 @@ class FeaturePyramidAggregator(nn.Module):
         self.aggregation = AGGREGATIONS[form](pyramid_channels, aggregator_channels)
         self.output_conv = nn.Conv2d(aggregator_channels, aggregator_channels, 3, padding=1)
         self.location_conv = nn.Conv2d(aggregator_channels + 2, hidden_dim, 1)
-        # The authors' initialisation: everything with more than one dimension, the (1, A, 1, 1) bias included.
+        # The authors' initialisation: everything with more than one dimension, including the (1, A, 1, 1) bias.
         for name, parameter in self.named_parameters():
             if parameter.dim() > 1 and not name.startswith("location_conv"):
                 nn.init.xavier_uniform_(parameter)
@@ -145,7 +145,7 @@ class FeaturePyramidAggregator(nn.Module):
 def _coordinates(x):
     """Normalised coordinates in channel order (x, y), -1..1 with both ends included: (B, 2, H, W)."""
     batch, _, height, width = x.shape
-    # Not `linspace`: an exported graph of any size would keep the one size that it was traced with.
+    # Not `linspace`: an exported graph for any size would be fixed to the size that it was traced with.
     dtype = torch.promote_types(x.dtype, torch.float32)
     xs, ys = (torch.arange(n, device=x.device, dtype=dtype) for n in (width, height))
     xs, ys = ((2 * t / t[-1:] - 1).to(x.dtype) for t in (xs, ys))
@@ -156,7 +156,7 @@ def _coordinates(x):
 def convert_aggregation(state_dict: dict[str, torch.Tensor], form: str) -> dict[str, torch.Tensor]:
     """Re-parameterise the aggregator weights of a model's state dict to `form` ("cfa" or "ifa"), exactly.
 
-    Works on the keys `neck.aggregation.*`; a state dict already in that form comes back unchanged.
+    Works on the keys `neck.aggregation.*`; a state dict already in that form is returned unchanged.
     """
     prefix = "neck.aggregation."
     split = [f"{prefix}convs.{level}.weight" for level in range(4)]
@@ -166,10 +166,10 @@ def convert_aggregation(state_dict: dict[str, torch.Tensor], form: str) -> dict[
         converted[joint] = torch.cat([state_dict[k] for k in split], dim=1)
         return converted
     if form == "cfa" and joint in state_dict:
-        # The pyramid's channel counts are those of its lateral convolutions.
+        # The channel counts of the pyramid are those of its lateral convolutions.
         channels = [state_dict[f"neck.pyramid.laterals.{level}.weight"].shape[0] for level in range(4)]
         converted = {k: v for k, v in state_dict.items() if k != joint}
-        # Own storage: safetensors refuses views that share memory.
+        # Separate storage: safetensors rejects views that share memory.
         parts = (part.clone() for part in state_dict[joint].split(channels, dim=1))
         converted.update(zip(split, parts, strict=True))
         return converted

@@ -14,7 +14,7 @@ def _depthwise(value, kernels):
     """One kernel per row, along the features: value (B, N, D), kernels (B, N, t), zero padding t // 2 -> (B, N, D)."""
     size, length = kernels.shape[-1], value.shape[-1]
     padded = F.pad(value, (size // 2, size // 2))
-    # A sum of t shifted products: grouped conv1d with batch * N groups is slower and does not export.
+    # A sum of t shifted products: grouped conv1d with batch * N groups is slower and cannot be exported.
     return sum(padded[..., q : q + length] * kernels[..., q : q + 1] for q in range(size))
 
 
@@ -96,7 +96,7 @@ ATTENTIONS = {
 
 
 def init_linear(module: nn.Module) -> None:
-    """The authors' initialisation of the decoder: linear layers truncated normal 0.02, zero bias."""
+    """The authors' initialisation of the decoder: linear layers with truncated normal 0.02 and zero bias."""
     if isinstance(module, nn.Linear) and not isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from yoso_ros.models.yoso.network import YosoConfig
 
 SELF_ATTENTION_HEADS = 8
-# log(0.01 / 0.99): the authors' bias of every class logit; void has it too, so a softmax does not see it.
+# log(0.01 / 0.99): the authors' bias of every class logit; void has it too, so it cancels in a softmax.
 CLASS_BIAS = -4.595
 
 
@@ -34,7 +34,7 @@ class AttentionBlock(nn.Module):
 
 
 def _branch(dim, layers):
-    """`layers` times Linear (no bias), LayerNorm, ReLU."""
+    """Linear (no bias), LayerNorm, ReLU, repeated `layers` times."""
     modules = []
     for _ in range(layers):
         modules += [nn.Linear(dim, dim, bias=False), nn.LayerNorm(dim), nn.ReLU(inplace=True)]
@@ -42,7 +42,7 @@ def _branch(dim, layers):
 
 
 class DecoderStage(nn.Module):
-    """One refinement of the kernels by the masks they make.
+    """One refinement of the kernels by the masks they produce.
 
     Args:
         config: a `YosoConfig`.
@@ -71,7 +71,7 @@ class DecoderStage(nn.Module):
     ) -> tuple[Any, ...]:
         """kernels (B, N, D), mask_logits (B, N, H, W), features (B, D, H, W) -> kernels, class and mask logits.
 
-        The class logits are None where they are not asked for, and are not divided by the temperature.
+        The class logits are None unless requested, and are not divided by the temperature.
         """
         value = pool_masked_features(mask_logits, features)
         kernels, class_logits, mask_kernels = self.refine(kernels, value, with_classes)
@@ -80,7 +80,7 @@ class DecoderStage(nn.Module):
         return kernels, class_logits, mask_logits
 
     def refine(self, kernels: torch.Tensor, value: torch.Tensor, with_classes: bool = True) -> tuple[Any, ...]:
-        """What no map takes part in: kernels and pooled features (B, N, D) -> kernels, class logits, mask kernels."""
+        """The part without maps: kernels and pooled features (B, N, D) -> kernels, class logits, mask kernels."""
         for block in self.blocks:
             # The query of every block is the stage's own input; only the value is refined.
             value = block(kernels, value)
@@ -93,7 +93,7 @@ class DecoderStage(nn.Module):
 
 
 class SeparableDynamicDecoder(nn.Module):
-    """Stage 0 (the learnt proposal kernels) and T refinement stages with their own weights.
+    """Stage 0 (the learned proposal kernels) and T refinement stages with their own weights.
 
     Args:
         config: a `YosoConfig`.

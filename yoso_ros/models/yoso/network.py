@@ -23,7 +23,7 @@ from yoso_ros.models.yoso.projected_decoder import ProjectedDecoder
 
 @dataclass(frozen=True, kw_only=True)
 class YosoConfig(ModelConfig):
-    """Everything that shapes a YOSO model; a YAML file in config/models has these keys.
+    """The configuration of a YOSO model; a YAML file in config/models has these keys.
 
     The defaults are those of the authors' configuration for ResNet-50 and COCO; `temperature`, thresholds and sizes
     differ by data set. The paper's knobs: `num_attention_blocks` N (Table 7), `kernel_size` t (Table 8), `num_stages` T
@@ -102,5 +102,5 @@ class Yoso(PanopticNetwork):
         return network
 
     def adapt_state_dict(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Interpolation-first weights for a convolution-first network, or the other way round; exactly equal."""
+        """Interpolation-first weights for a convolution-first network, or vice versa; exactly equivalent."""
         return convert_aggregation(state_dict, self.config.aggregation)

@@ -10,7 +10,7 @@ from yoso_ros.errors import InputError
 from yoso_ros.models.network import check_state_dict
 from yoso_ros.models.yoso.aggregator import convert_aggregation
 
-# In this order; every official key is rewritten by all rules that fit.
+# In this order; every official key is rewritten by all rules that match.
 _RULES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -52,7 +52,7 @@ _RULES = tuple(
         (r"\.fc_mask\.", ".mask_predictor."),
     )
 )
-# The criterion's class weights travel in the authors' state dict although they are no weights of the network.
+# The criterion's class weights are in the authors' state dict although they are not weights of the network.
 CRITERION_KEY = "yoso_head.criterion.empty_weight"
 
 
@@ -64,7 +64,7 @@ def package_key(official_key: str) -> str:
 
 
 def convert_official_state_dict(state_dict: dict[str, torch.Tensor], num_classes: int) -> dict[str, torch.Tensor]:
-    """Rename the authors' keys; the criterion's class weights are checked against `num_classes` and left out."""
+    """Rename the authors' keys; the criterion's class weights are checked against `num_classes` and dropped."""
     if CRITERION_KEY not in state_dict:
         raise InputError(f"not an official YOSO state dict: the key {CRITERION_KEY} is missing")
     found = tuple(state_dict[CRITERION_KEY].shape)
@@ -86,7 +86,7 @@ def load_official_state_dict(model: Any, state_dict: dict[str, torch.Tensor]) ->
         state_dict: official key to tensor.
 
     Raises:
-        InputError: names every key that is missing, unexpected, or of another shape.
+        InputError: keys are missing, unexpected, or of another shape; the message lists them.
     """
     state_dict = state_dict.get("model", state_dict)
     converted = convert_aggregation(

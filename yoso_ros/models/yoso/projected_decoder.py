@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder of a YOSO network for inference, on the map before the location convolution.
+"""The inference decoder of a YOSO network, which works on the map before the location convolution.
 
 Legend: `B` batch, `N` proposals, `D` hidden, `A` channels of the map before the location convolution; `H W` stride 4.
 """
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class ProjectedDecoder(nn.Module):
     """A decoder that works on the map before the location convolution, which has half as many channels.
 
-    The convolution is 1x1 and linear, features = W x + b, and the decoder uses the features in products only. So a sum
-    of features over a mask is W (sum of x) + area b, and kernels times features are (kernels W) x + kernels b: half the
-    work in the five products over the map, which are nine tenths of the decoder's, and no convolution.
+    The convolution is 1x1 and linear, features = W x + b, and the decoder uses the features only in products. So a sum
+    of features over a mask is W (sum of x) + area b, and kernels times features are (kernels W) x + kernels b. This
+    halves the work of the five products over the map, nine tenths of the decoder's work, and needs no convolution.
 
     Args:
         location: 1x1 convolution A -> D.
@@ -39,10 +39,10 @@ class ProjectedDecoder(nn.Module):
         self.mask_bias = nn.Parameter((kernels @ self.bias.double() + bias).to(self.weight.dtype))
 
     def forward(self, x: torch.Tensor, all_stages: bool = False) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """x (B, A, H, W) -> [(class_logits (B, N, C+1), mask_logits (B, N, H, W))], those of the last stage.
+        """x (B, A, H, W) -> [(class_logits (B, N, C+1), mask_logits (B, N, H, W))] of the last stage.
 
         Raises:
-            ValueError: all stages are asked for, which is for training; this decoder is for inference.
+            ValueError: all stages are requested, as in training; this decoder is for inference.
         """
         if all_stages:
             raise ValueError("expected a network in evaluation mode: this decoder has the last stage only")

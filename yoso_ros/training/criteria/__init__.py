@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training losses, one criterion for each kind of network."""
+"""Training losses, one criterion per kind of network."""
 
 from typing import Any, Protocol
 
@@ -15,13 +15,13 @@ from yoso_ros.training.targets import Target
 
 
 class Criterion(Protocol):
-    """What the trainer asks of a criterion; it is built from (model configuration, criterion configuration)."""
+    """The interface of a criterion to the trainer; it is built from (model configuration, criterion configuration)."""
 
     def normalizer(self, targets: list[Target], image_size: tuple[int, int]) -> torch.Tensor:
         """Denominators of the losses, known before the forward pass: 1-D float tensor.
 
-        The trainer sums it over the passes of a step and takes its mean over the processes, so that a batch which is
-        shared out has the losses and gradients of the joint batch.
+        The trainer sums it over the passes of a step and averages it over the processes, so that a distributed batch
+        has the losses and gradients of the joint batch.
 
         Args:
             targets: of the images of one pass, on the device.
@@ -34,7 +34,7 @@ class Criterion(Protocol):
         Args:
             outputs: what the network returns in training mode.
             targets: of the images of one pass, on the device.
-            normalizer: of the whole step, as `normalizer` gives it for a pass.
+            normalizer: of the whole step, in the form that `normalizer` returns for a pass.
         """
 
 
@@ -47,7 +47,7 @@ CRITERIA = {
 
 
 def find_criterion(architecture: str) -> tuple[type, type]:
-    """The criterion of a configuration's `architecture`: one of `CRITERIA`, or one outside the package.
+    """The criterion for a configuration's `architecture`: one of `CRITERIA`, or one outside the package.
 
     Returns:
         (class of its configuration, its class).
@@ -58,7 +58,7 @@ def find_criterion(architecture: str) -> tuple[type, type]:
     return find(CRITERIA, architecture, "CRITERION")
 
 
-# architecture -> (losses of a student against a teacher's targets, function that makes these of the teacher's outputs)
+# architecture -> (losses of a student against a teacher's targets, function from its outputs to these targets)
 DISTILLATIONS = {"yoso": (MaskDistillation, soft_targets)}
 
 
@@ -66,7 +66,7 @@ def find_distillation(architecture: str) -> tuple[type, Any]:
     """The entry of `DISTILLATIONS`.
 
     Raises:
-        InputError: a network of this kind can neither teach nor be taught.
+        InputError: a network of this kind can be neither teacher nor student.
     """
     if architecture not in DISTILLATIONS:
         raise InputError(f"distillation: expected a network of {', '.join(DISTILLATIONS)}, found {architecture}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mask loss of DR1Mask in its form for instances: each location's mask in the crop of its true box (BlendMask).
+"""The instance mask loss of DR1Mask: each location's mask within the crop of its true box (BlendMask).
 
 Legend: `F` foreground locations of an image, `K` its things, `P` side of a crop.
 """
@@ -12,25 +12,25 @@ from yoso_ros.fusion.dr1mask_instances import CROP_SIDE
 from yoso_ros.fusion.instance_attention import crop_logits
 from yoso_ros.fusion.roi_align import roi_align
 
-SAMPLES = 2  # to each direction of a crop's pixel, of the true masks
+SAMPLES = 2  # of the true mask per crop pixel, in each direction
 
 
 def cropped_mask_loss(prediction, things, instances, locations, weights, attention):
     """Sum over the locations of their centerness times the mean binary cross-entropy over the crop.
 
-    Each embedding is supervised by itself (section 3.3), at stride 4 and with the true box.
+    Each embedding is supervised separately (section 3.3), at stride 4 and with the true box.
 
     Args:
         prediction: `Predictions` of one image.
         things: `ImageTargets`.
-        instances, locations: int64 (F,), thing and place among all locations.
+        instances, locations: int64 (F,), index of the thing and of the location.
         weights: (F,), centerness.
         attention: of the model.
 
     Returns:
         scalar.
     """
-    total = (prediction.embeddings.sum() + prediction.basis.sum()) * 0.0  # every parameter has a gradient
+    total = (prediction.embeddings.sum() + prediction.basis.sum()) * 0.0  # gives every parameter a gradient
     if prediction.attention_components is not None:
         total = total + prediction.attention_components.sum() * 0.0
     # One thing after the other: all its locations share a crop.
@@ -50,5 +50,5 @@ def cropped_mask_loss(prediction, things, instances, locations, weights, attenti
 
 @torch.no_grad()
 def crop_targets(mask, box):
-    """A true mask in its box: bool (H, W), float32 (1, 4) -> bool (1, P, P), half of a pixel or more."""
+    """A true mask in its box: bool (H, W), float32 (1, 4) -> bool (1, P, P), where it covers at least half a pixel."""
     return roi_align(mask[None].float(), box, CROP_SIDE, 1, SAMPLES)[:, 0] >= 0.5

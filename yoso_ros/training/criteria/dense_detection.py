@@ -24,15 +24,15 @@ from yoso_ros.training.criteria.dense_targets import (
     location_targets,
 )
 
-MOST_KNOWN = 64  # images whose targets are kept from the normalizer to the losses
+MOST_KNOWN = 64  # maximum number of images whose targets are kept from the normalizer to the losses
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenseDetectionCriterionConfig:
     """Weights and switches; the defaults are the paper's for Cityscapes.
 
-    `semantic_weight` is lambda of Eq. 19 (0.4 for COCO), `hardest_share` of the pixels count in the semantic loss.
-    `focal_average`: what the focal loss is divided by, all locations (the paper) or the foreground ones (FCOS).
+    `semantic_weight` is lambda of Eq. 19 (0.4 for COCO); `hardest_share` is the share of pixels in the semantic loss.
+    `focal_average`: divisor of the focal loss, all locations (the paper) or the foreground ones (FCOS).
     `mask_loss` is the third switch of Table 3. `supervision: boxes` is the weakly supervised mode of section 5.6:
     boxes and semantics only, and no mask loss.
     """
@@ -47,7 +47,7 @@ class DenseDetectionCriterionConfig:
 
 
 class _Normalizer(NamedTuple):
-    foreground: float  # locations that belong to a thing, on the level that is responsible
+    foreground: float  # locations that belong to a thing, on the responsible level
     locations: float
     pixels: float  # at stride 4
     hardest: float  # labelled pixels that count in the semantic loss
@@ -75,10 +75,10 @@ class DenseDetectionCriterion:
         self.config = config
         self.thing_ids, self.levelness = model_config.label_set.thing_ids, model_config.levelness
         self.with_masks = config.mask_loss and config.supervision == "masks"
-        self._known = []  # (target, `_Image`) of the last normalizers: the passes of a step come right after them
+        self._known = []  # (target, `_Image`) of the last normalizers; the passes of a step follow directly
 
     def normalizer(self, targets, image_size):
-        """Denominators of the losses, which depend on the targets only; sums of parts are those of the joint batch.
+        """Denominators of the losses, which depend only on the targets; summed over parts they are the joint batch's.
 
         Args:
             targets: list of `Target` of one padded size.
@@ -107,7 +107,7 @@ class DenseDetectionCriterion:
         Args:
             predictions: `Predictions` of B images.
             targets: B `Target` of the padded size.
-            normalizer: that of the batch which these targets are a part of.
+            normalizer: of the batch that these targets are part of.
 
         Returns:
             dict of name to scalar; their plain sum is the training loss (Eq. 19).
@@ -173,7 +173,7 @@ class DenseDetectionCriterion:
         return -int(-(self.config.hardest_share * (image.semantic != UNLABELLED).sum().item()) // 1)
 
     def _semantic_loss(self, logits, images, size):
-        """Sum over the worst pixels of each image (Eq. 15), so that it does not matter how a batch is shared out."""
+        """Sum over the hardest pixels of each image (Eq. 15), so that the distribution of a batch does not matter."""
         logits = F.interpolate(_float(logits), size=size, mode="bilinear", align_corners=False)
         wanted = torch.stack([image.semantic for image in images])
         losses = F.cross_entropy(logits.flatten(2), wanted, ignore_index=UNLABELLED, reduction="none")
@@ -188,7 +188,7 @@ class DenseDetectionCriterion:
             flatten_levels(maps).detach() for maps in (predictions.box_class_logits, predictions.centerness_logits)
         )
         points = _points(images[0], predictions, offsets)
-        total = dense.sum() * 0.0  # keeps every parameter in the graph where nothing is queried
+        total = dense.sum() * 0.0  # keeps every parameter in the graph if there are no queries
         for index, image in enumerate(images):
             queried = _queried(image)
             if not len(queried):
@@ -234,7 +234,7 @@ def _iou_of_offsets(a, b):
 
 
 def focal_loss(logits, wanted, alpha, gamma):
-    """Sigmoid focal loss (RetinaNet, Eq. 5), summed: logits and wanted 0 or 1, of one shape -> scalar."""
+    """Sigmoid focal loss (RetinaNet, Eq. 5), summed: logits and targets (0 or 1) of one shape -> scalar."""
     cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     probability = logits.sigmoid()
     wrong = probability + wanted - 2 * probability * wanted  # 1 - probability of the truth

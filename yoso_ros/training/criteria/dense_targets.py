@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets of dense detection from labels and masks (RealTimePan, section 4.1), on the device they are on.
+"""Targets of dense detection from labels and masks (RealTimePan, section 4.1), on the same device.
 
 Legend: `M` segments of an image, `K` things among them, `H W` padded image, `L` locations; boxes x1 y1 x2 y2 in pixels,
 x2 and y2 one past the last pixel, so that every pixel of a mask lies inside its box.
@@ -15,24 +15,24 @@ UNLABELLED = 255  # no segment covers the pixel
 
 
 class ImageTargets(NamedTuple):
-    """One image, ready to be asked at any location."""
+    """Targets of one image, from which those of any location can be computed."""
 
-    classes: torch.Tensor  # int64 (K,), position of each thing's class among the thing classes
+    classes: torch.Tensor  # int64 (K,), index of each thing's class among the thing classes
     boxes: torch.Tensor  # float32 (K, 4)
     instance_map: torch.Tensor  # int64 (H, W), 0..K-1 of the thing that covers the pixel, -1 for none
     semantic_map: torch.Tensor  # int64 (H, W), class ids, UNLABELLED
 
 
 class LocationTargets(NamedTuple):
-    """What some locations of an image ought to say."""
+    """Targets of a set of locations of an image."""
 
     instances: torch.Tensor  # int64 (L,), the thing that a location belongs to, -1 for none
-    offsets: torch.Tensor  # float32 (L, 4), left, top, right, bottom of its box (Eq. 8); where none, of no meaning
+    offsets: torch.Tensor  # float32 (L, 4), left, top, right, bottom of its box (Eq. 8); undefined if there is none
     levels: torch.Tensor  # int64 (L,), 0..4 for P3..P7 by Eq. 9, -1 for none
 
 
 def image_targets(target, thing_ids):
-    """`ImageTargets` of a `Target`; things without a pixel are left out."""
+    """`ImageTargets` of a `Target`; things without any pixel are ignored."""
     labels, masks = target.labels, target.masks.bool()
     positions = torch.full((256,), -1, dtype=torch.int64, device=labels.device)
     positions[list(thing_ids)] = torch.arange(len(thing_ids), device=labels.device)
@@ -41,7 +41,7 @@ def image_targets(target, thing_ids):
     classes = positions[labels[things]]
     boxes = torch.stack([*_extent(columns[things]), *_extent(rows[things])], 1)[:, [0, 2, 1, 3]].float()
     covering = _first_covering(masks)
-    # One more entry at the end, which -1 takes: no segment.
+    # An extra entry at the end, which index -1 selects: no segment.
     semantic = torch.cat([labels, labels.new_tensor([UNLABELLED])])
     instances = torch.where(things, things.cumsum(0) - 1, -1)
     return ImageTargets(
@@ -50,7 +50,7 @@ def image_targets(target, thing_ids):
 
 
 def _extent(marks):
-    """First marked place and one past the last: bool (K, side) -> two int64 (K,)."""
+    """First marked position and one past the last: bool (K, side) -> two int64 (K,)."""
     marks = marks.int()
     return marks.argmax(1), marks.shape[1] - marks.flip(1).argmax(1)
 
@@ -65,9 +65,9 @@ def _first_covering(masks):
 
 
 def location_targets(image, size, stride, supervision):
-    """Ask an image at the locations of a map.
+    """Compute the targets at the locations of a map.
 
-    A location on a bound between two levels belongs to the finer one, so that every one has one level.
+    A location on the boundary between two levels belongs to the finer one, so that each has exactly one level.
 
     Args:
         image: `ImageTargets`.
@@ -94,7 +94,7 @@ def location_targets(image, size, stride, supervision):
 
 
 def at_locations(image_map, size, stride, outside):
-    """Values of a map (H, W) at the locations of a coarser one (h, w): (h w,); `outside` where there is no pixel."""
+    """Values of a map (H, W) at the locations of a coarser one (h, w): (h w,); `outside` for those beyond the map."""
     height, width = image_map.shape
     x, y = grid_locations(*size, stride, image_map.device).long().unbind(1)
     values = image_map[y.clamp(max=height - 1), x.clamp(max=width - 1)]
@@ -113,7 +113,7 @@ def _smallest_box(points, boxes):
 
 
 def centerness(offsets):
-    """Eq. 10, of offsets (L, 4) without negative ones; 0 on a side of the box: (L,)."""
+    """Eq. 10 for non-negative offsets (L, 4): (L,); 0 on a side of the box."""
     left, top, right, bottom = offsets.unbind(-1)
     product = torch.minimum(left, right) * torch.minimum(top, bottom)
     return (product / (torch.maximum(left, right) * torch.maximum(top, bottom)).clamp(min=1e-7)).sqrt()

@@ -37,12 +37,12 @@ class SetCriterion:
     def __init__(self, model_config, config):
         self.config = config
         self.num_classes, self.num_proposals = model_config.num_classes, model_config.num_proposals
-        self.matches = []  # of the last call: [stage][image] = (proposal indices, target indices)
+        self.matches = []  # from the last call: [stage][image] = (proposal indices, target indices)
 
     def normalizer(self, targets, image_size=None):
-        """Denominators of the losses: targets (none count as one), and weights of the proposals in the class loss.
+        """Denominators of the losses: number of targets (at least one), and proposal weights in the class loss.
 
-        The matching takes min(N, n) proposals of an image, so they are known before it.
+        The matching selects min(N, n) proposals per image, so they are known in advance.
 
         Args:
             targets: list of `Target`.
@@ -62,7 +62,7 @@ class SetCriterion:
         Args:
             stages: list of (class_logits (B, N, C+1) or None, mask_logits (B, N, h, w)).
             targets: B `Target`.
-            normalizer: that of the batch which these targets are a part of.
+            normalizer: of the batch that these targets are part of.
 
         Returns:
             dict of name to scalar; their plain sum is the training loss.
@@ -104,7 +104,7 @@ class SetCriterion:
         predicted = torch.cat([mask_logits[i, proposals] for i, (proposals, _) in enumerate(matches)]).float()
         wanted = torch.cat([t.masks[chosen].float() for t, (_, chosen) in zip(targets, matches, strict=True)])
         if not len(predicted):
-            # Keeps every parameter in the graph, as data-parallel training needs.
+            # Keeps every parameter in the graph, as data-parallel training requires.
             zero = mask_logits.sum() * 0.0
             return zero, zero
         with torch.no_grad():

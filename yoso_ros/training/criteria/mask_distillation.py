@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a mask classification network learns from the answers of another: soft masks and class probabilities.
+"""Distillation for mask classification networks: a teacher's soft masks and class probabilities as targets.
 
 Legend: `B` batch, `N` proposals, `C` classes, `n` segments of the teacher in an image, `h w` size of its mask logits.
 """
@@ -12,7 +12,7 @@ from yoso_ros.training.criteria.mask_classification import SetCriterion
 
 
 class SoftTarget(NamedTuple):
-    """What the teacher sees in an image: labels int64 (n,), masks (n, h, w) in 0..1, classes (n, C+1) that sum to 1."""
+    """A teacher's prediction for an image: labels int64 (n,), masks (n, h, w) in 0..1, class probabilities (n, C+1)."""
 
     labels: torch.Tensor
     masks: torch.Tensor
@@ -20,12 +20,12 @@ class SoftTarget(NamedTuple):
 
 
 def soft_targets(outputs, class_order, min_score):
-    """The segments of a teacher: its proposals whose likeliest class is no "no object" and likely enough.
+    """The segments of a teacher: proposals whose most likely class is not "no object" and is likely enough.
 
     Args:
-        outputs: of the teacher, in evaluation: class_logits (B, M, C+1), mask_logits (B, M, h, w).
-        class_order: the teacher's class id of each class of the student.
-        min_score: least probability of the class.
+        outputs: of the teacher, in evaluation mode: class_logits (B, M, C+1), mask_logits (B, M, h, w).
+        class_order: the teacher's class id for each class of the student.
+        min_score: minimum class probability.
 
     Returns:
         list of B `SoftTarget`.
@@ -41,18 +41,18 @@ def soft_targets(outputs, class_order, min_score):
 class MaskDistillation(SetCriterion):
     """Losses against the segments of a teacher, at every stage.
 
-    Proposals are matched with the teacher's segments as with true ones. The masks have the losses of the criterion with
-    the teacher's probabilities as targets; the classes of matched proposals have the cross-entropy with the teacher's
-    class probabilities. Proposals without a match learn nothing here: what is no object the ground truth says.
+    Proposals are matched with the teacher's segments as with true ones. Masks use the losses of the criterion with the
+    teacher's probabilities as targets; the classes of matched proposals use the cross-entropy with the teacher's class
+    probabilities. Unmatched proposals contribute nothing here: "no object" is learned from the ground truth.
     """
 
     def normalizer(self, targets, image_size=None):
-        """Denominators: segments of the teacher, and matched proposals; float32 (2,)."""
+        """Denominators: number of teacher segments, and of matched proposals; float32 (2,)."""
         matched = sum(min(self.num_proposals, len(t.labels)) for t in targets)
         return torch.tensor([sum(len(t.labels) for t in targets), matched], dtype=torch.float32)
 
     def __call__(self, stages, targets, normalizer):
-        """As `SetCriterion`, of B `SoftTarget`."""
+        """As in `SetCriterion`, with B `SoftTarget`."""
         return super().__call__(stages, targets, torch.where(normalizer > 0, normalizer, 1.0))
 
     def _class_loss(self, class_logits, targets, matches):

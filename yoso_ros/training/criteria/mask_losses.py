@@ -22,8 +22,8 @@ def uncertain_points(mask_logits, num_points, oversampling, importance):
     Args:
         mask_logits: (M, h, w).
         num_points: `P`.
-        oversampling: how many times `P` are drawn to choose from (the authors: 3).
-        importance: share of `P` that is chosen by smallest |logit| (the authors: 0.75).
+        oversampling: number of candidates drawn, as a multiple of `P` (the authors: 3).
+        importance: fraction of `P` selected by smallest |logit| (the authors: 0.75).
 
     Returns:
         (M, P, 2).

@@ -75,7 +75,7 @@ class UnifiedCriterion:
         Args:
             predictions: `Predictions` of B images.
             targets: B `Target` of the padded size.
-            normalizer: that of the batch which these targets are a part of.
+            normalizer: of the batch that these targets are part of.
 
         Returns:
             dict of name to scalar; their plain sum is the training loss.
@@ -107,7 +107,7 @@ class UnifiedCriterion:
     def _panoptic_targets(self, things, instances, size):
         """int64 (h w,), 0..S-1 stuff, S.. instances in the order of `present`; and `present`, int64 (P,).
 
-        `present` are the things that have a location, so that they have an embedding; pixels of others do not count.
+        `present` are the things that have a location and therefore an embedding; pixels of other things are ignored.
         """
         present = instances[instances >= 0].unique()
         number = len(self.stuff_ids)
@@ -160,7 +160,7 @@ def mean_embeddings(embeddings, instances, present):
 
     Args:
         embeddings: (L, D). instances: int64 (L,), -1 for none.
-        present: int64 (P,), the wanted instances, each with a location.
+        present: int64 (P,), the requested instances, each with a location.
 
     Returns:
         (P, D).
@@ -170,15 +170,15 @@ def mean_embeddings(embeddings, instances, present):
 
 
 def fcos_targets(boxes, size, level, radius):
-    """What the locations of a level are responsible for (FCOS): the smallest box of the level's range around them.
+    """Assign locations of a level to boxes (FCOS): the smallest box around them within the level's size range.
 
-    A location must lie within `radius` strides of the centre of the box, and inside the box.
+    A location must lie inside the box and within `radius` strides of its centre.
 
     Args:
         boxes: float32 (K, 4). size: (h, w) of the map. level: 0 for P3.
 
     Returns:
-        int64 (h w,), -1 for none; float32 (h w, 4), offsets to that box, without meaning where there is none.
+        int64 (h w,), -1 for none; float32 (h w, 4), offsets to that box, undefined if there is none.
     """
     stride = STRIDES[level]
     points = grid_locations(*size, stride, boxes.device)
@@ -208,5 +208,5 @@ def _map_sizes(image_size):
 
 
 def _float(tensor):
-    """Half precision to float32; float64 stays, for checks of gradients."""
+    """Half precision to float32; float64 is kept for gradient checks."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

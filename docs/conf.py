@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation site: the pages of docs/ and the API from the docstrings, by Sphinx. Built by `make docs`."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+_manifest = ElementTree.parse(Path(__file__).resolve().parents[1] / "package.xml").getroot()
+project = _manifest.findtext("name")
+release = version = _manifest.findtext("version")
+author = _manifest.findtext("maintainer")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+html_theme = "alabaster"
+myst_heading_anchors = 3
+# Links of pages to files of the repository, which are no pages, and headings of README that begin lower.
+suppress_warnings = ["myst.xref_missing", "myst.header"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package on a ROS machine: what it takes from pip, and what its launch files may import."""
+
+from test_packaging import (
+    LAUNCH_FILES,
+    ROOT,
+    ROS_PACKAGES,
+    imports,
+    manifest_names,
+    pip_for_ros,
+    relative,
+    requirements,
+    third_party,
+)
+
+
+def test_a_ros_machine_gets_every_dependency():
+    """From pip all but OpenCV, which is the system's, with OpenVINO beside; no looser than pyproject.toml says."""
+    wanted = requirements("cpu")
+    wanted = {name: wanted[name].specifier for name in {*requirements(), "openvino"} - {"opencv-python-headless"}}
+    assert {name for name, _ in pip_for_ros()} == set(wanted)
+    for name, specifier in pip_for_ros():
+        assert set(wanted[name]) <= set(specifier), f"{name} {specifier} against {wanted[name]}"
+    keys = manifest_names("depend", "exec_depend")
+    assert "python3-opencv" in keys and not {key for key in keys if key.endswith("-pip")}
+
+
+# ros2 launch runs in the system's Python, which need not have what the virtual environment of the node has.
+FROM_APT = {"cv2", "numpy", "yaml"}
+
+
+def test_launch_files_need_no_package_from_pip():
+    open_files, seen = list(LAUNCH_FILES), set()
+    while open_files:
+        path = open_files.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        assert third_party(path, module_level_only=True) <= ROS_PACKAGES | FROM_APT, relative(path)
+        names = {
+            n.removeprefix("yoso_ros.") for n in imports(path, module_level_only=True) if n.startswith("yoso_ros.")
+        }
+        steps = {ROOT / "yoso_ros" / name.replace(".", "/") for name in names}
+        open_files += [p for step in steps for p in (step.with_suffix(".py"), step / "__init__.py") if p.is_file()]
+    assert len(seen) > 5
