@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 
-.PHONY: setup demo test bench gpu-check lint docs clean
+.PHONY: setup demo test fuzz bench gpu-check lint docs clean
 
 setup: $(STAMPS)/messages
 	@:
@@ -29,6 +29,9 @@ $(STAMPS)/test_messages: $(STAMPS)/messages $(wildcard test/ros/messages/*/* tes
 
 test: setup $(STAMPS)/test_messages ## ARGS="-k words" or other pytest options; "-n 0" for one process
 	@$(PYTHON) -m pytest test -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+
+fuzz: setup ## SECONDS=600: readers and decoders against new bad input; exit code 1 where something was found
+	@$(PYTHON) test/fuzz/run.py --seconds $(or $(SECONDS),60) $(ARGS)
 
 bench: setup
 	@$(VENV)/bin/yoso-ros benchmark $(or $(ARGS),merge)

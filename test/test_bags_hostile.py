@@ -178,6 +178,21 @@ def test_no_flipped_bit_of_an_own_recording_goes_unnoticed(tmp_path):
     assert Bag(write(tmp_path / "other", "sqlite3")).unchecked == ["other.db3"]
 
 
+def test_a_damaged_chunk_costs_its_own_frames_even_if_it_is_the_first(tmp_path):
+    bag = tmp_path / "bag"
+    with BagWriter(bag) as writer:
+        for index in range(3):  # of a size that each has a chunk of its own
+            image = RawImage(600, 800, "rgb8", 0, 2400, np.full(600 * 800 * 3, index + 1, np.uint8))
+            writer.write(TOPIC, 10**9 + index, picture_message(image, header(10**9 + index, "cam")))
+    content = storage_file(bag).read_bytes()
+    at = content.index(bytes([1] * 100))
+    storage_file(bag).write_bytes(content[:at] + b"\0" + content[at + 1 :])
+    source = open_source(bag)
+    assert [data[0] for data in frames(source)] == [2, 3]
+    assert any("wrong checksum" in line for line in source.losses)
+    assert source.losses[-1] == f"{TOPIC}: 1 of 3 messages are lost"
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / ".999999999.bag").mkdir()  # of a process that was killed
     (tmp_path / ".999999999.bag/bag").write_bytes(b"half")

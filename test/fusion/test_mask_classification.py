@@ -11,7 +11,7 @@ from panoptic_scenes import CLASSES, KINDS, even_sigmoid, merge_config, random_s
 from torch.nn import functional
 
 from yoso_ros.benchmark.literal_merge import literal_merge, literal_panoptic_map
-from yoso_ros.fusion import bilinear, dense, merge_full_size_masks, merge_mask_classification, tiled
+from yoso_ros.fusion import bilinear, dense, mask_classification, merge_mask_classification, tiled
 
 
 def assert_equal(merged, expected_map, expected_segments):
@@ -38,6 +38,16 @@ def golden_case(request, golden):
     segments = json.loads((golden / f"golden_{request.param}.json").read_text())["syn"]
     segments = [(s["id"], s["category_id"], s["isthing"]) for s in segments]
     return torch.from_numpy(classes), torch.from_numpy(masks), config, expected, segments
+
+
+def merge_full_size_masks(class_logits, mask_logits, config):
+    """The merge of mask logits (N, H, W) that already have the size of the output, as the golden ones have."""
+    size = tuple(mask_logits.shape[1:])
+
+    def compete(scores, kept):
+        return dense.DenseCompetition(scores, mask_logits.index_select(0, kept), lambda part: part, size)
+
+    return mask_classification._merge(class_logits, size, config, compete)
 
 
 def test_golden_synthetic_case(golden_case):

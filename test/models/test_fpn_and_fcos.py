@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from yoso_ros.fusion.detections import level_map_sizes
-from yoso_ros.models.fcos import FcosHead, grid_locations, offsets_to_boxes
+from yoso_ros.models.fcos import LevelOutputs, Towers, grid_locations, offsets_to_boxes
 from yoso_ros.models.fpn import FeaturePyramid
 
 
@@ -32,9 +32,22 @@ def test_p6_has_no_activation_and_p7_has_one_as_an_option():
     assert torch.equal(b[4], with_relu.p7(a[3]))
 
 
+class Head(torch.nn.Module):
+    """Towers and outputs with nothing in between."""
+
+    def __init__(self, two_towers=True, **options):
+        super().__init__()
+        self.towers = Towers(in_channels=16, class_channels=8, box_channels=16, depth=2, two_towers=two_towers)
+        channels = {"class_channels": self.towers.class_channels, "box_channels": self.towers.box_channels}
+        self.outputs = LevelOutputs(num_classes=3, **channels, **options)
+
+    def forward(self, pyramid):
+        return self.outputs(*self.towers(pyramid))
+
+
 def head(**options):
     torch.manual_seed(1)
-    return FcosHead(in_channels=16, num_classes=3, class_channels=8, box_channels=16, depth=2, **options)
+    return Head(**options)
 
 
 def test_scale_multiplies_the_exponent_and_the_offsets_are_pixels():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results to messages without DDS: contents, the checked mode of the message classes, and the time it takes."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -18,7 +19,15 @@ pytest.importorskip("yoso_ros.msg", reason="needs the compiled messages")
 
 from std_msgs.msg import Header
 
-from yoso_ros.ros.messages import image_message, mask_of_classes, segments_message, stats_message
+from yoso_ros.images.label_runs import decode_runs
+from yoso_ros.ros.messages import (
+    image_message,
+    instance_image,
+    mask_of_classes,
+    runs_message,
+    segments_message,
+    stats_message,
+)
 from yoso_ros.ros.vision import detections_message, label_info_message, vision_messages_installed
 from yoso_ros.ros.worker import Counts
 
@@ -75,6 +84,22 @@ def test_stats_message_leaves_unknown_times_nan():
     message = stats_message(HEADER, Counts(4, 1, 2, 1), {"queue_ms": 2.5}, "torch-cpu-fp32")
     assert (message.received, message.processed, message.dropped, message.failed) == (4, 1, 2, 1)
     assert message.queue_ms == 2.5 and np.isnan(message.latency_ms) and message.backend == "torch-cpu-fp32"
+
+
+def test_instance_image_has_track_ids_of_things_and_nothing_else():
+    result = a_result()
+    assert np.array_equal(instance_image(result), np.where(result.panoptic == 2049, 2049, 0)), "its id without tracking"
+    result.segments[1] = dataclasses.replace(result.segments[1], track_id=70_000)
+    message = image_message(instance_image(result), HEADER)
+    assert (message.encoding, message.step) == ("32SC1", 24)
+    found = np.frombuffer(message.data, np.int32).reshape(4, 6)
+    np.testing.assert_array_equal(found, np.where(result.panoptic == 2049, 70_000, 0))
+
+
+def test_runs_message():
+    message = runs_message(a_result().panoptic, HEADER)
+    assert message.header == HEADER and message.format == "mono16; run lengths, zlib"
+    np.testing.assert_array_equal(decode_runs(message.data), a_result().panoptic)
 
 
 def test_mask_of_classes_against_isin():

@@ -31,7 +31,7 @@ def add_checksums(path):
             elif op == DATA_END:
                 data_end = at
         _write(file, data_end, _checksum(file, 0, data_end - HEAD.size))
-        footer, index = _footer(file)
+        index, footer = index_place(file)
         _write(file, footer + FOOTER_BYTES - _NUMBER.size, _checksum(file, index, footer + FOOTER_BYTES - 4))
 
 
@@ -59,7 +59,7 @@ def check_file(path):
         (stored,) = _NUMBER.unpack(file.read(_NUMBER.size).ljust(_NUMBER.size, b"\0"))
         if stored and stored != _checksum(file, 0, data_end - HEAD.size):
             return True, "the checksum of its data differs"
-        footer, index = _footer(file)
+        index, footer = index_place(file)
         file.seek(footer + FOOTER_BYTES - _NUMBER.size)
         (stored,) = _NUMBER.unpack(file.read(_NUMBER.size))
         if stored and stored != _checksum(file, index, footer + FOOTER_BYTES - _NUMBER.size):
@@ -80,12 +80,12 @@ def _records(file):
         at += HEAD.size + length
 
 
-def _footer(file):
-    """(position of the footer, position of the index that it names)."""
+def index_place(file):
+    """Where the index of an open mcap file is: (its position, that of the footer, which names it)."""
     footer = os.fstat(file.fileno()).st_size - len(MAGIC) - FOOTER_BYTES
     file.seek(footer + HEAD.size)
     (index,) = struct.unpack("<Q", file.read(8))
-    return footer, index
+    return index, footer
 
 
 def _checksum(file, start, stop):

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 from zlib import crc32
 
+from yoso_ros.bags.checksums import index_place
 from yoso_ros.bags.decompression import (
     DecompressionError,
     decompress_file,
@@ -78,6 +79,7 @@ def _read_mcap(path, note):
         if file.read(len(MCAP_MAGIC)) != MCAP_MAGIC:
             note(f"{path.name}: not an mcap file")
             return
+        _read_definitions(file, schemas, channels)
         while True:
             at = file.tell()
             head = file.read(RECORD_HEAD.size)
@@ -101,6 +103,18 @@ def _read_mcap(path, note):
             if not is_whole:
                 note(f"{path.name}: cut off at byte {size}")
                 return
+
+
+def _read_definitions(file, schemas, channels):
+    """Schemas and channels from the index, for those whose chunk is damaged; what the chunks say replaces them."""
+    begin = file.tell()
+    with contextlib.suppress(OSError, struct.error, ValueError):  # no whole index
+        index, footer = index_place(file)
+        if begin < index < footer:
+            file.seek(index)
+            for _ in _messages(file.read(footer - index), schemas, channels):
+                pass
+    file.seek(begin)
 
 
 def _chunk_content(content, is_whole, note):

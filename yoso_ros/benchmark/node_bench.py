@@ -30,15 +30,16 @@ class Role:
     Args:
         command: list of str.
         environment: dict of str, added to that of this process.
+        start_s: seconds for it to be ready.
     """
 
-    def __init__(self, command, environment):
+    def __init__(self, command, environment, start_s=ANSWER_S):
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )
         self._lines = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
-        self._answer("to start")
+        self._answer("to start", start_s)
 
     def _read(self):
         for line in self._process.stdout:

@@ -14,6 +14,7 @@ from yoso_ros.benchmark.node_latency import memory_mb
 from yoso_ros.errors import InputError
 from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
 
+START_S = 600.0  # for the node and the other side, each with a network, on a machine that is busy
 WARM_UP = 0.2  # of the samples: what the node keeps is there by then, and the slope of memory begins
 
 
@@ -59,11 +60,11 @@ def soak(model, minutes, stretch_s, rate_hz, sizes, bad_every, log_path=None, on
         log_path = Path(log_path or Path(folder) / "node.log")
         node = NodeProcess(parameters, {"image_raw": "/benchmark/image_raw"}, domain, log_path, command)
         try:
-            side = Role([*roles, "soak", model, str(bad_every), *sizes], dds_environment(domain))
+            side = Role([*roles, "soak", model, str(bad_every), *sizes], dds_environment(domain), START_S)
             try:
                 start = time.monotonic()
                 while not samples or time.monotonic() < start + 60 * minutes:
-                    totals = side.ask(f"{stretch_s} {rate_hz}", seconds=stretch_s + 300, waiting=node.check)
+                    totals = side.ask(f"{stretch_s} {rate_hz}", seconds=stretch_s + 600, waiting=node.check)
                     node.check()
                     passed = (time.monotonic() - start) / 60
                     samples.append({"minutes": passed, **process_sample(node.pid), **totals})

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from yoso_ros.extensions import find
 from yoso_ros.fusion.dr1mask import find_unified_instances, find_unified_semantic_map, merge_unified
 from yoso_ros.fusion.instances import Instances, find_instances
-from yoso_ros.fusion.mask_classification import merge_full_size_masks, merge_mask_classification
+from yoso_ros.fusion.mask_classification import merge_mask_classification
 from yoso_ros.fusion.merged import MergedSegment, MergedSegments
 from yoso_ros.fusion.on_device import DeviceMerge, MaskClassificationOnDevice
 from yoso_ros.fusion.realtimepan import find_dense_box_instances, find_dense_semantic_map, merge_dense_boxes
@@ -23,7 +23,6 @@ __all__ = [
     "find_fusion",
     "find_instances",
     "find_semantic_map",
-    "merge_full_size_masks",
     "merge_mask_classification",
 ]
 

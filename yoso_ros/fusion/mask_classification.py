@@ -65,21 +65,6 @@ def merge_mask_classification(
     return _merge(class_logits, output_size, config, compete)
 
 
-@torch.no_grad()
-def merge_full_size_masks(class_logits: torch.Tensor, mask_logits: torch.Tensor, config: Any) -> MergedSegments:
-    """The same merge for mask logits (N, H, W) that already have the size of the output."""
-    _check_shapes(class_logits, mask_logits)
-    output_size = tuple(mask_logits.shape[1:])
-    return _merge(
-        class_logits,
-        output_size,
-        config,
-        lambda scores, kept: DenseCompetition(
-            scores, mask_logits.index_select(0, kept).float(), lambda part: part, output_size
-        ),
-    )
-
-
 def _merge(class_logits, output_size, config, compete):
     scores, classes = class_logits.float().softmax(-1).max(-1)
     kept = ((classes != class_logits.shape[1] - 1) & (scores > config.score_threshold)).nonzero()[:, 0]

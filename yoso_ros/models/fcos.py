@@ -159,49 +159,6 @@ class LevelOutputs(nn.Module):
         )
 
 
-class FcosHead(nn.Module):
-    """Towers and outputs combined, for networks that need nothing in between.
-
-    Args:
-        in_channels, class_channels, box_channels, depth, two_towers: as in `Towers`.
-        num_classes, offset_form, scales, strides: as in `LevelOutputs`.
-    """
-
-    def __init__(
-        self,
-        *,
-        in_channels: int = 256,
-        num_classes: int,
-        class_channels: int = 256,
-        box_channels: int = 256,
-        depth: int = 4,
-        offset_form: str = "relu",
-        scales: bool = True,
-        two_towers: bool = True,
-        strides: tuple[int, ...] = STRIDES,
-    ):
-        super().__init__()
-        self.towers = Towers(
-            in_channels=in_channels,
-            class_channels=class_channels,
-            box_channels=box_channels,
-            depth=depth,
-            two_towers=two_towers,
-        )
-        self.outputs = LevelOutputs(
-            num_classes=num_classes,
-            class_channels=self.towers.class_channels,
-            box_channels=self.towers.box_channels,
-            offset_form=offset_form,
-            scales=scales,
-            strides=strides,
-        )
-
-    def forward(self, pyramid: Sequence[torch.Tensor]) -> list[LevelPredictions]:
-        """Maps P3..P7, each (B, in_channels, h, w), to a list of `LevelPredictions`."""
-        return self.outputs(*self.towers(pyramid))
-
-
 def grid_locations(height: int, width: int, stride: int, device: torch.device | str | None = None) -> torch.Tensor:
     """Pixel positions of the locations of a map: float32 (height * width, 2) of x, y; index * stride + stride // 2."""
     x = torch.arange(width, device=device, dtype=torch.float32) * stride + stride // 2

@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results to ROS messages. Every message carries the header of the input frame, unchanged."""
 
+import array
 import sys
 
 import numpy as np
 from geometry_msgs.msg import Point32
-from sensor_msgs.msg import Image, RegionOfInterest
+from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
+from yoso_ros.images.label_runs import FORMAT, encode_runs
 from yoso_ros.msg import InferenceStats, PanopticSegment, PanopticSegmentArray
 
-# Encoding of an output image by dtype and number of dimensions: ids, classes and masks, pictures.
-ENCODINGS = {(np.dtype(np.uint16), 2): "mono16", (np.dtype(np.uint8), 2): "mono8", (np.dtype(np.uint8), 3): "rgb8"}
+# Encoding of an output image by dtype and number of dimensions: ids, classes and masks, pictures, instances.
+ENCODINGS = {
+    (np.dtype(np.uint16), 2): "mono16",
+    (np.dtype(np.uint8), 2): "mono8",
+    (np.dtype(np.uint8), 3): "rgb8",
+    (np.dtype(np.int32), 2): "32SC1",
+}
 
 
 def image_message(pixels, header):
     """An image.
 
     Args:
-        pixels: uint16 (H, W) becomes mono16, uint8 (H, W) mono8, uint8 (H, W, 3) rgb8.
+        pixels: uint16 (H, W) becomes mono16, uint8 (H, W) mono8, uint8 (H, W, 3) rgb8, int32 (H, W) 32SC1.
         header: std_msgs/Header of the input frame.
 
     Returns:
@@ -83,6 +90,22 @@ def stats_message(header, counts, times, backend):
     for name, kind in InferenceStats.get_fields_and_field_types().items():
         if kind == "float":
             setattr(message, name, float(times.get(name, np.nan)))
+    return message
+
+
+def instance_image(result):
+    """The things of a `PanopticResult`: int32 (H, W), the track id of the thing, else its id; 0 where there is none."""
+    numbers = np.zeros(1 << 16, np.int32)
+    for segment in result.segments:
+        if segment.is_thing:
+            numbers[segment.id] = segment.track_id or segment.id
+    return numbers[result.panoptic]
+
+
+def runs_message(panoptic, header):
+    """sensor_msgs/CompressedImage of a panoptic image in the form of `yoso_ros.images.label_runs`."""
+    message = CompressedImage(header=header, format=FORMAT)
+    message.data = array.array("B", encode_runs(panoptic))
     return message
 
 

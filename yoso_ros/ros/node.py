@@ -17,6 +17,7 @@ import yoso_ros
 from yoso_ros.errors import InputError
 from yoso_ros.msg import InferenceStats
 from yoso_ros.ros.batch import FrameStages
+from yoso_ros.ros.bond import SupervisorBond, bond_messages_installed
 from yoso_ros.ros.camera import STATS_QOS, Camera, FrameLog
 from yoso_ros.ros.caught import GuardedLifecycle
 from yoso_ros.ros.causes import cause_of
@@ -76,6 +77,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report_health, clock=steady)
         self.create_timer(FOLLOW_PERIOD_S, self._follow_publishers, clock=steady)
+        self._bond = SupervisorBond(self, self._on_broken_bond)
         self._caught_before = 0  # errors that the last report told
         self.add_on_set_parameters_callback(self.caught.guard(self._on_parameters, "parameters", _refused))
 
@@ -102,6 +104,8 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
     def _configure(self):
         settings = self.settings = read_settings(self)
         settings.check()
+        if settings.bond and not bond_messages_installed():
+            raise InputError("bond: expected the ROS package bond installed, found none")
         started = time.perf_counter()
         self._segmenter = self._load_segmenter(
             settings.model,
@@ -142,6 +146,8 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         try:
             self._worker.start()
             self._follow_enable()
+            if self.settings.bond:
+                self._bond.start()
         except Exception as error:
             self._tell_failure(error)
             self.on_deactivate(state)
@@ -158,6 +164,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
 
     def _deactivate(self):
         self._phase = "inactive"
+        self._bond.stop()
         self._unsubscribe()
         # Without a limit, for the model must not be freed or used again while a frame is in work.
         self._worker.stop(timeout=None)
@@ -177,6 +184,10 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self.guarded_transition(self._free_all, "error processing")
         return TransitionCallbackReturn.SUCCESS
 
+    def _on_broken_bond(self, reason):
+        self.get_logger().warning(f"{reason}: deactivating")
+        self.trigger_deactivate()
+
     def _free_all(self):
         if self._phase == "active":
             self._deactivate()
@@ -193,6 +204,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
 
     def close(self):
         """End the work before the node is destroyed. Returns False when a frame is in work still."""
+        self._bond.stop()
         self._unsubscribe()
         ended = self._worker.stop(STOP_S)
         self._requests.close()

@@ -3,11 +3,11 @@
 
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from yoso_ros.images.overlay import build_palette, color_image, overlay_image
 from yoso_ros.msg import PanopticSegmentArray
-from yoso_ros.ros.messages import image_message, mask_of_classes, segments_message
+from yoso_ros.ros.messages import image_message, instance_image, mask_of_classes, runs_message, segments_message
 from yoso_ros.ros.vision import VisionOutputs, vision_messages_installed
 
 # Reliable reaches every subscriber; a best-effort publisher is invisible to reliable ones, RViz among them. The profile
@@ -38,6 +38,8 @@ class CameraOutputs:
         self._overlay = publisher(Image, "overlay/image_raw")
         self._color = publisher(Image, "color/image_raw")
         self._mask = publisher(Image, "mask/image_raw")
+        self._instance = publisher(Image, "instance/image_raw")
+        self._runs = publisher(CompressedImage, "panoptic/runs")
         self._vision = VisionOutputs(node, prefix) if vision_messages_installed() else None
         self._palette = None
         self._class_ids = {}
@@ -85,13 +87,18 @@ class CameraOutputs:
         if _wanted(self._mask):
             chosen = [self._class_ids[name] for name in settings.mask_classes]
             self._mask.publish(image_message(mask_of_classes(result.semantic, chosen), header))
+        if _wanted(self._instance):
+            self._instance.publish(image_message(instance_image(result), header))
+        if _wanted(self._runs):
+            self._runs.publish(runs_message(result.panoptic, header))
         if self._vision is not None:
             self._vision.publish_detections(result, header)
 
     def destroy(self):
         """Take the publishers away."""
         publishers = [self._panoptic, self._segments, self._semantic, *self._camera_infos]
-        for publisher in (*publishers, self._confidence, self._overlay, self._color, self._mask):
+        on_demand = (self._confidence, self._overlay, self._color, self._mask, self._instance, self._runs)
+        for publisher in (*publishers, *on_demand):
             self._node.destroy_publisher(publisher)
         if self._vision is not None:
             self._vision.destroy()

@@ -189,6 +189,11 @@ PARAMETERS = (
         high=3600.0,
         text="Seconds between repetitions of ~/semantic/label_info, 0 for none.",
     ),
+    Parameter(
+        name="bond",
+        default=False,
+        text="While active, keep a bond with a lifecycle manager, as Nav2's wants it; deactivate when that goes.",
+    ),
     Parameter(name="autostart", default=True, text="Configure and activate at the start, without a lifecycle manager."),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
@@ -221,6 +226,7 @@ class Settings:
     warmup_iterations: int
     warmup_frame_size: str
     label_info_period_s: float
+    bond: bool
     autostart: bool
 
     def check(self):

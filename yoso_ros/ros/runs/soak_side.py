@@ -29,8 +29,13 @@ QOS = QoSProfile(depth=50)
 PICTURES = 3  # of each size
 AGREEMENT = 0.999  # of the pixels; a network's threads may add up in another order
 COMPARED = 10  # every so many answers one is compared
-PATIENCE_S = 60.0  # for whatever the node is asked for
-SETTLED_S = 5.0  # for the last frames of a stretch to be accounted for; losses are told once a second
+PATIENCE_S = 300.0  # for whatever the node is asked for
+SETTLED_S = 120.0  # for the last frames of a stretch to be accounted for; a busy machine takes its time
+QUIET_S = 1.5  # without a new count nothing is on its way any more; losses are told once a second
+# The camera waits while so many frames are on their way. More than the node's subscription holds would replace each
+# other there when the machine gives the node no time, and no count tells of those.
+ON_THEIR_WAY = 10
+COUNTED = ("received", "processed", "dropped", "failed")
 ROUND = ("deactivate", "cleanup", "configure", "activate")
 # Changed and put back, while frames go on; their answers are not compared.
 CHANGES = (
@@ -75,10 +80,12 @@ class Side:
         self._events = itertools.cycle((self.change_parameter, self.leave_and_return, self.change_size, self.lifecycle))
         self._changes = itertools.cycle(CHANGES)
         self._sent = {}  # stamp to expected panoptic image, None for a bad frame; the newest ones
-        self._stats, self._lost, self._caught = InferenceStats(), 0, 0
+        # The node's count comes with every frame that it finishes, and once a second, for some frames end without one.
+        self._counts, self._lost, self._caught = dict.fromkeys(COUNTED, 0), 0, 0
         counts = "sent bad in_transitions answers compared wrong unaccounted parameter_changes returns"
         self.totals = dict.fromkeys([*counts.split(), "size_changes", "lifecycle_rounds"], 0)
         self._number = 0
+        self._base = (0, 0, 0, 0)  # sent, received, finished and lost at the beginning of a stretch
 
     def _pictures(self, segmenter, size):
         """(Message, expected bytes of the answer, None for a bad frame) of good pictures, and of bad ones."""
@@ -93,14 +100,14 @@ class Side:
     # What comes from the node
 
     def _on_stats(self, message):
-        self._stats = message
+        self._counts = {name: getattr(message, name) for name in COUNTED}
 
     def _on_diagnostics(self, message):
-        for value in (value for status in message.status for value in status.values):
-            if value.key == "lost":
-                self._lost = int(value.value)
-            elif value.key == "caught errors":
-                self._caught = int(value.value)
+        values = {value.key: value.value for status in message.status for value in status.values}
+        self._caught = int(values.get("caught errors", self._caught))
+        if "received" in values:  # not while the node has no camera
+            self._counts = {name: int(values[name]) for name in COUNTED}
+            self._lost = int(values["lost"])
 
     def _on_answer(self, message):
         self.totals["answers"] += 1
@@ -139,7 +146,8 @@ class Side:
         start, published = time.monotonic(), 0
         while time.monotonic() < start + seconds:
             if published < (time.monotonic() - start) * rate_hz:
-                self._publish(steady)
+                if not steady or self._on_their_way() < ON_THEIR_WAY:
+                    self._publish(steady)
                 published = max(published + 1, int((time.monotonic() - start) * rate_hz) - 5)  # not made up for
             rclpy.spin_once(self.node, timeout_sec=min(0.01, 0.2 / rate_hz) if rate_hz else 0.01)
             if until():
@@ -147,33 +155,39 @@ class Side:
         return until()
 
     def _accounted(self):
-        stats = self._stats
-        return stats.received, stats.processed + stats.dropped + stats.failed, self._lost
+        received, *finished = (self._counts[name] for name in COUNTED)
+        return received, sum(finished), self._lost
+
+    def _on_their_way(self):
+        """Frames of this stretch that were sent and neither received nor told to be lost."""
+        sent, received, _, lost = self._base
+        now_received, _, now_lost = self._accounted()
+        return self.totals["sent"] - sent - (now_received - received) - (now_lost - lost)
+
+    def _unfinished(self):
+        """Frames of this stretch that the node has received and neither processed nor dropped nor failed."""
+        _, received, finished, _ = self._base
+        now_received, now_finished, _ = self._accounted()
+        return now_received - received - (now_finished - finished)
+
+    def _await_silence(self):
+        """Until the node is done with all that was sent while something changed."""
+        before, now = None, self._accounted()
+        while before != now or now[0] != now[1]:
+            self._spin(QUIET_S)
+            before, now = now, self._accounted()
 
     def run(self, seconds, rate_hz):
         """Let something change while frames go on, then publish for a time and account for every frame of it."""
         next(self._events)(rate_hz)
         self._await(lambda: self._camera.get_subscription_count() > 0, "the node reads the images")
-        self._spin(1.0)
-        received, finished, lost = self._accounted()
-        sent = self.totals["sent"]
+        self._await_silence()
+        self._base = (self.totals["sent"], *self._accounted())
         self._spin(seconds, rate_hz, steady=True)
-
-        def closes():
-            now_received, now_finished, now_lost = self._accounted()
-            sent_now = self.totals["sent"] - sent
-            return now_received - received + now_lost - lost == sent_now == now_finished - finished + now_lost - lost
-
-        if not self._spin(SETTLED_S, until=closes):
-            now_finished, now_lost = self._accounted()[1:]
-            self.totals["unaccounted"] += abs(
-                self.totals["sent"] - sent - (now_finished - finished) - (now_lost - lost)
-            )
-        stats = self._stats
-        names = ("received", "processed", "dropped", "failed")
-        return (
-            self.totals | {name: getattr(stats, name) for name in names} | {"lost": self._lost, "caught": self._caught}
-        )
+        if not self._spin(SETTLED_S, until=lambda: self._on_their_way() == self._unfinished() == 0):
+            # Either of the two may be below 0: what was counted and never sent.
+            self.totals["unaccounted"] += abs(self._on_their_way()) + abs(self._unfinished())
+        return self.totals | self._counts | {"lost": self._lost, "caught": self._caught}
 
     def connect(self):
         """Wait for the node."""
