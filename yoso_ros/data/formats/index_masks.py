@@ -71,7 +71,7 @@ def export(
 
 
 def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
-    """See `DataFormat`: SPLIT (or valid) or the folder itself has the masks, the table and, without --images, images."""
+    """See `DataFormat`: SPLIT (or valid) or the folder itself has masks, table and, without --images, images."""
     names = (split, {"val": "valid"}.get(split, split), ".")
     place = next((folder / n for n in names if (folder / n / TABLE).is_file()), None)
     if place is None:
