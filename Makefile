@@ -46,7 +46,7 @@ lint: setup
 
 docs: setup $(STAMPS)/docs ## the pages of docs/ and the API as a site: out/site/index.html
 	@rm -rf build/site && mkdir -p build/site && cp -r docs build/site/docs && cp package.xml README.md CHANGELOG.rst build/site/
-	@$(PYTHON) -m sphinx.ext.apidoc -q --separate --no-headings -o build/site/docs/api yoso_ros
+	@$(PYTHON) -m sphinx.ext.apidoc -q --separate -o build/site/docs/api yoso_ros
 	@$(PYTHON) -m sphinx -q -j auto -b html build/site/docs out/site
 	@echo out/site/index.html
 

@@ -16,3 +16,5 @@ myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing", "myst.header"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+# Else attributes of a data class are described twice, by its docstring and by its fields.
+napoleon_use_ivar = True

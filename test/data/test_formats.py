@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from pycocotools import mask as coco_mask
 
 from yoso_ros.bags.from_dataset import truth_labels
 from yoso_ros.cli import main
@@ -15,6 +14,8 @@ from yoso_ros.data import open_dataset
 from yoso_ros.data.coco_panoptic_writer import CocoPanopticWriter, measured_segments, panoptic_png
 from yoso_ros.data.formats.voc_masks import voc_color
 from yoso_ros.label_sets import LabelClass, LabelSet
+
+coco_mask = pytest.importorskip("pycocotools.mask", reason="needs pycocotools, of the extra train")
 
 HEIGHT, WIDTH = 40, 60
 LABELS = LabelSet(
