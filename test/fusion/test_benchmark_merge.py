@@ -15,10 +15,13 @@ def test_prints_both_times_and_the_ratio(capsys):
     sizes = ["--sizes", "96x130", "--output-size", "120x160"]
     assert main(["benchmark", "merge", *sizes, "--kept", "5", "12", "--rounds", "1"]) == 0
     rows = re.findall(
-        r"^ +96x130 +120x160 +(\d+) +(\d+) +([\d.]+) +([\d.]+) +([\d.]+)x +([\d.]+)$", capsys.readouterr().out, re.M
+        r"^ +96x130 +120x160 +(\d+) +(\d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)x +([\d.]+)$",
+        capsys.readouterr().out,
+        re.M,
     )
     assert [int(row[0]) for row in rows] == [5, 12]
-    for kept, segments, literal, merge, ratio, bound in rows:
+    for kept, segments, literal, merge, least, ratio, bound in rows:
+        assert least == merge  # of one round
         assert float(bound) <= float(merge)
         assert 1 <= int(segments) <= int(kept)
         assert float(ratio) == pytest.approx(float(literal) / float(merge), rel=0.1, abs=0.1)

@@ -7,6 +7,7 @@ Random weights compare two ways to compute the same, nothing else.
 import copy
 import dataclasses
 import logging
+import re
 import sys
 from types import SimpleNamespace
 
@@ -247,6 +248,27 @@ def test_benchmark_suggests_what_is_fast_and_no_lower_precision_for_nothing():
     assert suggestion() is None
 
 
+def test_a_precision_that_the_processor_has_no_instructions_for_is_said(monkeypatch, caplog):
+    """The captions of measurements name the same instructions."""
+    from yoso_ros import processor
+    from yoso_ros.inference.engines import openvino
+
+    lines = {"model name": "Some CPU", "flags": "sse avx2 avx512f"}
+    monkeypatch.setattr(processor, "_line_of_cpuinfo", lines.get)
+    assert re.fullmatch(r"Some CPU, \d+ cores, AVX2, AVX-512, no VNNI, no bfloat16", processor.processor_line())
+    monkeypatch.setattr(openvino, "OpenVinoEngine", lambda *arguments: arguments)
+    for precision, feature in (("fp32", None), ("int8", "VNNI"), ("bf16", "bfloat16")):
+        caplog.clear()
+        openvino.create_engine(None, "cpu", precision)
+        assert [r.args[0] for r in caplog.records] == ([feature] if feature else [])
+    lines["flags"] = "avx2 avx_vnni"
+    caplog.clear()
+    openvino.create_engine(None, "cpu", "int8")
+    lines["flags"] = ""  # not x86: nothing is known
+    openvino.create_engine(None, "cpu", "bf16")
+    assert not caplog.records
+
+
 def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph, monkeypatch):
     from yoso_ros.benchmark.engines import BASELINE, create_engines, measure_engines
 
@@ -262,3 +284,4 @@ def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph, mon
     calls = {"short": lambda images: now.append(now.pop() + 0.01), "long": lambda images: now.append(now.pop() + 0.05)}
     short, long = measure_engines(calls, None, rounds=3)
     assert (short.wall_ms, long.wall_ms) == pytest.approx((10, 50)) and long.processor_ms == pytest.approx(10)
+    assert (short.least_wall_ms, long.least_processor_ms) == pytest.approx((10, 10))

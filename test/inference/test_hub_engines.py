@@ -69,6 +69,22 @@ def test_onnx_graph_of_one_shape(network, tmp_path, monkeypatch):
         export_onnx(network, (1, 48, 80))
 
 
+def test_a_network_that_cannot_be_exported_is_told_in_one_line(network, tmp_path, monkeypatch):
+    from yoso_ros.inference import engine_cache, openvino_graph
+
+    def fail(*_):
+        raise torch.onnx.OnnxExporterError("no way\nto write it")  # a RuntimeError, as the tracer's
+
+    monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
+    monkeypatch.setattr(engine_cache, "graph_without_weights", fail)
+    with pytest.raises(InputError, match="cannot export .* to ONNX; use engine openvino or torch .no way to write it"):
+        engine_cache.engine_graph(network, (1, 64, 64))
+    monkeypatch.setattr(openvino_graph, "convert", fail)
+    monkeypatch.setattr(openvino_graph, "_version", lambda: "")
+    with pytest.raises(InputError, match="cannot be converted for OpenVINO; use engine torch .no way to write it"):
+        openvino_graph.read_graph(None, network)
+
+
 def test_bfloat16_of_torch(network):
     images = images_of(network)
     with torch.no_grad():

@@ -12,8 +12,9 @@ from hub_checkpoints import NAMES, processor_of, write_checkpoint
 
 from yoso_ros.errors import InputError
 from yoso_ros.fusion import find_fusion
+from yoso_ros.inference.engines import create_engine
 from yoso_ros.inference.preprocess import network_input
-from yoso_ros.inference.segmenter import load_network, load_segmenter
+from yoso_ros.inference.segmenter import Segmenter, load_network
 from yoso_ros.label_sets import load_label_set
 from yoso_ros.models import load_config
 from yoso_ros.models.hugging_face.config import aspect_size
@@ -78,8 +79,9 @@ def test_size_rule_equals_that_of_transformers():
 
 
 def test_segmenter_gives_a_result_at_the_size_of_the_frame(checkpoint):
-    folder = checkpoint[0]
-    segmenter = load_segmenter(folder, engine="torch", device="cpu", score_threshold=0.2, overlap_threshold=0.3)
+    folder, _, network = checkpoint
+    segmenter = Segmenter(network.config, create_engine("torch", network, "cpu", "fp32"))
+    segmenter.score_threshold, segmenter.overlap_threshold = 0.2, 0.3
     result = segmenter(frame_of(70, 110))
     assert result.panoptic.shape == (70, 110) and segmenter.label_set is load_label_set("cityscapes")
     assert segmenter.config.source == str(folder) and segmenter.outputs(frame_of(70, 110), ("semantic",)).semantic.any()

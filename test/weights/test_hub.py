@@ -84,12 +84,13 @@ def hub_of(folder, monkeypatch):
 
 
 def test_from_the_hub_into_the_cache_and_from_there_without_a_network(tmp_path, monkeypatch, capsys):
-    write_checkpoint("eomt", tmp_path)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
-    (tmp_path / "modeling.py").write_text("raise SystemExit")
+    published = tmp_path / "published"
+    write_checkpoint("eomt", published)
+    (published / "pytorch_model.bin").write_bytes(b"a pickle")
+    (published / "modeling.py").write_text("raise SystemExit")
     with pytest.raises(InputError, match=rf"{MODEL} is not here: run `yoso-ros download {MODEL}`; without a network"):
         load_config(MODEL, download=False)
-    with hub_of(tmp_path, monkeypatch) as asked:
+    with hub_of(published, monkeypatch) as asked:
         assert load_config(MODEL).source == f"{MODEL}@{COMMIT}"
         assert not any("safetensors" in path for path in asked), "the configuration needs no weights"
         with pytest.raises(InputError, match="is not here: run"):
@@ -98,7 +99,7 @@ def test_from_the_hub_into_the_cache_and_from_there_without_a_network(tmp_path, 
         assert not any(name in path for path in asked for name in ("pytorch_model", "modeling"))
         with pytest.raises(InputError, match="no such model"):
             load_config("hf:robots/other")
-        (tmp_path / "model.safetensors").unlink()
+        (published / "model.safetensors").unlink()
     monkeypatch.setenv("YOSO_OFFLINE", "1")
     network = load_network(MODEL)
     assert (network.config.name, network.config.num_proposals) == ("robots--eomt-tiny", 12)
@@ -112,9 +113,10 @@ def test_from_the_hub_into_the_cache_and_from_there_without_a_network(tmp_path, 
 
 
 def test_a_repository_with_pickled_weights_only_is_refused(tmp_path, monkeypatch):
-    write_checkpoint("eomt", tmp_path)
-    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with hub_of(tmp_path, monkeypatch), pytest.raises(InputError, match="pickled weights are never fetched"):
+    published = tmp_path / "published"
+    write_checkpoint("eomt", published)
+    (published / "model.safetensors").rename(published / "pytorch_model.bin")
+    with hub_of(published, monkeypatch), pytest.raises(InputError, match="pickled weights are never fetched"):
         load_network(MODEL)
 
 

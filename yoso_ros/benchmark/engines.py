@@ -19,11 +19,13 @@ SAME = 1.05  # ratio of times that is no reason for a lower precision
 
 @dataclass(frozen=True)
 class EngineTime:
-    """One engine at one size: medians in milliseconds, `processor_ms` summed over all threads of the process."""
+    """One engine at one size in ms: medians, `processor_ms` summed over all threads, and the least of each."""
 
     name: str
     wall_ms: float
     processor_ms: float
+    least_wall_ms: float = float("nan")
+    least_processor_ms: float = float("nan")
 
 
 def create_engines(model, device, names):
@@ -99,4 +101,7 @@ def measure_engines(engines, images, rounds):
                 torch.cuda.synchronize()
             if turn >= WARM_UP:
                 times[name].append((1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - processor)))
-    return [EngineTime(name, *map(statistics.median, zip(*pairs, strict=True))) for name, pairs in times.items()]
+    return [
+        EngineTime(name, *(of(column) for of in (statistics.median, min) for column in zip(*pairs, strict=True)))
+        for name, pairs in times.items()
+    ]

@@ -42,6 +42,7 @@ def run(arguments):
     from yoso_ros.files import write_json
     from yoso_ros.inference.preprocess import padded_size
     from yoso_ros.inference.segmenter import load_network
+    from yoso_ros.processor import processor_line
 
     if arguments.rounds < 1:
         raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
@@ -57,11 +58,19 @@ def run(arguments):
         padded = padded_size([(height, width)], network.size_divisor)
         images = (255 * torch.rand(1, *padded, 3, generator=generator)).permute(0, 3, 1, 2)
         rows.append((f"{height}x{width}", measure_engines(engines, images, arguments.rounds)))
-    print(f"{'input':>10} {'engine':<24} {'median ms':>10} {'ratio':>6} {'processor ms':>13} {'ratio':>6}")
+    if arguments.device == "cpu":
+        print(f"on {processor_line()}; {arguments.rounds} rounds, ratios of the medians")
+    print(
+        f"{'input':>10} {'engine':<24} {'median ms':>10} {'least':>8} {'ratio':>6} "
+        f"{'processor ms':>13} {'least':>8} {'ratio':>6}"
+    )
     for size, times in rows:
         for t in times:
             wall, processor = times[0].wall_ms / t.wall_ms, times[0].processor_ms / t.processor_ms
-            print(f"{size:>10} {t.name:<24} {t.wall_ms:10.1f} {wall:6.2f} {t.processor_ms:13.1f} {processor:6.2f}")
+            print(
+                f"{size:>10} {t.name:<24} {t.wall_ms:10.1f} {t.least_wall_ms:8.1f} {wall:6.2f} "
+                f"{t.processor_ms:13.1f} {t.least_processor_ms:8.1f} {processor:6.2f}"
+            )
     for size, times in rows:
         found = suggest(times, arguments.device)
         if found is not None:

@@ -91,6 +91,7 @@ def _measure(arguments, ways, config, frames, size, kept):
 
     from yoso_ros.benchmark.processes import busy_core, peak_memory_mb
     from yoso_ros.benchmark.throughput import WARM_UP, measure_ways
+    from yoso_ros.processor import processor_line
 
     shape = size or frames[0].shape[:2]
     title = f"{shape[0]}x{shape[1]}"
@@ -101,7 +102,8 @@ def _measure(arguments, ways, config, frames, size, kept):
             with busy_core():
                 busy = measure_ways(ways, frames, arguments.rounds, bar.update)
     what = f"random weights, {kept} proposals kept" if kept else "proposals of the network"
-    print(f"\n{arguments.model}, {title}, uint8 frame to PanopticResult, {what}; ms are p50 / p95 / p99")
+    print(f"\n{arguments.model}, {title}, uint8 frame to PanopticResult, {what}; ms are least / p50 / p95 / p99")
+    print(f"on {processor_line()}; {arguments.rounds} rounds, ratios of the medians")
     print(_table(quiet))
     if busy:
         print("with another process occupying one core; slowdown: relative to the table above")
@@ -126,11 +128,11 @@ def _percentiles(row):
 def _table(rows, quiet=None):
     from yoso_ros.benchmark.throughput import STAGES
 
-    stages = "".join(f"{stage:>26}" for stage in STAGES)
+    stages = "".join(f"{stage:>34}" for stage in STAGES)
     lines = [f"{'way':<26} {'frames/s':>8} {'ratio':>6}{stages}" + ("  slowdown" if quiet else "")]
     for index, row in enumerate(rows):
         ratio = rows[0].percentile("total", 50) / row.percentile("total", 50)
-        cells = "".join(f"{' / '.join(f'{row.percentile(s, p):.1f}' for p in (50, 95, 99)):>26}" for s in STAGES)
+        cells = "".join(f"{' / '.join(f'{row.percentile(s, p):.1f}' for p in (0, 50, 95, 99)):>34}" for s in STAGES)
         line = f"{row.name:<26} {row.fps:8.2f} {ratio:6.2f}{cells}"
         if quiet:
             line += f"  {row.percentile('total', 50) / quiet[index].percentile('total', 50):7.2f}x"

@@ -4,11 +4,11 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
 import yoso_ros
+from yoso_ros.processor import processor_name
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "rosbags", "openvino", "onnxruntime", "tensorrt")
 
@@ -21,15 +21,7 @@ def environment() -> dict[str, dict[str, str]]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    hardware = {"system": platform.platform(), "processor": _processor(), "cores": str(os.cpu_count())}
+    hardware = {"system": platform.platform(), "processor": processor_name(), "cores": str(os.cpu_count())}
     hardware["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
     hardware["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {"versions": versions, "hardware": hardware}
-
-
-def _processor():
-    info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.is_file() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The OpenVINO engine: the fast engine for CPUs, in float32, bfloat16 or int8."""
 
+import logging
+
 import torch
 
 from yoso_ros.errors import InputError
 from yoso_ros.inference.by_shape import ByShape
 from yoso_ros.inference.engines.devices import require_cpu
 from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, QUANTIZED, compile_graph
+from yoso_ros.processor import processor_features
+
+_LOG = logging.getLogger(__name__)
 
 # Always explicit, because OpenVINO defaults to bfloat16 on a CPU that supports it. int8 is in the graph itself; its
 # float parts run in bfloat16 on such a CPU, which costs no measurable PQ (docs/engines.md). In every precision the
@@ -81,4 +86,11 @@ def create_engine(model, device, precision):
     precision = "fp32" if precision == "auto" else precision
     if precision not in _PRECISION_HINTS:
         raise InputError(f"precision {precision} is not one of the openvino engine; it runs fp32, bf16 and int8")
+    feature = {"bf16": "bfloat16", "int8": "VNNI"}.get(precision)
+    if feature and not processor_features().get(feature, True):
+        _LOG.warning(
+            "this processor has no %s, without which %s may be no faster than fp32; see yoso-ros benchmark engines",
+            feature,
+            precision,
+        )
     return OpenVinoEngine(model, precision, torch.get_num_threads())
