@@ -12,8 +12,9 @@ author = _manifest.findtext("maintainer")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 html_theme = "alabaster"
 myst_heading_anchors = 3
-# Links of pages to files of the repository, which are no pages, and headings of README that begin lower.
-suppress_warnings = ["myst.xref_missing", "myst.header"]
+# Links of pages to files of the repository, which are no pages; headings that begin lower; attributes of one name.
+suppress_warnings = ["myst.xref_missing", "myst.header", "ref.python"]
+autodoc_mock_imports = ["launch", "launch_ros"]  # of a ROS installation only
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 # Else attributes of a data class are described twice, by its docstring and by its fields.

@@ -226,7 +226,7 @@ def test_existing_split_is_not_overwritten(tmp_path, capsys):
     assert cli.main(arguments) == 0
     before = (tmp_path / "panoptic_train.json").read_bytes()
     assert cli.main([*arguments, "--seed", "1"]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (tmp_path / "panoptic_train.json").read_bytes() == before
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints on disk: safetensors with the model configuration and the story of the weights in the metadata."""
+"""Checkpoints on disk: safetensors with the model configuration and the provenance of the weights in the metadata."""
 
 import dataclasses
 import hashlib
@@ -25,8 +25,8 @@ def save_checkpoint(path, state_dict, config, story):
         path: `.safetensors` file.
         state_dict: key to tensor.
         config: model configuration.
-        story: dict of plain values: command, data, metrics, versions. The file's story has "weights_sha256" too, see
-            `weights_hash`; `load_weights` checks it.
+        story: provenance, a dict of plain values: command, data, metrics, versions. In the file it also has
+            "weights_sha256", see `weights_hash`; `load_weights` checks it.
     """
     state_dict = {k: v.detach().cpu().contiguous() for k, v in state_dict.items()}
     story = {**story, "weights_sha256": weights_hash(state_dict)}
@@ -36,9 +36,9 @@ def save_checkpoint(path, state_dict, config, story):
 
 
 def weights_hash(state_dict):
-    """SHA-256 of weights: of each tensor, by rising key, the text "KEY DTYPE SHAPE" and the bytes; str of 64 digits.
+    """SHA-256 of weights: for each tensor, by ascending key, the text "KEY DTYPE SHAPE" and the bytes; 64 hex digits.
 
-    It names the weights whatever stands around them in the file: configuration, command, metrics.
+    It identifies the weights regardless of the rest of the file: configuration, command, metrics.
     """
     digest = hashlib.sha256()
     for key in sorted(state_dict):
@@ -49,10 +49,10 @@ def weights_hash(state_dict):
 
 
 def read_metadata(path):
-    """The configuration and the story of a checkpoint, without its weights.
+    """The configuration and the provenance of a checkpoint, without its weights.
 
     Returns:
-        (model configuration, story dict).
+        (model configuration, provenance dict).
 
     Raises:
         InputError: no such file, not safetensors, or not written by this package.
@@ -62,7 +62,7 @@ def read_metadata(path):
     if "config" not in metadata:
         raise InputError(f"{path}: expected a yoso_ros checkpoint with its configuration, found none in the metadata")
     config = json.loads(metadata["config"])
-    # A file may not have a module imported that no configuration of the user's has named.
+    # A file must not cause the import of a module that the user's configuration has not named.
     if config.get("architecture") not in (*ARCHITECTURES, *sys.modules):
         raise InputError(
             f"{path}: its network {config.get('architecture')!r} is not one of this package; load the YAML file of the "
@@ -74,11 +74,11 @@ def read_metadata(path):
 def load_weights(model, path):
     """Load weights of any kind that the package knows into a model, strictly.
 
-    `.safetensors` written by this package, of the network in any of its equal forms, a `.pth` of the authors (read
-    with weights_only: no code of the file is executed), or the folder of a checkpoint of the hub.
+    `.safetensors` written by this package, of the network in any of its equivalent forms, a `.pth` of the authors (read
+    with weights_only: no code from the file is executed), or the folder of a checkpoint of the hub.
 
     Raises:
-        InputError: the file is missing or unreadable, or names every key that does not fit.
+        InputError: the file is missing or unreadable, or keys do not fit; the message lists them.
     """
     path = Path(path)
     architecture = find_architecture(model.config.architecture)

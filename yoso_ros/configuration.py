@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""YAML files to frozen dataclasses: a field of the class is a key of the file, and an unknown key is an error."""
+"""YAML files to frozen dataclasses: the fields of the class are the keys of the file, and unknown keys are errors."""
 
 import dataclasses
 import math
@@ -14,10 +14,10 @@ LARGEST_YAML = 4 << 20  # bytes
 
 
 def read_yaml(path, largest=LARGEST_YAML):
-    """Read a YAML mapping with text keys, of a file of at most `largest` bytes.
+    """Read a YAML mapping with text keys from a file of at most `largest` bytes.
 
     Raises:
-        InputError: the file is missing, too large, not YAML in UTF-8, nested too deeply, or holds no such mapping.
+        InputError: the file is missing, too large, not YAML in UTF-8, nested too deeply, or not such a mapping.
     """
     content = read_bytes(path, "a YAML file", largest)
     try:
@@ -38,7 +38,7 @@ def read_yaml(path, largest=LARGEST_YAML):
 
 
 def dataclass_from_mapping(cls, mapping, source):
-    """Build the frozen dataclass `cls` from a mapping, strictly; nested dataclasses and tuples are built too.
+    """Build the frozen dataclass `cls` from a mapping, strictly, including nested dataclasses and tuples.
 
     Args:
         cls: a dataclass whose fields are int, float, str, bool, tuple, another dataclass, or `X | None` of these.
@@ -46,7 +46,7 @@ def dataclass_from_mapping(cls, mapping, source):
         source: file name for the messages.
 
     Raises:
-        InputError: unknown or missing key, or a value of the wrong type; names key, file and what is allowed.
+        InputError: unknown or missing key, or a value of the wrong type; the message has key, file and what is allowed.
     """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     unknown = sorted(map(str, set(mapping) - set(fields)))
@@ -62,16 +62,16 @@ def dataclass_from_mapping(cls, mapping, source):
     values = {name: _value(types[name], value, f"{source}: {name}") for name, value in mapping.items()}
     try:
         return cls(**values)
-    except InputError as error:  # of the class's own checks, which know no file
+    except InputError as error:  # from the class's own checks, which do not know the file
         raise error if str(error).startswith(str(source)) else InputError(f"{source}: {error}") from error
 
 
 def check_ranges(config, ranges):
-    """Raise `InputError` unless the named numbers of a configuration lie in their ranges; NaN lies in none.
+    """Raise `InputError` unless the named numbers of a configuration are within their ranges; NaN never is.
 
     Args:
         config: a dataclass instance; tuples of numbers are checked one by one.
-        ranges: dict of field name to (least, greatest), both included; None for no limit.
+        ranges: dict of field name to (minimum, maximum), both inclusive; None for no limit.
     """
     for name, (least, greatest) in ranges.items():
         value = getattr(config, name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error that a user can mend, and how it shows what was found."""
+"""The error for problems that a user can fix, and the formatting of the value found."""
 
 import reprlib
 
@@ -15,6 +15,6 @@ class InputError(ValueError):
 
 
 def brief(value):
-    """A value for an error, however large it is: like `repr`, of at most 80 characters."""
+    """A value for an error message, however large: like `repr`, with at most 80 characters."""
     text = _SHORT.repr(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

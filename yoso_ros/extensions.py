@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks outside the package: modules that are imported when a YAML file names them."""
+"""Networks from outside the package: modules that are imported when a YAML file names them."""
 
 import importlib
 import importlib.util
@@ -9,15 +9,15 @@ from yoso_ros.errors import InputError
 
 
 def find(table: dict[str, Any], name: str, attribute: str) -> Any:
-    """The entry of a table, or the attribute of the module that `name` is the import path of.
+    """The entry of a table, or an attribute of the module with the import path `name`.
 
     Args:
-        table: of what the package has, by architecture.
+        table: the package's own entries, by architecture.
         name: a key of the table, or the import path of a module, such as "my_package.my_network".
-        attribute: what the module has to define: "ARCHITECTURE", "FUSION" or "CRITERION".
+        attribute: what the module must define: "ARCHITECTURE", "FUSION" or "CRITERION".
 
     Raises:
-        InputError: neither; lists what is known.
+        InputError: neither; the message lists the known ones.
     """
     if isinstance(name, str) and name in table:
         return table[name]

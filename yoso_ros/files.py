@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing files so that no reader ever sees half of one, and so that nothing is left lying about."""
+"""Atomic writing of files: no reader ever sees a partial file, and no leftovers remain."""
 
 import contextlib
 import errno
@@ -14,19 +14,19 @@ from yoso_ros.errors import InputError
 
 
 class WriteError(InputError, OSError):
-    """A file that cannot be written; says which, why, and how much space it needs where that is the reason."""
+    """A file cannot be written; the message says which, why, and how much space it needs if that is the reason."""
 
 
 @contextlib.contextmanager
 def atomic_path(path, needed_bytes=None):
-    """A temporary path beside `path` to write to; renamed to `path` when the block ends, removed if it raises.
+    """A temporary path next to `path` to write to; renamed to `path` when the block ends, removed if it raises.
 
     The temporary name is `.PID.NAME`: it keeps the suffix, for writers that choose the format by it, and two processes
-    do not write into one file. What a process that was killed has left of the same file is removed.
+    do not write to the same file. Leftovers of the same file from killed processes are removed.
 
     Args:
-        path: where the finished file goes; its folder is made if missing.
-        needed_bytes: size of the content where it is known, for the message about a full disk.
+        path: where the finished file goes; its folder is created if missing.
+        needed_bytes: size of the content if known, for the message about a full disk.
 
     Yields:
         pathlib.Path of the temporary file, which the block must create.
@@ -45,7 +45,7 @@ def atomic_path(path, needed_bytes=None):
         raise
     except OSError as error:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)  # before the free space is looked at
+            temporary.unlink(missing_ok=True)  # before checking the free space
         raise write_error(path, error, needed_bytes) from error
     finally:
         with contextlib.suppress(OSError):
@@ -53,12 +53,12 @@ def atomic_path(path, needed_bytes=None):
 
 
 def temporary_path(path):
-    """Where this process writes what will be `path`: `.PID.NAME` beside it."""
+    """The temporary path to which this process writes `path`: `.PID.NAME` next to it."""
     return path.with_name(f".{os.getpid()}.{path.name}")
 
 
 def write_error(path, error, needed_bytes=None):
-    """The `WriteError` of an `OSError`; `needed_bytes` is the size of the content where it is known."""
+    """The `WriteError` for an `OSError`; `needed_bytes` is the size of the content if known."""
     return WriteError(f"{path} cannot be written: {_reason(error, path, needed_bytes)}")
 
 
@@ -68,14 +68,14 @@ def write_file(path, content):
     Raises:
         WriteError: the disk is full, or the folder cannot be written.
     """
-    # Names of files may hold bytes that are no text.
+    # File names may contain bytes that are not valid text.
     content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with atomic_path(path, len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path, content):
-    """Write plain values as JSON, atomically; a number that does not exist (NaN) becomes null."""
+    """Write plain values as JSON, atomically; NaN becomes null."""
     write_file(path, json.dumps(without_nan(content), indent=1))
 
 
@@ -99,7 +99,7 @@ def _reason(error, path, needed_bytes):
 
 
 def remove_leftovers(path):
-    """Remove what processes that are no more have left of `path`: their `temporary_path`, a file or a folder."""
+    """Remove leftovers of `path` from processes that no longer exist: their `temporary_path`, a file or a folder."""
     for old in path.parent.glob(f".*.{_literally(path.name)}"):
         owner = re.fullmatch(r"\.(\d+)\." + re.escape(path.name), old.name)
         if owner and not _is_running(int(owner[1])):

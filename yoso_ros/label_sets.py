@@ -68,7 +68,7 @@ def load_label_set(name):
     """Load a label set by name (config/label_sets/<name>.yaml) or by the path of a YAML file.
 
     Raises:
-        InputError: no such label set (the message lists the known ones), or the file has a fault.
+        InputError: no such label set (the message lists the known ones), or the file is faulty.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):

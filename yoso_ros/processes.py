@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work that is shared out among the processes of `torch.distributed`; in a single process all is its own."""
+"""Distribution of work over the processes of `torch.distributed`; a single process does all of it."""
 
 import torch.distributed as dist
 
@@ -30,7 +30,7 @@ def share_of(indices):
 
 
 def gather(value):
-    """The value of each process in the order of their ranks, in every process: list.
+    """The values of all processes in rank order, in every process: list.
 
     Args:
         value: anything that can be pickled.
@@ -46,7 +46,7 @@ def reduce(metric):
     """The metric of the whole data set from those of the processes, in every process.
 
     Args:
-        metric: has `merge`: `PanopticQuality`, `MeanIoU` or `AveragePrecision`. It stays as it is unless it is alone.
+        metric: has `merge`: `PanopticQuality`, `MeanIoU` or `AveragePrecision`. A single process gets it back itself.
     """
     whole, *others = gather(metric)
     for other in others:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading what comes from outside: files that may be pipes or huge, JSON that may be anything, names that lead away.
+"""Reading of untrusted input: files that may be pipes or huge, arbitrary JSON, names that lead out of a folder.
 
-Whatever is wrong is one `InputError` with the place.
+Every fault is a single `InputError` with its location.
 """
 
 import json
@@ -20,7 +20,7 @@ def read_bytes(path, what, largest):
     """The bytes of a regular file.
 
     Args:
-        path: of the file. what: is expected there, begins with an article. largest: bytes that it may have.
+        path: of the file. what: what is expected, starting with an article. largest: maximum size in bytes.
 
     Raises:
         InputError: there is no file, it is a folder, pipe or device, it is too large, or it cannot be read.
@@ -36,11 +36,11 @@ def read_bytes(path, what, largest):
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected {what}, found none") from error
     except OSError as error:
-        raise InputError(f"{path}: expected {what}, it cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: expected {what}, but it cannot be read: {error.strerror}") from error
 
 
 def read_text(path, what="a text file"):
-    """The text of a file in UTF-8. Raises `InputError` as `read_bytes`, or the bytes are no UTF-8."""
+    """The text of a UTF-8 file. Raises `InputError` as `read_bytes`, or if the bytes are not UTF-8."""
     data = read_bytes(path, what, LARGEST_TEXT)
     try:
         return data.decode("utf-8-sig")
@@ -57,7 +57,7 @@ def parse_json(text, where, what="a JSON text"):
     """The plain values of a JSON text or its bytes.
 
     Raises:
-        InputError: not JSON, not UTF, or nested too deeply; begins with `where`.
+        InputError: not JSON, not UTF, or nested too deeply; the message starts with `where`.
     """
     try:
         return json.loads(text)
@@ -68,11 +68,11 @@ def parse_json(text, where, what="a JSON text"):
 
 
 def path_inside(folder, name, where):
-    """`folder`/`name` for a name that a file gives, which must not lead out of the folder.
+    """`folder`/`name` for a name from a file, which must not lead out of the folder.
 
     Raises:
-        InputError: the name is no text, empty, absolute, too long, has "..", or no file can be called so; it
-            begins with `where`.
+        InputError: the name is not text, empty, absolute, too long, has "..", or is not a valid file name; the message
+            starts with `where`.
     """
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}: expected the name of a file, found {brief(name)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a segmentation is: one id per pixel, the list of segments, and the id rule that binds them.
+"""The result of a segmentation: one id per pixel, the list of segments, and the id rule that connects them.
 
 Legend: `H W` size of the input frame in pixels; x to the right, y down, origin at the top-left pixel.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 UNLABELLED_CLASS = 255
 UNLABELLED_ID = 65535
-MAX_INSTANCES = 255  # instances per class and frame that the id rule can name
+MAX_INSTANCES = 255  # instances per class and frame that the id rule can distinguish
 
 
 def panoptic_id(class_id, instance_id):
@@ -45,7 +45,7 @@ class PanopticResult:
         confidence: uint8 (H, W), 255 * probability of the winning segment at the pixel (class score times mask
             probability), at least 1 on labelled pixels, 0 = unlabelled.
         segments: list of `Segment`, by area, largest first, one per distinct id except 65535.
-        timings_ms: {"preprocess", "inference", "postprocess"}; disjoint, they add up to the call.
+        timings_ms: {"preprocess", "inference", "postprocess"}; disjoint, they add up to the duration of the call.
     """
 
     panoptic: np.ndarray
@@ -56,16 +56,16 @@ class PanopticResult:
 
 
 def panoptic_result(merged, label_set, timings_ms=None):
-    """The result of a frame from a merge.
+    """Build the result of a frame from a merge.
 
-    Things are numbered from 1 per class in the order of the merge. Of a class with more than `MAX_INSTANCES` things,
-    those with the least score become unlabelled, because the id rule cannot name them.
+    Things are numbered from 1 per class in the order of the merge. In a class with more than `MAX_INSTANCES` things,
+    those with the lowest scores become unlabelled, because the id rule cannot represent them.
 
     Args:
         merged: has `segment_map` integer (H, W), 0 = void; `segments`, each with `id` (a value of the map), `class_id`,
             `is_thing` and `score`; and `confidence` uint8 (H, W). Arrays or tensors.
         label_set: the `LabelSet` of the class ids.
-        timings_ms: kept as it is; none gives an empty dict.
+        timings_ms: passed through; None gives an empty dict.
 
     Returns:
         PanopticResult.
@@ -109,7 +109,7 @@ def segments_of(panoptic, label_set, score=1.0):
         score: of every segment.
 
     Returns:
-        list of `Segment`, largest first. A thing may have instance 0, which in truth is a crowd.
+        list of `Segment`, largest first. A thing may have instance 0, which in ground truth is a crowd.
     """
     runs = _Runs(panoptic)
     ids, runs.value = np.unique(runs.value, return_inverse=True)
@@ -146,7 +146,7 @@ def _panoptic_ids(segments):
 
 
 class _Runs:
-    """Runs of equal values along the rows of a map: a few thousand numbers that say all about areas and boxes."""
+    """Runs of equal values along the rows of a map: a few thousand numbers that determine areas and boxes."""
 
     def __init__(self, segment_map):
         height, width = segment_map.shape

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stamps of messages as nanoseconds. Works on anything with the fields of builtin_interfaces/Time."""
+"""Message stamps in nanoseconds. Works on any object with the fields of builtin_interfaces/Time."""
 
 NANOSECONDS = 10**9
 LAST_STAMP_NS = (2**31 - 1) * NANOSECONDS + NANOSECONDS - 1  # its seconds have 32 bits, with a sign
@@ -16,7 +16,7 @@ def message_stamp_ns(message):
 
 
 def seconds_and_nanoseconds(stamp):
-    """(sec, nanosec) of a stamp in nanoseconds, as a message has them."""
+    """(sec, nanosec) of a stamp in nanoseconds, as in a message."""
     return divmod(stamp, NANOSECONDS)
 
 

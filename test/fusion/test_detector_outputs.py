@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from yoso_ros.fusion import find_fusion
+from yoso_ros.fusion.dense_boxes import find_queries
 from yoso_ros.fusion.detections import level_map_sizes
+from yoso_ros.fusion.dr1mask import find_boxes
 from yoso_ros.models import create_model, load_config
 from yoso_ros.models.factory import find_architecture
 
@@ -107,6 +109,21 @@ def test_what_is_not_a_number_finds_nothing(form):
         merged, instances = results(form, outputs)
         if field not in ("stuff_logits",):  # of which the things do not depend
             assert not things(merged) and not instances.masks.any()
+
+
+@pytest.mark.parametrize(("form", "find"), [("realtimepan", find_queries), ("dr1mask", find_boxes)])
+def test_a_threshold_before_the_suppression_changes_nothing_above_it(form, find):
+    outputs, generator = outputs_of(form), torch.Generator().manual_seed(0)
+    corner = 60 * torch.rand((len(outputs.boxes), 2), generator=generator)
+    outputs.boxes[:] = torch.cat([corner, corner + 20 + 40 * torch.rand(corner.shape, generator=generator)], 1)
+    outputs.box_scores[:] = torch.rand(outputs.box_scores.shape, generator=generator)
+    outputs.centerness[:] = torch.rand(outputs.centerness.shape, generator=generator)
+    config = configuration(form, max_boxes=1000)
+    every = find(outputs, SIZE, config)
+    threshold = every.scores.median().item()
+    strong, expected = find(outputs, SIZE, config, threshold), every.select(every.scores >= threshold)
+    assert 0 < len(expected.scores) < len(every.scores)
+    assert all(torch.equal(a, b) for a, b in zip(strong, expected, strict=True))
 
 
 def test_things_need_not_be_contiguous():

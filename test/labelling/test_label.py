@@ -125,7 +125,7 @@ def test_frames_become_a_data_set_that_passes_the_check(tmp_path, capsys):
     assert [c["images"] for c in contents[:1]] == [c["images"] for c in contents[1:]]
     capsys.readouterr()
     assert main([*command, "--output", str(tmp_path / "one")]) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def class_map(sample):

@@ -68,9 +68,10 @@ def draw_front(path, panels, fronts):
                     )
             ax.plot([p[2] for p in fronts[title]], [p[3] for p in fronts[title]], color="grey", linewidth=0.8)
             ax.set(title=title, xlabel="ms, frame to result", ylabel="PQ")
+            ax.margins(0.2)
             ax.set_xlim(left=0)
             ax.grid(alpha=0.3)
-            ax.legend(fontsize="x-small", loc="lower right")
+            ax.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(0, -0.15))
 
 
 def _contours(ax, x, y, ratio, x_name, title):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets on disk as panoptic samples, and the transforms of the training recipes."""
+"""Data sets on disk as panoptic samples, and transforms for the training recipes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["CocoPanoptic", "PanopticSample", "open_dataset", "training_targets"]
 
 
 def open_dataset(root: str | Path, split: str, label_set: LabelSet | None = None) -> Any:
-    """The data set below a root folder, by its layout.
+    """Open the data set below a root folder, detected by its layout.
 
     Cityscapes has a folder gtFine, Mapillary Vistas training/images or validation/images, ADE20K images/training or
     images/validation; everything else is COCO panoptic.
 
     Args:
-        root: folder of the data set; for Mapillary Vistas also its config file, which chooses the version.
+        root: folder of the data set; for Mapillary Vistas also its config file, which selects the version.
         split: name of the split.
         label_set: LabelSet of the categories; by default the data set's own.
 

@@ -27,12 +27,12 @@ FIRST_INSTANCE = 1000  # segment ids of this package: class + 1 for stuff, 1000 
 def open_ade20k(root: str | Path, split: str, label_set: LabelSet | None = None) -> Ade20k | CocoPanoptic:
     """ADE20K below a root folder (ADEChallengeData2016).
 
-    Reads `ade20k_panoptic_SPLIT.json` and `ade20k_panoptic_SPLIT/` where the usual conversion has made them, else the
+    Reads `ade20k_panoptic_SPLIT.json` and `ade20k_panoptic_SPLIT/` if the usual conversion has created them, else the
     download itself; images are in `images/training` and `images/validation`.
 
     Args:
         root: folder of the data set.
-        split: "train" or "val", or the name of the images' folder.
+        split: "train" or "val", or the name of the image folder.
         label_set: LabelSet whose dataset ids are the semantic labels from 0; by default the 150 classes.
 
     Raises:
@@ -49,11 +49,11 @@ def open_ade20k(root: str | Path, split: str, label_set: LabelSet | None = None)
 
 
 class Ade20k:
-    """A split of ADE20K as downloaded; `len()` and `[i]`, which gives a `PanopticSample`.
+    """A split of ADE20K as downloaded; `len()` and `[i]`, which returns a `PanopticSample`.
 
     Stuff comes from the semantic maps (`annotations`: 0 = void, else label + 1) and things from the instance maps
-    (`annotations_instance`: red is the instance category, green the number of the instance in the image), whose
-    categories `categoryMapping.txt` names; instances lie over stuff. Thing pixels without an instance are void.
+    (`annotations_instance`: red is the instance category, green the number of the instance in the image), with
+    categories from `categoryMapping.txt`; instances cover stuff. Thing pixels without an instance are void.
 
     Args:
         root: folder with images, annotations, annotations_instance and categoryMapping.txt.
@@ -79,7 +79,7 @@ class Ade20k:
         """Read one sample.
 
         Raises:
-            InputError: names the file at fault and the reason.
+            InputError: the message names the faulty file and the reason.
         """
         path = self._images[index]
         semantic_path, instance_path = (
@@ -149,7 +149,7 @@ def _segments(ids, labels):
 
 
 def _read_mapping(path):
-    """Instance category to semantic label from 0; lines `instance semantic name`, counted from 1, after a heading."""
+    """Instance category to semantic label from 0; lines `instance semantic name`, numbered from 1, after a heading."""
     if not path.is_file():
         raise InputError(
             f"expected {path} of the instance annotations (or the converted ade20k_panoptic JSON), found none"

@@ -20,15 +20,15 @@ from yoso_ros.reading import path_inside
 if TYPE_CHECKING:
     from yoso_ros.label_sets import LabelSet
 
-INSTANCES_PER_LABEL = 1000  # instanceIds hold label * 1000 + instance for single things, and the plain label otherwise
+INSTANCES_PER_LABEL = 1000  # instanceIds are label * 1000 + instance for single things, and the plain label otherwise
 MASK_SUFFIX, IMAGE_SUFFIX = "_gtFine_instanceIds.png", "_leftImg8bit.png"
 
 
 def open_cityscapes(root: str | Path, split: str, label_set: LabelSet | None = None) -> Cityscapes | CityscapesPanoptic:
-    """A split of Cityscapes: from its panoptic files where they were made, or else from instanceIds.
+    """A split of Cityscapes: from its panoptic files if they exist, otherwise from instanceIds.
 
     Both give the same segments. The panoptic files are `gtFine/cityscapes_panoptic_SPLIT.json` and the folder of that
-    name, as the official scripts write them with label ids.
+    name, as written by the official scripts with label ids.
 
     Args:
         root: folder with `leftImg8bit/SPLIT/CITY` and `gtFine`.
@@ -54,13 +54,13 @@ class CityscapesPanoptic(CocoPanoptic):
         super().__init__(annotations, root / "leftImg8bit" / split, label_set=label_set or load_label_set("cityscapes"))
 
     def _image_path(self, image):
-        # The JSON's file names are not those of leftImg8bit; the image id, CITY_SEQUENCE_FRAME, is.
+        # The JSON's file names differ from those of leftImg8bit; the image id, CITY_SEQUENCE_FRAME, matches.
         name = f"{str(image['id']).split('_')[0]}/{image['id']}{IMAGE_SUFFIX}"
         return path_inside(self.images_folder, name, f"{self.annotations_json}: image {image['id']}")
 
 
 class Cityscapes:
-    """A split of Cityscapes from instanceIds; `len()` and `[i]`, which gives a `PanopticSample`.
+    """A split of Cityscapes from instanceIds; `len()` and `[i]`, which returns a `PanopticSample`.
 
     Segment ids are those of instanceIds and category ids are label ids, as in the official panoptic conversion. A
     thing without an instance number is a crowd; labels that the label set lacks (those not evaluated) are void.
@@ -89,7 +89,7 @@ class Cityscapes:
         """Read one sample.
 
         Raises:
-            InputError: names the file at fault and the reason.
+            InputError: the message names the faulty file and the reason.
         """
         mask_path = self._masks[index]
         name = mask_path.name.removesuffix(MASK_SUFFIX)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON files of COCO's formats: read, and every value that is used checked for its type."""
+"""Reading of JSON files in COCO's formats; the type of every value that is used is checked."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-# Field to (whether a value will do, what is expected). NaN in a JSON is a float.
+# Field to (check of a value, description of what is expected). NaN in JSON is a float.
 KINDS = {
     "id": (_is_whole_number, "a whole number"),
     "image_id": (lambda v: _is_whole_number(v) or isinstance(v, str), "a whole number or a text"),
@@ -33,18 +33,18 @@ KINDS = {
     "segments_info": (lambda v: isinstance(v, list) and all(isinstance(s, dict) for s in v), "a list of objects"),
 }
 OPTIONAL = ("color",)
-IMAGE_KINDS = {"id": KINDS["image_id"]}  # an image may be called by a text
+IMAGE_KINDS = {"id": KINDS["image_id"]}  # an image id may be text
 
 
 def read_coco(path: str | Path, what: str, required: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The content of a COCO JSON, its lists checked.
+    """The contents of a COCO JSON, with its lists checked.
 
     Args:
         path: of the file. what: the format, for errors.
         required: dict of "images", "annotations" and "categories" to the fields that their entries must have.
 
     Raises:
-        InputError: no file, no JSON, a list is missing, or an entry lacks a field or has one of another type.
+        InputError: no file, not JSON, a list is missing, or an entry lacks a field or has one of the wrong type.
     """
     content = read_json(path, f"a {what} JSON")
     for key, fields in required.items():
@@ -58,11 +58,11 @@ def read_coco(path: str | Path, what: str, required: Mapping[str, Sequence[str]]
 
 
 def field_fault(entry: dict[str, Any], fields: Sequence[str], kinds: Mapping[str, Any] | None = None) -> str | None:
-    """What is wrong with the fields of an object: a text such as "lacks id", or None.
+    """The fault in the fields of an object: a text such as "lacks id", or None.
 
     Args:
-        entry: dict. fields: names that it must have; optional ones are checked where they are there.
-        kinds: dict of entries of `KINDS` that differ here.
+        entry: dict. fields: names that it must have; optional ones are checked if present.
+        kinds: dict of overrides of `KINDS`.
     """
     if lacking := [name for name in fields if name not in entry]:
         return f"lacks {', '.join(lacking)}"

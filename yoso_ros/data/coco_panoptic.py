@@ -22,16 +22,16 @@ REQUIRED = {"images": ("id", "file_name"), "annotations": (), "categories": ("id
 
 
 class CocoPanoptic:
-    """A split in COCO panoptic format; `len()` and `[i]`, which gives a `PanopticSample`.
+    """A split in COCO panoptic format; `len()` and `[i]`, which returns a `PanopticSample`.
 
     Args:
         annotations_json: the panoptic JSON (images, annotations, categories).
         images_folder: folder of the image files.
         panoptic_folder: folder of the PNG files; by default the path of the JSON without `.json`.
-        label_set: LabelSet whose dataset ids are the JSON's category ids; by default made from the JSON's categories.
+        label_set: LabelSet whose dataset ids are the JSON's category ids; by default built from the JSON's categories.
 
     Raises:
-        InputError: the JSON is missing or malformed, or the label set calls one of its categories something else.
+        InputError: the JSON is missing or malformed, or one of its categories disagrees with the label set.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class CocoPanoptic:
     def from_root(cls, root: str | Path, split: str, label_set: LabelSet | None = None) -> CocoPanoptic:
         """Find a split below the root folder of a data set.
 
-        Layouts: `panoptic_SPLIT.json`, `panoptic_SPLIT/`, `images/SPLIT/` (own data); or COCO as downloaded, with
+        Layouts: `panoptic_SPLIT.json`, `panoptic_SPLIT/`, `images/SPLIT/` (your own data); or COCO as downloaded, with
         `annotations/panoptic_SPLIT.json`, `annotations/panoptic_SPLIT/` or `panoptic_SPLIT/`, and `SPLIT/`, where
         `val` also finds `val2017`.
 
         Raises:
-            InputError: neither is there; the message lists the places.
+            InputError: neither exists; the message lists the locations tried.
         """
         root = Path(root)
         tried = []
@@ -81,7 +81,7 @@ class CocoPanoptic:
         """Read one sample.
 
         Raises:
-            InputError: names the file at fault and the reason.
+            InputError: the message names the faulty file and the reason.
         """
         sample, faults = self._read(index)
         if faults:
@@ -93,9 +93,10 @@ class CocoPanoptic:
         return self._annotations[index].get("segments_info", [])
 
     def find_faults(self, watch: Callable[..., Any] = iter) -> Iterator[str]:
-        """Read everything and yield each fault as one line that names the file and the reason.
+        """Read everything and yield each fault as one line with the file and the reason.
 
-        Beyond what `[i]` raises it reports segments without a pixel, wrong areas and images without an annotation.
+        In addition to what `[i]` raises, it reports segments without any pixel, wrong areas and images without an
+        annotation.
 
         Args:
             watch: wraps the range of indices, for a progress bar.
@@ -114,7 +115,7 @@ class CocoPanoptic:
                 yield f"{self.annotations_json}: image {image_id} ({image['file_name']}) has no annotation"
 
     def _read(self, index):
-        """The sample, None where there is none to give, and the faults, each as one line."""
+        """The sample, or None if there is none, and the faults, each as one line."""
         annotation = self._annotations[index]
         where = f"{self.annotations_json}: annotation {index}"
         if fault := field_fault(annotation, ANNOTATION_KEYS):

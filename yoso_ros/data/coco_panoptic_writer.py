@@ -28,14 +28,14 @@ class CocoPanopticWriter:
         label_set: `LabelSet` of the categories.
 
     Raises:
-        InputError: the split is there already.
+        InputError: the split already exists.
     """
 
     def __init__(self, root: str | Path, split: str, label_set: LabelSet):
         self.root, self.split, self.label_set = Path(root), split, label_set
         self.path = self.root / f"panoptic_{split}.json"
         if self.path.exists():
-            raise InputError(f"{self.path} exists already; choose another folder or split, or delete it first")
+            raise InputError(f"{self.path} already exists; choose another folder or split, or delete it first")
         self._images, self._annotations, self._names = [], [], set()
 
     def __len__(self) -> int:
@@ -60,11 +60,11 @@ class CocoPanopticWriter:
             more: dict for the image's entry.
 
         Raises:
-            InputError: the name was there before.
+            InputError: the name was used before.
         """
         stem = Path(file_name).stem
         if stem in self._names:
-            raise InputError(f"two images are called {stem}; expected names that differ without their suffix")
+            raise InputError(f"two images are named {stem}; expected names that differ without their suffix")
         self._names.add(stem)
         write_file(self.root / "images" / self.split / file_name, image)
         write_file(self.root / f"panoptic_{self.split}" / f"{stem}.png", png)
@@ -85,11 +85,11 @@ def panoptic_png(ids: np.ndarray) -> bytes:
 
 
 def measured_segments(ids: np.ndarray, segments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The `segments_info` of a map: each with its area and box, those without a pixel left out.
+    """The `segments_info` of a map, each with area and box, without those that have no pixels.
 
     Args:
         ids: int (H, W), 0 = void.
-        segments: list of dict with id, category_id and whatever else is to be kept; iscrowd is 0 where it lacks.
+        segments: list of dict with id, category_id and any other fields to keep; iscrowd defaults to 0.
 
     Returns:
         list of dict in the order of `segments`.

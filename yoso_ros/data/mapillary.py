@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
 LABEL_SET = "mapillary_vistas"  # of version 1.2
-# Places of a version's ground truth in the folder of a split: packages 1.x hold one version, package 2.0 holds both.
+# Location of a version's ground truth in the folder of a split: packages 1.x have one version, package 2.0 has both.
 PANOPTIC_JSON = {
     "v1.2": ("panoptic/panoptic_2018.json", "v1.2/panoptic/panoptic_2018.json"),
     "v2.0": ("v2.0/panoptic/panoptic_2020.json",),
@@ -35,10 +35,10 @@ def open_mapillary(root: str | Path, split: str, label_set: LabelSet | None = No
     """A split of Mapillary Vistas.
 
     Args:
-        root: folder with `training/images`, `validation/images` and so on, or a config file in it, which chooses the
+        root: folder with `training/images`, `validation/images` and so on, or a config file in it, which selects the
             version: `config_v1.2.json` (`config.json` in package 1.2) or `config_v2.0.json`. A folder with both
             versions gives version 1.2, which the released weights are for.
-        split: "train" or "val", or the folder's name.
+        split: "train" or "val", or the name of the folder.
         label_set: LabelSet of the categories. By default the 65 classes of version 1.2, or the classes of the panoptic
             JSON of version 2.0 with the colours of its config file.
 
@@ -46,7 +46,7 @@ def open_mapillary(root: str | Path, split: str, label_set: LabelSet | None = No
         `CocoPanoptic`.
 
     Raises:
-        InputError: there is no such split; the message lists the places.
+        InputError: there is no such split; the message lists the locations tried.
     """
     root = Path(root)
     version = _version_of(root)
@@ -72,7 +72,7 @@ def _version_of(path):
 
 
 def _with_colors(label_set, root, version):
-    """The label set with the name of the version, and the colours of its config file where that is there."""
+    """The label set with the name of the version, and the colours of its config file if it exists."""
     paths = [root / name for name in CONFIG_FILES[version] if (root / name).is_file()]
     if not paths:
         return label_set

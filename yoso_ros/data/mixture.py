@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several data sets as one to train on: each with a weight, and images with rare classes more often."""
+"""Several data sets combined for training, each with a weight, with images of rare classes repeated."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 class SampleMixture:
-    """Samples of data sets with the same classes; `len()` is that of an epoch, `[i]` gives a `PanopticSample`.
+    """Samples of data sets with the same classes; `len()` is that of an epoch, `[i]` returns a `PanopticSample`.
 
-    An image is in an epoch as often as its data set's weight times its repeat factor says; of the fraction that is left
+    The weight of an image's data set times its repeat factor is how often it occurs per epoch; for the fractional part
     a draw from the seed decides once for the whole run.
 
     Args:
         datasets: list of data sets with the same `label_set`.
-        weights: float for each, above 0; 1 is once per epoch.
+        weights: one float per data set, above 0; 1 is once per epoch.
         repeat_threshold: share of the images below which a class is rare (repeat factor sampling, Gupta et al., CVPR
-            2019, section 5.1: an image is repeated by the greatest max(1, sqrt(threshold / share)) of its classes);
+            2019, section 5.1: an image is repeated by the maximum over its classes of max(1, sqrt(threshold / share)));
             0 repeats nothing and reads no labels in advance.
         seed: of the draw.
-        watch: wraps the data sets' indices where labels are read in advance, for a progress bar.
+        watch: wraps the data sets' indices while labels are read in advance, for a progress bar.
 
     Raises:
-        InputError: a weight that is not above 0, or nothing is left of the data sets.
+        InputError: a weight is not above 0, or no images are left.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The panoptic sample that every reader gives, and the training targets made of it.
+"""The panoptic sample that every reader returns, and the training targets derived from it.
 
 Legend: `H W` size of the image in pixels, `n` targets.
 """
@@ -28,8 +28,8 @@ class PanopticSample:
         image: uint8 (H, W, 3), RGB.
         ids: int32 (H, W), segment id of each pixel, 0 = void.
         segments: list of dict in the form of COCO's `segments_info`: id, category_id (the data set's own category id),
-            iscrowd, area (pixels), bbox (x, y, width, height). A transform changes the pixels and not this list.
-        image_id: the data set's name of the image, int or str.
+            iscrowd, area (pixels), bbox (x, y, width, height). Transforms change the pixels but not this list.
+        image_id: the data set's id of the image, int or str.
         file_name: path of the image file.
     """
 
@@ -52,10 +52,10 @@ def rgb_from_ids(ids: np.ndarray) -> np.ndarray:
 
 
 def find_reading_faults(dataset: Any, watch: Callable[..., Any] = iter) -> Iterator[str]:
-    """Read every sample of a data set and yield each fault as one line that names the file and the reason.
+    """Read every sample of a data set and yield each fault as one line with the file and the reason.
 
     Args:
-        dataset: has `len()` and `[i]`, which raises InputError for a sample with a fault.
+        dataset: has `len()` and `[i]`, which raises `InputError` for a faulty sample.
         watch: wraps the range of indices, for a progress bar.
     """
     for index in watch(range(len(dataset))):
@@ -70,8 +70,8 @@ def training_targets(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The targets of one image for the criterion: one mask per thing instance and one per stuff class.
 
-    Crowd segments, void and segments without a pixel (cut away by a crop) are left out; stuff segments of one class
-    are one target.
+    Crowd segments, void and segments without any pixel (cropped away) are ignored; stuff segments of one class become
+    one target.
 
     Args:
         ids: int (H, W), segment id of each pixel.

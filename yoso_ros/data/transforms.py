@@ -3,8 +3,8 @@
 
 YOSO's recipes: COCO large-scale jitter; Cityscapes, ADE20K and Mapillary shortest-edge choice, crop and SSD colour
 distortion; all with a horizontal flip. RealTimePan's: a crop that is then scaled, or a shortest-edge choice alone.
-Image and ids always move together; `segments` of the sample stays as it was read, so its areas and boxes are those of
-the whole image.
+Image and ids are always transformed together; `segments` of the sample is not changed, so its areas and boxes are those
+of the whole image.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from yoso_ros.models.config import network_size
 if TYPE_CHECKING:
     from yoso_ros.data.samples import PanopticSample
 
-CROP_TRIALS = 10  # tries for a crop without a dominating category before the last one is taken
-PAD_VALUE = 128  # grey, close to the mean colour, which is what a network sees as zero
+CROP_TRIALS = 10  # attempts to find a crop without a dominating category before the last one is used
+PAD_VALUE = 128  # grey, close to the mean colour, which is zero after normalisation
 
 
 def resize_sample(sample: PanopticSample, height: int, width: int) -> PanopticSample:
-    """Resize to (height, width): the image bilinear with antialiasing, the ids nearest with the same pixel centres."""
+    """Resize to (height, width): the image bilinearly with antialiasing, the ids to the nearest with equal centres."""
     return replace(sample, image=resize_image(sample.image, height, width), ids=resize_ids(sample.ids, height, width))
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with antialiasing, as Pillow does it (within 1 of 255): uint8 (H, W, 3) to (height, width, 3)."""
+    """Bilinear with antialiasing, like Pillow (within 1 of 255): uint8 (H, W, 3) to (height, width, 3)."""
     if image.shape[:2] == (height, width):
         return image
     batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
@@ -58,10 +58,10 @@ def apply_transforms(
 
 @dataclass(frozen=True, kw_only=True)
 class LargeScaleJitter:
-    """Scale so that the image fits `scale * (height, width)`, then a random crop or a padding to (height, width).
+    """Scale so that the image fits `scale * (height, width)`, then crop randomly or pad to (height, width).
 
-    The scale is uniform in [min_scale, max_scale]; padding goes right and below. Source: COCO recipe of the YOSO paper,
-    after Ghiasi et al., CVPR 2021.
+    The scale is uniform in [min_scale, max_scale]; padding is at the right and bottom. Source: COCO recipe of the YOSO
+    paper, after Ghiasi et al., CVPR 2021.
     """
 
     height: int = 1024
@@ -104,10 +104,10 @@ class RandomScale:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCrop:
-    """A random window of (height, width), or of the whole side where the image is smaller.
+    """A random window of (height, width), or of the whole side if the image is smaller.
 
-    With `max_category_ratio` below 1 a window in which one category has more than that share of the labelled pixels, or
-    which has a single category, is drawn again, up to ten times.
+    With `max_category_ratio` below 1, a window in which one category has more than that share of the labelled pixels,
+    or which has only one category, is redrawn up to ten times.
     """
 
     height: int
@@ -124,7 +124,7 @@ class RandomCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomFlip:
-    """Mirror left and right with the given probability."""
+    """Flip horizontally with the given probability."""
 
     probability: float = 0.5
 
@@ -167,7 +167,7 @@ class ColorDistortion:
 
 
 def random_window(sample: PanopticSample, height: int, width: int, rng: np.random.Generator) -> PanopticSample:
-    """A window of at most (height, width) at a uniformly random place."""
+    """A window of at most (height, width) at a uniformly random position."""
     top = int(rng.integers(max(sample.ids.shape[0] - height, 0) + 1))
     left = int(rng.integers(max(sample.ids.shape[1] - width, 0) + 1))
     window = (slice(top, top + height), slice(left, left + width))
@@ -177,7 +177,7 @@ def random_window(sample: PanopticSample, height: int, width: int, rng: np.rando
 
 
 def pad_sample(sample: PanopticSample, height: int, width: int, pad_value: int = PAD_VALUE) -> PanopticSample:
-    """Pad right and below to at least (height, width): the image with `pad_value`, the ids with void."""
+    """Pad at the right and bottom to at least (height, width): the image with `pad_value`, the ids with void."""
     below, right = max(height - sample.ids.shape[0], 0), max(width - sample.ids.shape[1], 0)
     if not below and not right:
         return sample
@@ -186,7 +186,7 @@ def pad_sample(sample: PanopticSample, height: int, width: int, pad_value: int =
 
 
 def _largest_category_share(sample):
-    """Share of the largest category among the labelled pixels; 1 where there are none."""
+    """Share of the largest category among the labelled pixels; 1 if there are none."""
     category_of = {segment["id"]: segment["category_id"] for segment in sample.segments}
     counts = {}
     for segment_id, count in zip(*np.unique(sample.ids, return_counts=True), strict=True):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other light, other weather and a worse camera: transforms of the picture alone, for what a data set does not show.
+"""Lighting, weather and camera faults: transforms of the image alone, for conditions that a data set lacks.
 
 Legend: `H W` size of the image in pixels. Each transform is `(sample, rng) -> sample`; ids never change.
 """
@@ -22,9 +22,9 @@ class Lighting:
 
     Attributes:
         probability: of any change.
-        gamma: smallest and largest exponent; above 1 is darker.
-        warmth: most by which red goes up and blue down, or the other way round, as a part.
-        slope: most by which brightness changes from one side to the other, as a part.
+        gamma: minimum and maximum exponent; above 1 is darker.
+        warmth: maximum relative increase of red and decrease of blue, or vice versa.
+        slope: maximum relative change of brightness from one side to the other.
     """
 
     probability: float
@@ -42,7 +42,7 @@ class Lighting:
             rng.uniform(0, 2 * np.pi),
         )
         linear = (np.arange(256) / 255.0) ** gamma
-        # At night there is no colour left to be warm.
+        # At night little colour is left for a warm or cold tint.
         tables = np.stack([linear * (1 + warm), linear, linear * (1 - warm)], axis=-1)
         image = cv2.LUT(sample.image, np.clip(255 * tables, 0, 255).astype(np.uint8)[None])
         height, width = image.shape[:2]
@@ -53,12 +53,12 @@ class Lighting:
 
 @dataclass(frozen=True, kw_only=True)
 class Weather:
-    """Fog, thicker towards the top of the picture where the far is, or streaks of rain.
+    """Fog, thicker towards the top of the image where distant things are, or streaks of rain.
 
     Attributes:
         probability: of either.
-        thickest_fog: part of the picture that fog hides at the top at most.
-        most_drops: streaks per 1000 pixels at most.
+        thickest_fog: maximum opacity of the fog, at the top of the image.
+        most_drops: maximum number of streaks per 1000 pixels.
     """
 
     probability: float
@@ -94,13 +94,13 @@ class Weather:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraFaults:
-    """What a camera adds: noise of the sensor, blur of motion or focus, blocks of JPEG; each with half the probability.
+    """Camera faults: sensor noise, motion or focus blur, JPEG artefacts; each with half the probability.
 
     Attributes:
         probability: twice that of each.
-        noise: largest standard deviation, in steps of 255.
-        blur: largest length of the blur as a part of the image's height.
-        quality: lowest JPEG quality.
+        noise: maximum standard deviation, in steps of 255.
+        blur: maximum length of the blur as a fraction of the image height.
+        quality: minimum JPEG quality.
     """
 
     probability: float

@@ -39,7 +39,9 @@ SMALLEST_AREA = 1e-7  # square pixels; avoids 0/0, in gradients too
 ROUNDING = 1e-5  # a resized value can exceed the greatest of its four corners by less than this relative amount
 
 
-def find_queries(outputs: RealTimePanOutputs, input_size: tuple[int, int], config: RealTimePanConfig) -> Detections:
+def find_queries(
+    outputs: RealTimePanOutputs, input_size: tuple[int, int], config: RealTimePanConfig, least_score: float = 0.0
+) -> Detections:
     """The boxes that search for their masks (Eq. 4), best first.
 
     Takes from each level the best by class times centerness among those whose class probability exceeds its threshold,
@@ -50,6 +52,7 @@ def find_queries(outputs: RealTimePanOutputs, input_size: tuple[int, int], confi
         outputs: `RealTimePanOutputs` of one image.
         input_size: (height, width) of the network input before padding.
         config: a `RealTimePanConfig`.
+        least_score: leave out boxes below it before the suppression, where they suppress only each other.
 
     Returns:
         `Detections`; class t is the t-th thing of the label set.
@@ -63,6 +66,7 @@ def find_queries(outputs: RealTimePanOutputs, input_size: tuple[int, int], confi
         threshold=config.class_threshold,
         limit=config.pre_nms_top_n,
     )
+    found = found.select(found.scores >= least_score)
     found = found.select(non_maximum_suppression(found.boxes, found.scores, config.nms_threshold, found.classes))
     found = found.select(non_maximum_suppression(found.boxes, found.scores, config.class_agnostic_nms_threshold))
     return found.select(best_with_ties(found.scores, config.max_boxes))

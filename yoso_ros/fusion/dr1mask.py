@@ -46,8 +46,7 @@ def merge_unified(
         ValueError: inconsistent sizes.
     """
     _check(outputs, input_size, output_size)
-    found = find_boxes(outputs, input_size, config)
-    found = found.select(found.scores >= config.score_threshold)
+    found = find_boxes(outputs, input_size, config, config.score_threshold)
     if config.mode == "instance":
         class_ids = _class_ids(config, found.classes.device)[0][found.classes]
         return merge_cropped(outputs, found, class_ids, input_size, output_size, config, STRIDE)
@@ -117,15 +116,18 @@ def find_unified_semantic_map(
     _check(outputs, input_size, output_size)
     if config.mode == "instance":
         raise ValueError(f"{config.name}: a network in mode instance has no semantic map")
-    found = find_boxes(outputs, input_size, config)
-    found = found.select(found.scores >= config.score_threshold)
+    found = find_boxes(outputs, input_size, config, config.score_threshold)
     winners = semantic_map_of_logits(torch.cat(_logits(outputs, found, config)), STRIDE, input_size, output_size).long()
     thing_ids, stuff_ids = _class_ids(config, winners.device)
     return torch.cat([stuff_ids, thing_ids[found.classes]]).to(torch.uint8)[winners]
 
 
-def find_boxes(outputs: Any, input_size: tuple[int, int], config: Any) -> Detections:
+def find_boxes(outputs: Any, input_size: tuple[int, int], config: Any, least_score: float = 0.0) -> Detections:
     """The kept boxes: candidates of each level, clipped, class-wise suppression, the best overall.
+
+    Args:
+        as of `merge_unified`. least_score: leave out boxes below it before the suppression, where they suppress only
+            each other.
 
     Returns:
         `Detections`, best first, at most `max_boxes` and at most what a uint8 map can hold besides the stuff.
@@ -143,6 +145,7 @@ def find_boxes(outputs: Any, input_size: tuple[int, int], config: Any) -> Detect
     )
     # A box ends after its last pixel, as in the targets.
     found = found._replace(boxes=clip_boxes(found.boxes, [side + 1 for side in input_size]))
+    found = found.select(found.scores >= least_score)
     found = found.select((found.boxes[:, 2:] > found.boxes[:, :2]).all(1))  # a box outside the image is clipped to none
     found = found.select(suppress(found.boxes, found.scores, config.nms_threshold, found.classes))
     most = config.max_boxes

@@ -40,8 +40,7 @@ def merge_dense_boxes(
         ValueError: inconsistent sizes.
     """
     _check(outputs, input_size, output_size)
-    queries = find_queries(outputs, input_size, config)
-    queries = queries.select(queries.scores >= config.score_threshold)
+    queries = find_queries(outputs, input_size, config, config.score_threshold)
     construction = MaskConstruction(queries, outputs, config)
     masks = joined_pixels(construction.pixels(input_size, output_size), queries.scores.device)
     semantic = outputs.semantic_logits, SEMANTIC_STRIDE, input_size, output_size

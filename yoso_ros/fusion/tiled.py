@@ -197,7 +197,7 @@ class TiledCompetition:
         rank[:, shared] = self._winner[:, place[shared]]
         return best, proposal[rank, np.arange(len(tiles))[:, None]]
 
-    def outside_area(self, tiles: np.ndarray) -> np.ndarray:
+    def outside_area(self, tiles: Any) -> np.ndarray:
         """Pixels in some tiles, bool (Y*X,), where a proposal wins outside its mask: int64 (K,)."""
         return self._area(self._outside_pixels * tiles[self._tile])
 

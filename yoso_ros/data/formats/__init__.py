@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Formats that annotation tools read and write: each can be exported from any data set and imported as one.
+"""Formats that annotation tools read and write: any data set can be exported to each, and each can be imported.
 
-What each can hold: docs/own_data.md. The libraries of pycocotools do polygons and run lengths.
+For what each can hold see docs/own_data.md. Polygons and run lengths are handled by the libraries of pycocotools.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from yoso_ros.data.formats import cityscapes_layout, coco_instances, coco_layout
 class DataFormat(NamedTuple):
     """One format.
 
-    `export(dataset, folder, split, options, watch)` writes a split and returns lines on what the format cannot hold.
+    `export(dataset, folder, split, options, watch)` writes a split and returns lines about what the format cannot hold.
     `read(folder, split, options)` returns (`LabelSet`, iterator of `ForeignImage`) with `len()` of the first known.
     """
 

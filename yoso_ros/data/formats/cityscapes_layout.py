@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folders of Cityscapes: leftImg8bit and gtFine with labelIds, instanceIds and color; label_colors.txt for CVAT."""
+"""The folders of Cityscapes: leftImg8bit and gtFine with labelIds, instanceIds, color; label_colors.txt for CVAT."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LARGEST_LABEL = 64  # label * 1000 + instance has to fit 16 bits
 def export(
     dataset: Any, folder: str | Path, split: str, options: ExchangeOptions, watch: Callable[..., Any] = iter
 ) -> list[str]:
-    """See `DataFormat`. Label ids are those of Cityscapes for its label set, else the number of the class from 1."""
+    """See `DataFormat`. Label ids are those of Cityscapes for its label set, else class numbers starting from 1."""
     label_set, lost = dataset.label_set, 0
     official = {c.name: c.dataset_id for c in load_label_set("cityscapes").classes}
     if all(official.get(c.name) == c.dataset_id for c in label_set.classes):
@@ -87,7 +87,7 @@ def export(
 
 
 def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
-    """See `DataFormat`: the label set's ids are label ids; without one label_colors.txt, without that Cityscapes."""
+    """See `DataFormat`. Label ids come from the label set, otherwise label_colors.txt, otherwise Cityscapes."""
     label_set = known_label_set(folder, options)
     if label_set is None and (folder / TABLE).is_file():
         label_set = _label_set_of(folder / TABLE, folder, options)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO instances: a JSON of polygons or run lengths, things in one file and stuff in another or in the same.
+"""COCO instances: JSON with polygons or run lengths, things and stuff in separate files or in one.
 
 Legend: `H W` size of an image in pixels.
 """
@@ -91,7 +91,7 @@ def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[Labe
     categories = {}
     for path, content in zip(paths, contents, strict=True):
         used = {a.get("category_id") for a in content["annotations"]}
-        # Roboflow lists the name of the project first, as the class of nothing.
+        # Roboflow lists the name of the project first, as a class that nothing has.
         kept = [c for c in content["categories"] if c["id"] in used or c.get("supercategory") != "none"]
         for category in kept or content["categories"]:
             if categories.setdefault(category["name"], category["id"]) != category["id"]:
@@ -139,7 +139,7 @@ def _annotation(annotation, shape, category_id, things, options, path):
             runs = coco_mask.frPyObjects(segmentation, height, width)
         elif isinstance(segmentation, dict):
             runs = segmentation
-            # The decoder takes as much memory as the size says.
+            # The decoder allocates as much memory as the size demands.
             if tuple(runs["size"]) != tuple(shape):
                 raise InputError(
                     f"{where}: expected a mask of the size of its image, {tuple(shape)}, found {brief(runs['size'])}"
@@ -157,7 +157,7 @@ def _annotation(annotation, shape, category_id, things, options, path):
 
 
 def _run_lengths(mask):
-    """COCO's uncompressed run lengths: column by column, the first run is of zeros."""
+    """COCO's uncompressed run lengths: column by column, starting with a run of zeros."""
     flat = mask.ravel(order="F")
     borders = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff(np.concatenate([[0], borders, [flat.size]])).tolist()
@@ -166,7 +166,7 @@ def _run_lengths(mask):
 
 def _polygons(mask):
     """Outlines with at least three points, through the corners of the pixels' squares as far as COCO counts them."""
-    # At twice the size the outline runs along the border of the pixels and not through the centres of the outermost.
+    # At twice the size the outline follows the border of the pixels instead of the centres of the outermost ones.
     grown = cv2.resize(mask.view(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = [((o.reshape(-1, 2) + 0.5) / 2).ravel().round(2).tolist() for o in outlines]

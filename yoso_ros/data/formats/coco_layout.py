@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO panoptic in the folders that Datumaro (and so CVAT) uses: annotations/panoptic_SPLIT.json, images/SPLIT."""
+"""COCO panoptic in the folders used by Datumaro (and so CVAT): annotations/panoptic_SPLIT.json, images/SPLIT."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def _open(folder, split, options):
         pngs = next((p for p in (path.with_suffix(""), folder / f"panoptic_{split}") if p.is_dir()), None)
         return CocoPanoptic(path, images, pngs, label_set)
     if options.images:
-        raise InputError(f"expected {path} and the folder {images}, found not both")
+        raise InputError(f"expected {path} and the folder {images}, did not find both")
     return CocoPanoptic.from_root(folder, split, label_set)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all formats share: the image that a reader gives, options, classes by name, and images on disk.
+"""Shared parts of all formats: the image that a reader returns, options, classes by name, and images on disk.
 
 Legend: `H W` size of an image in pixels.
 """
@@ -27,8 +27,8 @@ from yoso_ros.reading import path_inside
 if TYPE_CHECKING:
     from yoso_ros.data.samples import PanopticSample
 
-LABEL_SET_FILE = "label_set.yaml"  # beside what is exported: annotation tools forget what is a thing
-GOLDEN_TURN = 0.61803  # neighbouring hues far apart
+LABEL_SET_FILE = "label_set.yaml"  # next to the export, because annotation tools lose what is a thing
+GOLDEN_TURN = 0.61803  # keeps neighbouring hues far apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +36,14 @@ class ExchangeOptions:
     """How to export and import.
 
     Attributes:
-        label_set: `LabelSet` of what is imported; None for the export's own, or one made from the names in it.
-        stuff: names of the classes that are stuff where the label set is made from names.
-        order: of overlapping annotations: see `yoso_ros.data.formats.painting`.
-        polygons: whether instances are exported as polygons and not as run lengths.
-        one_file: whether stuff goes into the file of the instances.
-        crowds: whether `iscrowd` is believed; some tools set it for every mask.
-        components: whether parts of a thing class without instances that do not touch become single things.
-        images: folder of the images, None to look for it.
+        label_set: `LabelSet` of the import; None for the export's own, or one built from its class names.
+        stuff: names of the stuff classes if the label set is built from names.
+        order: of overlapping annotations, see `yoso_ros.data.formats.painting`.
+        polygons: whether instances are exported as polygons instead of run lengths.
+        one_file: whether stuff goes into the instances file.
+        crowds: whether `iscrowd` is used; some tools set it for every mask.
+        components: whether connected components of a thing class without instances become single things.
+        images: folder of the images, None to search for it.
     """
 
     label_set: LabelSet | None = None
@@ -67,14 +67,14 @@ class ForeignImage:
 
 
 def write_label_set(label_set: LabelSet, path: str | Path, name: str | None = None) -> None:
-    """Write a label set as YAML that `load_label_set` reads, under another name where one is given."""
+    """Write a label set as YAML that `load_label_set` reads, optionally under another name."""
     classes = [{**dataclasses.asdict(c), "color": list(c.color)} for c in label_set.classes]
     content = {"name": name or label_set.name, "source": label_set.source, "classes": classes}
     write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def known_label_set(folder: str | Path, options: ExchangeOptions) -> LabelSet | None:
-    """The label set of the options, or the one that an export left in the folder, or None."""
+    """The label set of the options, or the one that an export stored in the folder, or None."""
     path = folder / LABEL_SET_FILE
     return options.label_set or (load_label_set(str(path)) if path.is_file() else None)
 
@@ -90,14 +90,14 @@ def label_set_for(
     """The label set for classes by name.
 
     Args:
-        names: list of str. ids: their category ids, used where there is no label set yet.
-        folder: pathlib.Path of the import. where: for errors. colors: RGB of each, None for made ones.
+        names: list of str. ids: their category ids, used if there is no label set yet.
+        folder: pathlib.Path of the import. where: for errors. colors: RGB of each, None to generate them.
 
     Returns:
         (`LabelSet`, dict of name to its category id in it).
 
     Raises:
-        InputError: the label set lacks a name, `options.stuff` names a class that is not there, or a name is twice.
+        InputError: the label set lacks a name, `options.stuff` names an unknown class, or a name occurs twice.
     """
     if len(set(names)) < len(names):
         raise InputError(f"{where}: expected classes with different names, found {', '.join(sorted(names))}")
@@ -121,7 +121,7 @@ def label_set_for(
 
 
 def plain(name: str) -> str:
-    """A class name as far as tools keep it: some cannot have spaces."""
+    """A class name as tools preserve it: some do not allow spaces."""
     return name.strip().replace(" ", "_").lower()
 
 
@@ -139,13 +139,13 @@ def distinct_colors(count: int) -> list[tuple[int, ...]]:
 
 
 def export_colors(label_set: LabelSet) -> list[tuple[int, ...]]:
-    """The label set's colours where they tell all classes apart, else made ones: list of RGB."""
+    """The label set's colours if they are all different, else generated ones: list of RGB."""
     colors = [tuple(c.color) for c in label_set.classes]
     return colors if len({*colors, (0, 0, 0)}) == len(colors) + 1 else distinct_colors(len(colors))
 
 
 def image_bytes(sample: PanopticSample, suffixes: tuple[Any, ...]) -> tuple[str, bytes]:
-    """An image as a file of one of the suffixes: (suffix, bytes); its own bytes where the file has one."""
+    """An image as a file with one of the suffixes: (suffix, bytes); the original bytes if the file has one of them."""
     path = Path(sample.file_name)
     if path.suffix.lower() in suffixes and path.is_file():
         return path.suffix, path.read_bytes()
@@ -153,13 +153,13 @@ def image_bytes(sample: PanopticSample, suffixes: tuple[Any, ...]) -> tuple[str,
 
 
 def find_image(name: str, folders: list[Path]) -> Path:
-    """The image file of a name in one of some folders; its folders may have been left out on the way.
+    """Find an image file by name in one of several folders; subfolders in the name may have been dropped.
 
     Raises:
-        InputError: it is in none.
+        InputError: it is in none of them.
     """
     for folder in folders:
-        for candidate in (name, Path(name).name):  # some tools write ../../ before it, which is not followed
+        for candidate in (name, Path(name).name):  # some tools prefix ../../, which is not followed
             with contextlib.suppress(InputError):
                 path = path_inside(folder, candidate, "image")
                 if path.is_file():
@@ -173,12 +173,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def read_mask(path: str | Path, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """A mask file as it is, uint8 or uint16, (H, W) or RGB (H, W, 3).
+    """A mask file unconverted, uint8 or uint16, (H, W) or RGB (H, W, 3).
 
     Raises:
-        InputError: no image, or of another size than `shape`.
+        InputError: not an image, or its size is not `shape`.
     """
-    # A palette image decodes to its colours, which is what a colour table names.
+    # A palette image decodes to its colours, which are the keys of a colour table.
     mask = read_image(path, cv2.IMREAD_UNCHANGED)
     if mask.ndim == 3:
         mask = cv2.cvtColor(mask[..., :3], cv2.COLOR_BGR2RGB)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks whose grey value is the class, with a class table, as Roboflow writes them; instances in masks of their own."""
+"""Masks whose grey value is the class, with a class table, as in Roboflow; instances in separate masks."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def export(
 
 
 def read(folder: str | Path, split: str, options: ExchangeOptions) -> tuple[LabelSet, Any]:
-    """See `DataFormat`: SPLIT (or valid) or the folder itself holds masks, table and, without --images, the images."""
+    """See `DataFormat`: SPLIT (or valid) or the folder itself has masks, table and, without --images, images."""
     names = (split, {"val": "valid"}.get(split, split), ".")
     place = next((folder / n for n in names if (folder / n / TABLE).is_file()), None)
     if place is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotations that may overlap to one map, by a stated order; stuff of one class becomes one segment.
+"""Painting of possibly overlapping annotations into one map in a given order; stuff of one class becomes one segment.
 
 Legend: `H W` size of the image in pixels.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from yoso_ros.data.samples import VOID_ID
 
-# What is painted first lies below. Each is a key of (place in the file, `Annotation`).
+# What is painted first is below. Each value is a sort key of (position in the file, `Annotation`).
 ORDERS = {
     "small-on-top": lambda place, a: (a.is_thing + (a.is_thing and not a.is_crowd), -int(a.mask.sum()), place),
     "last-on-top": lambda place, a: place,
@@ -28,7 +28,7 @@ ORDER_HELP = {
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One annotation: bool (H, W) `mask`, category id of the label set, and what it is."""
+    """One annotation: bool (H, W) `mask`, category id of the label set, and its kind."""
 
     mask: np.ndarray
     category_id: int
@@ -37,13 +37,13 @@ class Annotation:
 
 
 def paint(shape: tuple[int, int], annotations: list[Annotation], order: str) -> tuple[np.ndarray, list[dict[str, int]]]:
-    """One map of annotations.
+    """Paint annotations into one map.
 
     Args:
         shape: (H, W). annotations: list of `Annotation`. order: name in `ORDERS`.
 
     Returns:
-        (int32 (H, W) segment ids from 1, list of dict with id, category_id, iscrowd; covered ones are among them).
+        (int32 (H, W) segment ids from 1, list of dict with id, category_id, iscrowd, including covered ones).
     """
     ids, segments, stuff = np.full(shape, VOID_ID, np.int32), [], {}
     for _, annotation in sorted(enumerate(annotations), key=lambda pair: ORDERS[order](*pair)):
@@ -65,12 +65,12 @@ def segments_from_maps(
     is_thing: set[int],
     components: bool = False,
 ) -> tuple[np.ndarray, list[dict[str, int]]]:
-    """Segments of a map of classes and a map of instances, which cannot overlap.
+    """Segments from a class map and an instance map, which cannot overlap.
 
     Args:
-        classes: int (H, W), value of the class. instances: int (H, W), 0 = no instance, or None for none at all.
-        category_of: value of a class to category id; other values are void. is_thing: set of the values of things.
-        components: whether the parts of a thing class without instances are single things, else they are a crowd.
+        classes: int (H, W), class values. instances: int (H, W), 0 = no instance, or None if there are none at all.
+        category_of: class value to category id; other values are void. is_thing: set of the values of things.
+        components: whether connected components of a thing class without instances are single things, else a crowd.
 
     Returns:
         as `paint`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colour masks as Pascal VOC and CVAT's "Segmentation mask 1.1" have them, with labelmap.txt as the class table."""
+"""Colour masks as in Pascal VOC and CVAT's "Segmentation mask 1.1", with labelmap.txt as the class table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "colour masks with labelmap.txt: VOC folders, CVAT's Segmentation mask 1.1; crowds are lost"
 BACKGROUND = "background"  # black: no class
-MAX_OBJECTS = 255  # of an image: the colours that readers know
+MAX_OBJECTS = 255  # per image: the colours that readers recognise
 
 
 def export(
@@ -50,7 +50,7 @@ def export(
         names.append(name)
         write_file(folder / "JPEGImages" / f"{name}{suffix}", data)
         classes, objects = (np.zeros((*sample.ids.shape, 3), np.uint8) for _ in range(2))
-        # An own colour for each, stuff too: that is how the tools write them.
+        # A separate colour for each, including stuff, as the tools write them.
         singles = [s for s in sample.segments if not s.get("iscrowd")]
         crowds, unnamed = crowds + len(sample.segments) - len(singles), unnamed + len(singles[MAX_OBJECTS:])
         for number, segment in enumerate(singles[:MAX_OBJECTS], start=1):
@@ -69,7 +69,7 @@ def export(
 
 
 def voc_color(number: int) -> tuple[int, ...]:
-    """The RGB of the n-th object by Pascal VOC: its bits dealt out to the channels in turn, from the highest down."""
+    """The RGB of the n-th object in Pascal VOC: its bits distributed over the channels in turn, highest bits first."""
     channels = [0, 0, 0]
     for place in range(8):
         for channel in range(3):
@@ -158,7 +158,7 @@ def _read_labelmap(path):
                 name, color = line.split(":")[:2]
                 table[name.strip()] = tuple(int(part) for part in color.split(","))
                 if len(table[name.strip()]) != 3:
-                    raise ValueError("three numbers make a colour")
+                    raise ValueError("expected three numbers for a colour")
             except ValueError as error:
                 raise InputError(f"{path}: expected lines of name:r,g,b::, found {line!r} ({error})") from error
     return table

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Floor, walls and sky of a scene: what every ray meets when no thing is in its way.
+"""Floor, walls and sky of a scene: what every ray hits if no thing is in its way.
 
 Legend: `H W` frame size, `n` pixels of one surface; colour planes are float32 (3, H * W), linear light.
 """
@@ -39,7 +39,7 @@ def draw_backdrop(
     """Fill colour, class and depth of every pixel with the floor, wall or sky behind it.
 
     Args:
-        scene, pose, solids: `Scene`, `Pose` and the `Solids` that throw shadows.
+        scene, pose, solids: `Scene`, `Pose` and the `Solids` that cast shadows.
         directions: three float32 (H, W), world ray directions per metre of depth.
         ray_length: float32 (H * W,), their norm.
         pixel_angle: metres per pixel at one metre of depth.

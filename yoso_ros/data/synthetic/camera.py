@@ -32,7 +32,7 @@ class Intrinsics:
 
     @property
     def k(self) -> tuple[float, ...]:
-        """The nine numbers of CameraInfo.k, row by row."""
+        """The nine numbers of CameraInfo.k in row-major order."""
         return (self.fx, 0.0, self.cx, 0.0, self.fy, self.cy, 0.0, 0.0, 1.0)
 
 
@@ -45,7 +45,7 @@ class Pose:
 
 
 def look_along(position: Sequence[float] | np.ndarray, yaw: float, pitch: float, roll: float = 0.0) -> Pose:
-    """Pose of a camera at `position` that looks along `yaw` (from world x to y) and `pitch` (up positive), radians."""
+    """Pose of a camera at `position` looking along `yaw` (from world x to y) and `pitch` (up positive), in radians."""
     forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
@@ -57,7 +57,7 @@ def look_along(position: Sequence[float] | np.ndarray, yaw: float, pitch: float,
 def project(points: np.ndarray, pose: Pose, intrinsics: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
     """Project world points, float (..., 3), to pixels: returns uv float64 (..., 2) and depth float64 (...) in metres.
 
-    The depth is the optical z; pixels of points with depth <= 0 have no meaning.
+    The depth is the optical z; pixels of points with depth <= 0 are undefined.
     """
     camera = (np.asarray(points) - pose.position) @ pose.rotation
     depth = camera[..., 2]

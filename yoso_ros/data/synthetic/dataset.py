@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write rendered scenes as a data set in COCO panoptic format, with object ids kept over the frames of a scene."""
+"""Write rendered scenes as a data set in COCO panoptic format, with object ids constant over the frames of a scene."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from yoso_ros.label_sets import LabelSet
 
 JPEG_QUALITY = 95
-DEPTH_SCALE = 1000.0  # steps per metre of the 16-bit depth PNG, as ROS has it for 16UC1
+DEPTH_SCALE = 1000.0  # steps per metre of the 16-bit depth PNG, as for 16UC1 in ROS
 LONGEST_DRIVE = 60.0  # seconds; a scene's first frame is drawn from this span
 
 
@@ -89,20 +89,20 @@ def write_dataset(folder: str | Path, synthesis: Synthesis, progress: Callable[.
     """Write `folder`/images/SPLIT, panoptic_SPLIT, depth_SPLIT (optional) and, last of all, panoptic_SPLIT.json.
 
     Args:
-        folder: created where missing.
+        folder: created if missing.
         synthesis: `Synthesis`.
         progress: wraps the iterator of frames, for a progress bar.
 
     Returns:
-        dict with "frames", "scenes", "render_seconds" (processor time) and "total_seconds" (by the clock).
+        dict with "frames", "scenes", "render_seconds" (processor time) and "total_seconds" (wall time).
 
     Raises:
-        InputError: the folder already holds this split.
+        InputError: the folder already contains this split.
     """
     folder, split = Path(folder), synthesis.split
     annotations_path = folder / f"panoptic_{split}.json"
     if annotations_path.exists():
-        raise InputError(f"{annotations_path} exists already; choose another folder or split, or delete it first")
+        raise InputError(f"{annotations_path} already exists; choose another folder or split, or delete it first")
     places = {name: folder / name for name in (f"images/{split}", f"panoptic_{split}")}
     if synthesis.depth:
         places[f"depth_{split}"] = folder / f"depth_{split}"
@@ -149,7 +149,7 @@ def depth_millimetres(depth: np.ndarray) -> np.ndarray:
 
 
 def _write_image(path, pixels):
-    """Encode and write: a file that has its name is whole."""
+    """Encode and write atomically: a file under its final name is complete."""
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
     _, data = cv2.imencode(path.suffix, pixels, options)
     write_file(path, data.tobytes())

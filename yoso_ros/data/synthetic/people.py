@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People-like shapes: fourteen stretched balls that walk."""
+"""Human-like shapes: fourteen stretched balls that walk."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from yoso_ros.data.synthetic.shapes import BALL, Solids, limbs
 HEAD, CHEST, HIPS, THIGH, SHIN, FOOT, UPPER_ARM, FOREARM, NECK = range(9)
 PARTS = np.array([HEAD, NECK, CHEST, HIPS, *([THIGH, SHIN, FOOT, UPPER_ARM, FOREARM] * 2)])
 
-# Half width, half thickness and overlap of each part in parts of the body height; about the proportions of an adult.
+# Half width, half thickness and overlap of each part as fractions of the body height; roughly an adult's proportions.
 _WIDTH = np.array([0.045, 0.030, 0.108, 0.092, *([0.046, 0.032, 0.026, 0.029, 0.023] * 2)])
 _THICKNESS = np.array([0.055, 0.030, 0.066, 0.066, *([0.050, 0.034, 0.022, 0.031, 0.024] * 2)])
 _OVERLAP = np.array([0.035, 0.020, 0.085, 0.060, *([0.055, 0.045, 0.020, 0.035, 0.040] * 2)])

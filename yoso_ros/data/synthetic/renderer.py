@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ray casting of a scene: the picture and its exact truth (class, object, depth) from the same hits.
+"""Ray casting of a scene: the image and its exact ground truth (class, object, depth) from the same hits.
 
 Legend: `H W` frame size; rays and depths as in shapes.py; colours linear light until the last step.
 """
@@ -23,9 +23,9 @@ from yoso_ros.results import panoptic_id
 if TYPE_CHECKING:
     from yoso_ros.data.synthetic.scene import Scene
 
-DEFAULT_FIELD_OF_VIEW = 75.0  # degrees, horizontal, a usual robot camera
-NEAR = 0.05  # metres; a solid that reaches nearer than this is searched in the whole frame
-LENS_BLUR = 0.55  # pixels, softens the stairs that one ray per pixel leaves
+DEFAULT_FIELD_OF_VIEW = 75.0  # degrees, horizontal, a typical robot camera
+NEAR = 0.05  # metres; a solid that comes nearer than this is searched in the whole frame
+LENS_BLUR = 0.55  # pixels, softens the aliasing of one ray per pixel
 HAZE_DISTANCE = 60.0  # metres
 HAZE = (0.55, 0.62, 0.72)
 NOISE_MARGIN = 64  # the noise field is larger than the frame by this many pixels and shifted from frame to frame
@@ -33,7 +33,7 @@ NOISE_MARGIN = 64  # the noise field is larger than the frame by this many pixel
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrame:
-    """A picture and its truth.
+    """An image and its ground truth.
 
     Attributes:
         image: uint8 (H, W, 3) RGB.
@@ -52,12 +52,12 @@ class RenderedFrame:
 
     @property
     def panoptic(self) -> np.ndarray:
-        """uint16 (H, W) by the package's id rule; the instance id is the object id, kept over a scene's frames."""
+        """uint16 (H, W) by the package's id rule; the instance id is the object id, constant over a scene's frames."""
         return panoptic_id(self.semantic.astype(np.uint16), self.instance)
 
 
 class Renderer:
-    """Renders frames of one size; keeps what depends on the camera alone.
+    """Renders frames of one size; precomputes what depends only on the camera.
 
     Args:
         width, height: pixels, at least 8.
@@ -113,7 +113,7 @@ class Renderer:
         seen = ~behind & (high > low).all(axis=1)
         to_local = solids.to_local()
         class_of_object = scene.class_of_object
-        # Near ones first: what they hide is then never shaded.
+        # Near ones first, so that hidden pixels are never shaded.
         for i in sorted(np.flatnonzero(seen), key=lambda i: corner_depth[i].min()):
             rows, columns = slice(low[i, 1], high[i, 1]), slice(low[i, 0], high[i, 0])
             at, t, local = self._hits(pose, solids, i, to_local[i], rows, columns, depth)
@@ -146,7 +146,7 @@ class Renderer:
         albedo = _albedo(scene, solids.object_id[i], solids.part[i], local, half_size, t * (1 / self.intrinsics.fx))
         direct = np.maximum(normal @ scene.sun.astype(np.float32), 0)
         height = float(solids.centre[i, 2]) + local @ solids.axes[i, :, 2].astype(np.float32)
-        # Less of the sky reaches what points down or stands just above the floor.
+        # Less sky light reaches surfaces that face down or are just above the floor.
         sky = (0.72 + 0.28 * normal[:, 2]) * (0.6 + 0.4 * np.minimum(np.maximum(height, 0) / 0.3, 1))
         colors = np.stack([scene.ambient_color, scene.sun_color]).astype(np.float32)
         return albedo * (np.stack([sky, direct], axis=1) @ colors)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scene: a walled yard with boxes, cylinders and people, and a camera that drives through; all from one seed."""
+"""A scene: a walled yard with boxes, cylinders and people, and a camera driving through it; all from a single seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CAMERA_SPEED = 0.8  # m/s, a walking robot
 
 @dataclass(frozen=True)
 class Item:
-    """A thing that stands still. `color` linear light (3,); `style` picks the pattern of its material."""
+    """A static thing. `color` linear light (3,); `style` selects the pattern of its material."""
 
     object_id: int
     class_id: int
@@ -44,7 +44,7 @@ class Scene:
         half_size: (x, y), the yard reaches from -half to half; wall_height: metres.
         sun: unit vector towards the sun; sun_color, ambient_color: (3,).
         path: camera ellipse (radius x, radius y, phase, direction +-1, height, pitch, look-in angle).
-        items, people: the things; object ids are unique in the scene and kept over its frames.
+        items, people: the things; object ids are unique in the scene and constant over its frames.
     """
 
     half_size: tuple[float, float]
@@ -76,7 +76,7 @@ class Scene:
 
     @functools.cached_property
     def class_of_object(self) -> np.ndarray:
-        """uint8 (objects + 1,): class id by object id; entry 0 has no meaning."""
+        """uint8 (objects + 1,): class id by object id; entry 0 is unused."""
         classes = np.full(len(self.items) + len(self.people) + 1, 255, np.uint8)
         classes[[item.object_id for item in self.items]] = [item.class_id for item in self.items]
         classes[[person.object_id for person in self.people]] = PERSON_CLASS
@@ -113,7 +113,7 @@ def random_scene(seed: int | Sequence[int], world: str = "yard") -> Scene:
 
 
 def _furnish(rng, half, radii, look):
-    """Draw the things; a place is taken only where it is clear of walls, of the camera's path and of earlier things."""
+    """Draw the things; a position is used only if it is clear of walls, the camera's path and earlier things."""
     angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     path = np.stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles)], axis=1)
     taken = []  # x, y, radius

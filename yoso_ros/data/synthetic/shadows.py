@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shadows on the floor: what the solids hide from the sun, drawn once per frame into a map of the yard."""
+"""Shadows on the floor: where the solids block the sun, drawn once per frame into a map of the yard."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sample_floor_light(light: np.ndarray, half_size: tuple[float, float], x: np.
     """Light at floor points `x`, `y` (metres, float32 (n,)), bilinear: float32 (n,)."""
     column = ((x + half_size[0]) / (2 * half_size[0]) * MAP_SIZE - 0.5).astype(np.float32)
     row = ((y + half_size[1]) / (2 * half_size[1]) * MAP_SIZE - 0.5).astype(np.float32)
-    # OpenCV's remap takes images below 32768 on each side: the points go in as rows of one block.
+    # OpenCV's remap requires images below 32768 on each side, so the points are arranged as rows of a block.
     width = 4096
     padded = np.zeros((2, -(-len(x) // width), width), np.float32)
     padded[0].reshape(-1)[: len(x)], padded[1].reshape(-1)[: len(x)] = column, row

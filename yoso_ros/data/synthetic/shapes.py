@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Solids that a ray meets: every solid is an affine image of the unit cube, the unit cylinder or the unit ball.
+"""Solids for ray casting: every solid is an affine image of the unit cube, the unit cylinder or the unit ball.
 
 Legend: `P` solids, `n` pixels that are hit; a ray is origin + depth * direction with direction z = 1 in the camera
 frame, so the ray parameter is the optical depth in metres. Local coordinates: the solid is within -1..1 on each axis.
@@ -17,7 +17,7 @@ BOX, CYLINDER, BALL = 0, 1, 2
 
 @dataclass(frozen=True)
 class Solids:
-    """Solids of one moment, `P` of them.
+    """`P` solids at one moment.
 
     Attributes:
         kind: int (P,), BOX, CYLINDER (axis along local z) or BALL.
@@ -59,7 +59,7 @@ def upright(
     object_id: int,
     part: int = 0,
 ) -> Solids:
-    """One solid that stands upright: `half_size` (3,) metres, turned by `yaw` radians about the vertical."""
+    """One upright solid: `half_size` (3,) metres, rotated by `yaw` radians about the vertical."""
     c, s = np.cos(yaw), np.sin(yaw)
     axes = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) * np.asarray(half_size)[:, None]
     centre = [[x, y, bottom + half_size[2]]]
@@ -90,7 +90,7 @@ def limbs(
 
 
 def intersect(kind: int, origin: Sequence[float], direction: Sequence[np.ndarray]) -> np.ndarray:
-    """First meeting of rays with a unit solid.
+    """First intersection of rays with a unit solid.
 
     Args:
         kind: BOX, CYLINDER or BALL.
@@ -100,7 +100,7 @@ def intersect(kind: int, origin: Sequence[float], direction: Sequence[np.ndarray
     Returns:
         float32 (h, w) depth in metres, inf where the ray misses or the solid is behind the camera.
     """
-    # A ray that misses has the root of a negative number, NaN, which no comparison below lets through.
+    # A ray that misses has the root of a negative number, NaN, which fails every comparison below.
     with np.errstate(divide="ignore", invalid="ignore"):
         if kind == BOX:
             slabs = [_slab(o, e) for o, e in zip(origin, direction, strict=True)]

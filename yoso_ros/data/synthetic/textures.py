@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tileable surface textures with their averaged levels, so that a far floor neither flickers nor shows moire.
+"""Tileable surface textures with averaged levels (mipmaps), so that a distant floor neither flickers nor shows moire.
 
 Legend: `S` texture edge in texels; values are linear light, float32, 1 = the surface's own colour.
 """

@@ -11,14 +11,14 @@ HAIR = np.array([[0.10, 0.08, 0.07], [0.35, 0.22, 0.12], [0.70, 0.58, 0.35], [0.
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What the scenes of a world have in common.
+    """Properties common to the scenes of a world.
 
     Attributes:
         clothes, boxes, cylinders, ground, masonry: colours to draw from, (n, 3).
-        elevation: of the sun, least and greatest, degrees.
-        sun, ambient: least and greatest strength of the light of the sun and of the sky.
-        sun_tint: green and blue of the sun where it is coldest, and what they lose where it is warmest.
-        ambient_tint: (3,), colour of the light of the sky.
+        elevation: of the sun, minimum and maximum, degrees.
+        sun, ambient: minimum and maximum strength of the sunlight and of the sky light.
+        sun_tint: green and blue of the sun at its coldest, and their reduction at its warmest.
+        ambient_tint: (3,), colour of the sky light.
     """
 
     clothes: np.ndarray
