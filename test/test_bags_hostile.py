@@ -159,6 +159,12 @@ def test_a_file_cannot_say_that_an_image_is_something_else(tmp_path):
         writer.write(connection, 10**9 + 1, b"\0\1\0\0\5\0\0\0hello")
     source = open_source(bag)
     assert frames(source) == WHOLE[:1] and source.losses == [f"{TOPIC}: 1 messages cannot be decoded"]
+    with BagWriter(tmp_path / "none") as writer:
+        writer.write_serialized(TOPIC, IMAGE, 10**9, b"\0\1\0\0\5\0\0\0hello")
+    with pytest.raises(
+        InputError, match=f"expected a camera image topic; .*lost: {TOPIC}: 1 messages cannot be decoded"
+    ):
+        open_source(tmp_path / "none")
 
 
 def test_no_flipped_bit_of_an_own_recording_goes_unnoticed(tmp_path):

@@ -120,7 +120,8 @@ class Recording:
             return cameras[0]
         if not cameras:
             topics = ", ".join(f"{name} ({t.type})" for name, t in self.bag.topics.items()) or "none"
-            raise InputError(f"{self.name}: expected a camera image topic; topics in it: {topics}")
+            lost = f"; lost: {'; '.join(self.bag.losses[:3])}" if self.bag.losses else ""
+            raise InputError(f"{self.name}: expected a camera image topic; topics in it: {topics}{lost}")
         names = ", ".join(sorted(cameras))
         raise InputError(f"{self.name}: several camera topics, choose one with --topic: {names}")
 

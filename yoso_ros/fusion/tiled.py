@@ -160,7 +160,7 @@ class TiledCompetition:
             bool (K,).
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            least = (self.winner_area - self.outside_area(left_out.any(0))) / self.mask_area
+            least = (self.winner_area - self.outside_area(np.logical_or.reduce(left_out, 0))) / self.mask_area
             greatest = (self.winner_area + left_out @ free) / self.mask_area
         return (self.painted_area > 0) & (least < overlap_threshold) & (greatest >= overlap_threshold)
 
