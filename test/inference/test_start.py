@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from engine_cases import frames_of, tiny
+from patience import PATIENCE_S
 
 from yoso_ros.inference import engine_cache, long_steps
 from yoso_ros.inference.engines import create_engine
@@ -84,3 +85,10 @@ def test_help_imports_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_openvino_reports_nothing_to_its_vendor():
+    pytest.importorskip("openvino", reason="needs openvino")
+    code = "import yoso_ros.inference, openvino.tools.ovc as o; print(type(o.telemetry).__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub", done.stderr
