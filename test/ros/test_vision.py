@@ -25,9 +25,9 @@ def test_label_info_and_detections(ros_domain, start_process, tmp_path):
     """The threshold is the one in use, and a detection has the track id of its segment."""
     environment = message_environment("vision_msgs")
 
-    def heard(topic, kind, name):
+    def heard(topic, kind, name, *latched):
         process = start_process(
-            [sys.executable, HERE / "listen_once.py", topic, f"vision_msgs/msg/{kind}", tmp_path / name],
+            [sys.executable, HERE / "listen_once.py", topic, f"vision_msgs/msg/{kind}", tmp_path / name, *latched],
             environment=environment,
         )
         process.wait_for_output("listening")
@@ -38,13 +38,11 @@ def test_label_info_and_detections(ros_domain, start_process, tmp_path):
     node = start_process(arguments, environment=environment)
     probe = Probe()
     probe.connect()
-    label_info = heard("/yoso/semantic/label_info", "LabelInfo", "info")
-    probe.until(lambda: probe.node.count_subscribers("/yoso/semantic/label_info"), "a listener of the label info")
-    probe.spin(0.5)
     assert probe.set_parameter("model", "yoso_mobilenetv2_camvid").successful, "its present value"
     refused = probe.set_parameter("model", "another")
     assert not refused.successful and "unconfigured" in refused.reason
     assert probe.set_parameter("score_threshold", 0.75).successful
+    label_info = heard("/yoso/semantic/label_info", "LabelInfo", "info", "latched")
     assert label_info.wait(PATIENCE_S) == 0
     info = json.loads((tmp_path / "info").read_text())
     assert info["threshold"] == 0.75 and info["class_map"][CAR] == {"class_id": CAR, "class_name": "car"}
