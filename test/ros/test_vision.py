@@ -59,7 +59,7 @@ def test_label_info_and_detections(ros_domain, start_process, tmp_path):
     assert detection["id"] == str(segment.track_id) != "0"
     assert detection["results"][0]["hypothesis"] == {"class_id": str(CAR), "score": 0.75}
     assert (detection["bbox"]["size_x"], detection["bbox"]["size_y"]) == (12.0, 8.0)
-    assert f"frame {second}.000000007 of /cam/image_raw: latency" in node.output(), "the node's own lines of debugging"
+    node.wait_for_output(f"frame {second}.000000007 of /cam/image_raw: latency")  # its own lines of debugging
     probe.close()
 
 
