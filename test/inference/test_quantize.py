@@ -162,7 +162,7 @@ def test_only_the_last_graphs_of_a_kind_are_kept(quantized, tmp_path):
 
 def test_broken_or_unwritable_cache_is_no_obstacle(quantized, tmp_path, monkeypatch, caplog):
     model, _, graph = quantized
-    monkeypatch.setattr(openvino_graph, "convert", lambda m, kind: graph)
+    monkeypatch.setattr(openvino_graph, "convert", lambda *_: graph)
     monkeypatch.setenv("YOSO_CACHE", str(tmp_path))
     folder = openvino_graph.graph_folder(model, openvino_graph.FULL)
     folder.mkdir()

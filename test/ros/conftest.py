@@ -33,6 +33,9 @@ def ros_domain(monkeypatch):
         monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
         monkeypatch.setenv(dds_profile_variable(), str(ROOT / "config/dds/large_images.xml"))
         yield domain
+        import rclpy
+
+        rclpy.try_shutdown()  # of a test that failed, so that it is the only one
 
 
 def message_environment(*packages):

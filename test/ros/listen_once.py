@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process of its own that waits for one message and writes its fields as JSON: listen_once.py TOPIC TYPE FILE."""
+"""A process that waits for one message and writes its fields as JSON: listen_once.py TOPIC TYPE FILE [latched]."""
 
 import importlib
 import json
 import sys
 
 import rclpy
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 
 def plain(value):
@@ -18,16 +18,17 @@ def plain(value):
     return [plain(v) for v in value]
 
 
-def main(topic, type_name, path):
-    """Listen on `topic` for `package/msg/Type`; ends after the first message."""
+def main(topic, type_name, path, durability="volatile"):
+    """Listen on `topic` for `package/msg/Type`; ends after the first message, "latched": the last one before, too."""
     package, _, name = type_name.split("/")
     message_type = getattr(importlib.import_module(f"{package}.msg"), name)
     received = []
     rclpy.init()
     node = rclpy.create_node("listen_once")
-    node.create_subscription(
-        message_type, topic, received.append, QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-    )
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+    if durability == "latched":
+        qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+    node.create_subscription(message_type, topic, received.append, qos)
     print("listening", flush=True)
     while not received:
         rclpy.spin_once(node, timeout_sec=0.1)

@@ -25,9 +25,9 @@ def test_label_info_and_detections(ros_domain, start_process, tmp_path):
     """The threshold is the one in use, and a detection has the track id of its segment."""
     environment = message_environment("vision_msgs")
 
-    def heard(topic, kind, name):
+    def heard(topic, kind, name, *latched):
         process = start_process(
-            [sys.executable, HERE / "listen_once.py", topic, f"vision_msgs/msg/{kind}", tmp_path / name],
+            [sys.executable, HERE / "listen_once.py", topic, f"vision_msgs/msg/{kind}", tmp_path / name, *latched],
             environment=environment,
         )
         process.wait_for_output("listening")
@@ -38,13 +38,11 @@ def test_label_info_and_detections(ros_domain, start_process, tmp_path):
     node = start_process(arguments, environment=environment)
     probe = Probe()
     probe.connect()
-    label_info = heard("/yoso/semantic/label_info", "LabelInfo", "info")
-    probe.until(lambda: probe.node.count_subscribers("/yoso/semantic/label_info"), "a listener of the label info")
-    probe.spin(0.5)
     assert probe.set_parameter("model", "yoso_mobilenetv2_camvid").successful, "its present value"
     refused = probe.set_parameter("model", "another")
     assert not refused.successful and "unconfigured" in refused.reason
     assert probe.set_parameter("score_threshold", 0.75).successful
+    label_info = heard("/yoso/semantic/label_info", "LabelInfo", "info", "latched")
     assert label_info.wait(PATIENCE_S) == 0
     info = json.loads((tmp_path / "info").read_text())
     assert info["threshold"] == 0.75 and info["class_map"][CAR] == {"class_id": CAR, "class_name": "car"}
@@ -61,7 +59,7 @@ def test_label_info_and_detections(ros_domain, start_process, tmp_path):
     assert detection["id"] == str(segment.track_id) != "0"
     assert detection["results"][0]["hypothesis"] == {"class_id": str(CAR), "score": 0.75}
     assert (detection["bbox"]["size_x"], detection["bbox"]["size_y"]) == (12.0, 8.0)
-    assert f"frame {second}.000000007 of /cam/image_raw: latency" in node.output(), "the node's own lines of debugging"
+    node.wait_for_output(f"frame {second}.000000007 of /cam/image_raw: latency")  # its own lines of debugging
     probe.close()
 
 
