@@ -85,7 +85,7 @@ def test_two_processes_validate_like_one(tmp_path):
     recipe = {**yaml.safe_load((CONFIG / "training/synthetic_mobilenetv2.yaml").read_text()), "batch_size": 2}
     recipe |= {"iterations": 1, "learning_rate": 1e-12, "warmup_iterations": 0, "ema_decay": None}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    shipped = next((CONFIG.parent / "yoso_ros/checkpoints").glob("*synthetic*"))
+    shipped = next((CONFIG.parent / "yoso_ros/checkpoints").glob("yoso_*synthetic*"))
     for world_size in (1, 2):
         command = ["-m", "yoso_ros", "train", tmp_path / "recipe.yaml", "--data", tmp_path / "data", "--device", "cpu"]
         run_processes([*command, "--weights", shipped, "--output", tmp_path / f"out{world_size}"], world_size)
