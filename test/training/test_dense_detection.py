@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from rectangles import SIZE, target
 
 from yoso_ros.fusion.detections import level_map_sizes
 from yoso_ros.models import create_model, load_config
@@ -21,17 +22,7 @@ from yoso_ros.training.criteria.dense_targets import centerness, image_targets, 
 from yoso_ros.training.targets import Target
 
 MODEL = load_config("realtimepan_mobilenetv2_synthetic")  # classes 0..2 are stuff, 3..5 things
-SIZE = (64, 96)
 NAMES = ["loss_box", "loss_centerness", "loss_class", "loss_levelness", "loss_mask", "loss_semantic"]
-
-
-def target(*segments):
-    """`Target` of (class id, x1, y1, x2, y2) rectangles, later ones on top."""
-    masks = torch.zeros((len(segments), *SIZE), dtype=torch.bool)
-    for index, (_, x1, y1, x2, y2) in enumerate(segments):
-        masks[:index, y1:y2, x1:x2] = False
-        masks[index, y1:y2, x1:x2] = True
-    return Target(torch.tensor([s[0] for s in segments], dtype=torch.int64), masks)
 
 
 SCENE = target((0, 0, 0, 96, 64), (3, 8, 8, 40, 40), (5, 44, 4, 92, 60))

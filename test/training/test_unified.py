@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from rectangles import SIZE, target
 
 from yoso_ros.fusion.detections import level_map_sizes
 from yoso_ros.fusion.instance_attention import crop_logits
@@ -25,19 +26,9 @@ from yoso_ros.training.criteria.unified import (
 from yoso_ros.training.targets import Target
 
 MODEL = dataclasses.replace(load_config("dr1mask_mobilenetv2_synthetic"), basis_width=3)  # 0..2 stuff, 3..5 things
-SIZE = (64, 96)
 SIZES = level_map_sizes(*SIZE)
 LOCATIONS = sum(h * w for h, w in SIZES)
 FORMS = [("panoptic", "vector"), ("panoptic", "factored"), *(("instance", a) for a in ("vector", "full", "factored"))]
-
-
-def target(*segments):
-    """`Target` of (class id, x1, y1, x2, y2) rectangles, later ones on top."""
-    masks = torch.zeros((len(segments), *SIZE), dtype=torch.bool)
-    for index, (_, x1, y1, x2, y2) in enumerate(segments):
-        masks[:index, y1:y2, x1:x2] = False
-        masks[index, y1:y2, x1:x2] = True
-    return Target(torch.tensor([s[0] for s in segments], dtype=torch.int64), masks)
 
 
 SCENE = target((0, 0, 0, 96, 60), (3, 8, 8, 40, 40), (5, 44, 4, 92, 60))

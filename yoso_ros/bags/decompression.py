@@ -31,6 +31,21 @@ def largest_chunk():
     return 2 * largest_message()
 
 
+def _frame(stream, data, room, limit):
+    """The parts of one frame, of at most `room` bytes: (list of bytes, whether its end was there)."""
+    parts = []
+    while not stream.eof:
+        part = stream.decompress(data, max_length=min(room + 1, BLOCK_BYTES))
+        data = b""
+        parts.append(part)
+        room -= len(part)
+        if room < 0:
+            raise DecompressionError(f"more than {limit} bytes")
+        if not part and stream.needs_input and not stream.eof:
+            return parts, False
+    return parts, True
+
+
 def decompress_zstd(data, limit, is_whole=True):
     """Decompress all frames of zstd data to at most `limit` bytes; accept truncated data unless `is_whole`.
 
@@ -42,36 +57,23 @@ def decompress_zstd(data, limit, is_whole=True):
     while data or not parts:
         stream = zstd.ZstdDecompressor()
         try:
-            while not stream.eof:
-                part = stream.decompress(data, max_length=min(room + 1, BLOCK_BYTES))
-                data = b""
-                parts.append(part)
-                room -= len(part)
-                if room < 0:
-                    raise DecompressionError(f"more than {limit} bytes")
-                if not part and stream.needs_input and not stream.eof:
-                    if is_whole:
-                        raise DecompressionError("cut off")
-                    return b"".join(parts)
+            found, is_ended = _frame(stream, data, room, limit)
         except zstd.ZstdError as error:
             raise DecompressionError(str(error)) from error
+        parts += found
+        if not is_ended:
+            if is_whole:
+                raise DecompressionError("cut off")
+            break
+        room -= sum(map(len, found))
         data = stream.unused_data
     return b"".join(parts)
 
 
 def decompress_lz4(data, limit):
     """Decompress an lz4 frame, as far as it goes, to at most `limit` bytes. Raises as `decompress_zstd`."""
-    stream, parts, room = LZ4FrameDecompressor(), [], limit
     try:
-        while not stream.eof:
-            part = stream.decompress(data, max_length=min(room + 1, BLOCK_BYTES))
-            data = b""
-            parts.append(part)
-            room -= len(part)
-            if room < 0:
-                raise DecompressionError(f"more than {limit} bytes")
-            if not part and stream.needs_input:
-                break
+        parts, _ = _frame(LZ4FrameDecompressor(), data, limit, limit)
     except RuntimeError as error:
         raise DecompressionError(str(error)) from error
     return b"".join(parts)

@@ -6,7 +6,6 @@ Legend: `N` instances, `h w` map at stride 4, `H W` pixels.
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from yoso_ros.benchmark.processes import forget_peak, peak_mb
-from yoso_ros.errors import InputError
+from yoso_ros.benchmark.processes import forget_peak, memory_of_process, peak_mb
 from yoso_ros.fusion.dense_boxes import MASK_STRIDE, MaskConstruction, location_score
 from yoso_ros.fusion.detections import Detections, clip_boxes, level_map_sizes
 from yoso_ros.fusion.realtimepan import dense_box_masks
@@ -23,7 +21,6 @@ from yoso_ros.models import load_config
 from yoso_ros.models.realtimepan.network import RealTimePanOutputs
 
 LARGEST = 1 / 8  # side of a made-up instance, as a part of the picture's, in the benchmark
-PROCESS_S = 600  # for a process of its own
 
 
 def empty_detections(size, things):
@@ -148,13 +145,7 @@ def _check_equal(literal, masks):
 
 def peak_of_form_mb(form, size, instances, model):
     """Peak memory that one form takes above its input and the libraries, in a process of its own: MB (10^6 bytes)."""
-    task = json.dumps([form, list(size), instances, model])
-    command = [sys.executable, "-m", "yoso_ros.benchmark.dense_masks", task]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS_S, check=False)
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise InputError(f"memory of {form}: the process failed: {last}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return memory_of_process(__name__, [form, list(size), instances, model], form)
 
 
 def _print_peak(form, size, instances, model):

@@ -4,7 +4,14 @@
 from pathlib import Path
 
 from yoso_ros.benchmark.flops import count_parts
-from yoso_ros.benchmark.throughput import STAGES, create_ways, load_benchmark_network, measure_ways, resized_config
+from yoso_ros.benchmark.throughput import (
+    RANDOM,
+    STAGES,
+    create_ways,
+    load_benchmark_network,
+    measure_ways,
+    resized_config,
+)
 
 PERCENTS = (0, 50, 95)
 
@@ -27,7 +34,7 @@ def create_networks(models, engines, size, device, frames, weights=None, kept=No
         model, _, own = text.partition("=")
         network = load_benchmark_network(model, own or weights)
         config = resized_config(network.config, size)
-        given = kept if (own or weights) == "random" else None
+        given = kept if (own or weights) == RANDOM else None
         found, left_out = create_ways(network, config, engines, device, frames, given)
         reasons += [f"{model}: {reason}" for reason in left_out]
         ways |= {(config.name, backend): way for backend, way in found.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of the throughput benchmark: one that keeps a core busy, and one for each engine's memory."""
+"""Processes of the throughput benchmark: one that keeps a core busy, and those that measure memory."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from yoso_ros.errors import InputError
 
 BUSY_S = 900  # a busy process ends by itself after this, whatever becomes of its parent
-ENGINE_S = 600  # for one engine to start and run
+PROCESS_S = 600  # for one process that measures memory, such as one engine that starts and runs
 # Ends when its parent has ended, too: the system then gives it another one.
 _SPIN = "import os,sys,time\np,e=int(sys.argv[1]),time.monotonic()+float(sys.argv[2])\n"
 _SPIN += "while os.getppid()==p and time.monotonic()<e: sum(range(20000))"
@@ -41,16 +41,27 @@ def peak_memory_mb(model, weights, engine, size, kept=None):
     Raises:
         InputError: the process failed, or this system does not tell.
     """
-    task = json.dumps([model, weights, engine, list(size), kept])
-    command = [sys.executable, "-m", "yoso_ros.benchmark.processes", task]
+    return memory_of_process(__name__, [model, weights, engine, list(size), kept], engine)
+
+
+def memory_of_process(module, task, what):
+    """The number that a module prints last when it runs as a process of its own.
+
+    Args:
+        module: name. task: its argument, as JSON. what: it measures, for errors.
+
+    Raises:
+        InputError: the process failed or gave no answer.
+    """
+    command = [sys.executable, "-m", module, json.dumps(task)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ENGINE_S, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS_S, check=True)
         return json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"memory of {engine}: no answer within {ENGINE_S} s") from error
+        raise InputError(f"memory of {what}: no answer within {PROCESS_S} s") from error
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"memory of {engine}: the process failed: {last}") from error
+        raise InputError(f"memory of {what}: the process failed: {last}") from error
 
 
 def _run_engine(model, weights, engine, size, kept):

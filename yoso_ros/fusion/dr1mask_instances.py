@@ -12,7 +12,7 @@ import torch
 
 from yoso_ros.fusion.instance_attention import crop_logits
 from yoso_ros.fusion.instances import Instances
-from yoso_ros.fusion.panoptic_from_detections import fuse_detections, joined_pixels
+from yoso_ros.fusion.panoptic_from_detections import fuse_detections, joined_pixels, stacked_masks
 from yoso_ros.fusion.pasted_masks import pasted_pixels
 from yoso_ros.fusion.roi_align import roi_align
 
@@ -53,13 +53,9 @@ def find_cropped_instances(
     Args:
         found: `Detections`, best first. class_ids: int64 (N,). Others as in `cropped_masks` and `merge_unified`.
     """
-    height, width = output_size
-    masks = torch.zeros((len(found.boxes), height * width), dtype=torch.bool, device=found.boxes.device)
-    probabilities = cropped_masks(outputs, found, config, stride)
-    for part in pasted_pixels(probabilities, found.boxes, input_size, output_size):
-        masks.view(-1)[part.instances.long() * (height * width) + part.pixels] = True
-    proposals = torch.arange(len(masks), device=masks.device)
-    return Instances(class_ids, found.scores, proposals, masks.view(-1, height, width), found.boxes)
+    pixels = pasted_pixels(cropped_masks(outputs, found, config, stride), found.boxes, input_size, output_size)
+    masks = stacked_masks(pixels, len(found.boxes), output_size, found.boxes.device)
+    return Instances(class_ids, found.scores, torch.arange(len(masks), device=masks.device), masks, found.boxes)
 
 
 def merge_cropped(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from yoso_ros.fusion.merged import MergedSegment, MergedSegments
@@ -27,6 +28,23 @@ def joined_pixels(parts: Iterable[MaskPixels], device: torch.device | str | None
     none = torch.zeros(0, dtype=torch.int32, device=device)
     parts = [MaskPixels(none, none, none.float()), *parts]
     return MaskPixels(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def stacked_masks(
+    parts: Iterable[MaskPixels], count: int, output_size: tuple[int, int], device: torch.device
+) -> torch.Tensor:
+    """The masks of any number of `MaskPixels` of `count` instances: bool (N, H, W)."""
+    height, width = output_size
+    masks = _zeros(count * height * width, device)
+    for part in parts:
+        masks[part.instances.long() * (height * width) + part.pixels] = True
+    return masks.view(count, height, width)
+
+
+def _zeros(size, device):
+    if device.type == "cpu":  # from numpy, which allocates pages only when they are written
+        return torch.from_numpy(np.zeros(size, bool))
+    return torch.zeros(size, dtype=torch.bool, device=device)
 
 
 @torch.no_grad()

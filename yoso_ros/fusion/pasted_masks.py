@@ -38,12 +38,14 @@ def pasted_pixels(
     first = torch.minimum((boxes[:, :2] - 0.5).ceil().clamp(min=0).long(), limits)
     last = torch.minimum((boxes[:, 2:] - 0.5).ceil().clamp(min=0).long(), limits)
     sides = (last - first).clamp(min=0)
-    ends = sides.prod(1).cumsum(0)
+    areas = sides.prod(1)
+    ends = areas.cumsum(0)
+    starts = ends - areas
     total = int(ends[-1]) if len(ends) else 0
     for start in range(0, total, MOST_PIXELS):
         flat = torch.arange(start, min(start + MOST_PIXELS, total), device=boxes.device)
         owners = torch.searchsorted(ends, flat, right=True)
-        place = flat - (ends - sides.prod(1))[owners]
+        place = flat - starts[owners]
         rows, columns = place // sides[owners, 0], place % sides[owners, 0]
         x, y = columns + first[owners, 0], rows + first[owners, 1]
         values = _bilinear(probabilities, owners, x, y, boxes)

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from yoso_ros.fusion.dense_boxes import MASK_STRIDE, MaskConstruction, find_queries
 from yoso_ros.fusion.detections import Detections
 from yoso_ros.fusion.instances import Instances
-from yoso_ros.fusion.panoptic_from_detections import fuse_detections, joined_pixels
+from yoso_ros.fusion.panoptic_from_detections import fuse_detections, joined_pixels, stacked_masks
 from yoso_ros.fusion.semantic_logits import semantic_confidence, semantic_map_of_logits
 
 if TYPE_CHECKING:
@@ -87,11 +86,8 @@ def dense_box_masks(
     config: RealTimePanConfig,
 ) -> torch.Tensor:
     """The masks of boxes: `Detections` of N -> bool (N, H, W). Other arguments as in `merge_dense_boxes`."""
-    height, width = output_size
-    masks = _zeros((len(queries.scores), height * width), queries.scores.device)
-    for part in MaskConstruction(queries, outputs, config).pixels(input_size, output_size):
-        masks.view(-1)[part.instances.long() * (height * width) + part.pixels] = True
-    return masks.view(-1, height, width)
+    pixels = MaskConstruction(queries, outputs, config).pixels(input_size, output_size)
+    return stacked_masks(pixels, len(queries.scores), output_size, queries.scores.device)
 
 
 @torch.no_grad()
@@ -105,12 +101,6 @@ def find_dense_semantic_map(
 
 def _class_ids(queries, config):
     return torch.tensor(config.label_set.thing_ids, device=queries.classes.device)[queries.classes]
-
-
-def _zeros(shape, device):
-    if device.type == "cpu":  # from numpy, which allocates pages only when they are written
-        return torch.from_numpy(np.zeros(shape, bool))
-    return torch.zeros(shape, dtype=torch.bool, device=device)
 
 
 def _check(outputs, input_size, output_size):

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import library, nn
 
 from yoso_ros.errors import InputError
 from yoso_ros.inference.preprocess import resize_frame
@@ -25,7 +25,7 @@ LARGEST_BATCH = 64
 TRACED_SHAPE = (2, 101, 150)  # for a graph with ranged shapes: no dimension is 1, equal to another or a multiple of 4
 
 
-@torch.library.custom_op("yoso_ros::deform_conv2d", mutates_args=())
+@library.custom_op("yoso_ros::deform_conv2d", mutates_args=())
 def _deform_conv2d(
     x: torch.Tensor, offset: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
 ) -> torch.Tensor:

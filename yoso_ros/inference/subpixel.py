@@ -3,7 +3,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import library, nn
 
 
 def replace_transposed_convolutions(network):
@@ -44,7 +44,7 @@ class SubpixelUpsample(nn.Module):
         return depth_to_space(F.conv2d(x, self.weight, self.bias, padding=1))[:, :, 1:-1, 1:-1]
 
 
-@torch.library.custom_op("yoso_ros::depth_to_space", mutates_args=())
+@library.custom_op("yoso_ros::depth_to_space", mutates_args=())
 def depth_to_space(x: torch.Tensor) -> torch.Tensor:
     """(B, 4 C, h, w) -> (B, C, 2h, 2w): the first C channels are the upper left pixels, the next the upper right ones.
 
