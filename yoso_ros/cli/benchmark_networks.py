@@ -4,6 +4,7 @@
 import json
 from pathlib import Path
 
+from yoso_ros.cli import timed_frames
 from yoso_ros.errors import InputError
 
 SUMMARY = "Time several networks in each engine, stage by stage, all in turns in one run; draw PQ over milliseconds."
@@ -25,48 +26,30 @@ def add_arguments(parser):
         "--engines", nargs="+", default=list(ENGINES), metavar="NAME[:PRECISION]", help="(default: %(default)s)"
     )
     parser.add_argument(
-        "--sizes", nargs="+", default=["own"], metavar="HxW", help="frame and network input; own: (default) as they are"
-    )
-    parser.add_argument(
-        "--source", default="synthetic", help="frames: bag, folder of images, video (default: rendered)"
-    )
-    parser.add_argument("--kept", type=int, default=30, help="segments to merge, with random weights (default: 30)")
-    parser.add_argument("--rounds", type=int, default=7, help="measurements of each (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
-    parser.add_argument(
         "--quality", nargs="+", default=[], type=Path, metavar="REPORT", help="report.json of yoso-ros evaluate"
     )
     parser.add_argument("--figure", type=Path, help="draw PQ over milliseconds into this PNG file (extra plots)")
-    parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
+    timed_frames.add_arguments(parser, rounds=7)
 
 
 def run(arguments):
     """Measure every size, print the tables, write and draw what was asked for."""
     from tqdm import tqdm
 
-    from yoso_ros.benchmark.merge import PROPOSALS
     from yoso_ros.benchmark.networks import create_networks, measure_networks
     from yoso_ros.benchmark.throughput import WARM_UP
-    from yoso_ros.cli.timed_frames import read_frames, resized, size_or_own
     from yoso_ros.files import write_json
 
-    if arguments.rounds < 1:
-        raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
-    if not 1 <= arguments.kept <= PROPOSALS:
-        raise InputError(f"--kept: expected 1 to {PROPOSALS}, found {arguments.kept}")
+    timed_frames.check(arguments)
     if bool(arguments.quality) != bool(arguments.figure):
         raise InputError("--quality and --figure: expected both or neither")
     reports = [_read_report(path) for path in arguments.quality]
-    sizes, pictures, measured = [size_or_own(text) for text in arguments.sizes], read_frames(arguments.source), {}
-    for size in sizes:
-        frames = pictures if size is None else resized(pictures, size)
+    measured = {}
+    for size, frames in timed_frames.frames_by_size(arguments):
         ways, reasons, costs = create_networks(
             arguments.models, arguments.engines, size, arguments.device, frames, arguments.weights, arguments.kept
         )
-        for reason in reasons:
-            print(f"left out {reason}")
-        if not ways:
-            raise InputError("none of the engines can run here")
+        timed_frames.tell_left_out(ways, reasons)
         title = "x".join(map(str, size or frames[0].shape[:2]))
         with tqdm(total=WARM_UP + arguments.rounds, desc=title, unit="round") as bar:
             measured[title] = measure_networks(ways, costs, frames, arguments.rounds, bar.update)

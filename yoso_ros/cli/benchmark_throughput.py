@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from yoso_ros.cli.timed_frames import read_frames, resized, size_or_own
+from yoso_ros.cli import timed_frames
 from yoso_ros.errors import InputError
 
 SUMMARY = (
@@ -19,7 +19,6 @@ def add_arguments(parser):
     """Add this benchmark's arguments."""
     parser.add_argument("--model", default="yoso_mobilenetv2_camvid", help="model name or YAML (default: %(default)s)")
     parser.add_argument("--weights", help="checkpoint (default: the model's), or random if only times matter")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
     parser.add_argument(
         "--engines",
         nargs="+",
@@ -28,24 +27,10 @@ def add_arguments(parser):
         help="engines to time; ratios are relative to the first; baseline is the authors' method, "
         "baseline:embedding_bag the same with a faster deformable convolution (default: %(default)s)",
     )
-    parser.add_argument(
-        "--sizes",
-        nargs="+",
-        default=["own"],
-        metavar="HxW",
-        help="frame and network input size; own: unchanged (default)",
-    )
-    parser.add_argument(
-        "--source", default="synthetic", help="frames: bag, folder of images, video (default: rendered)"
-    )
-    parser.add_argument(
-        "--kept", type=int, default=30, help="with random weights: number of proposals kept, out of 100 (default: 30)"
-    )
-    parser.add_argument("--rounds", type=int, default=15, help="measurements per engine (default: %(default)s)")
     parser.add_argument("--busy-core", action="store_true", help="repeat with another process occupying one core")
     parser.add_argument("--bounds", action="store_true", help="also print the minimum time for the FLOPs on this CPU")
     parser.add_argument("--memory", action="store_true", help="also the peak memory of each, in a separate process")
-    parser.add_argument("--output", type=Path, help="also write the numbers to this JSON file")
+    timed_frames.add_arguments(parser, rounds=15)
     parser.add_argument(
         "--figures", type=Path, metavar="DIR", help="plot how the cost grows into this folder (needs yoso-ros[plots])"
     )
@@ -53,30 +38,21 @@ def add_arguments(parser):
 
 def run(arguments):
     """Measure every size, then print the tables."""
-    from yoso_ros.benchmark.merge import PROPOSALS
     from yoso_ros.benchmark.throughput import RANDOM, create_ways, load_benchmark_network, resized_config
     from yoso_ros.files import write_json
 
-    if arguments.rounds < 1:
-        raise InputError(f"--rounds: expected at least 1, found {arguments.rounds}")
-    if not 1 <= arguments.kept <= PROPOSALS:
-        raise InputError(f"--kept: expected 1 to {PROPOSALS}, found {arguments.kept}")
-    sizes = [size_or_own(text) for text in arguments.sizes]
+    timed_frames.check(arguments)
+    timed, report = timed_frames.frames_by_size(arguments), {}
     if arguments.figures:
         from yoso_ros.benchmark.figures import check_matplotlib
 
         check_matplotlib()
     network = load_benchmark_network(arguments.model, arguments.weights)
     kept = arguments.kept if arguments.weights == RANDOM else None
-    pictures, report = read_frames(arguments.source), {}
-    for size in sizes:
-        frames = pictures if size is None else resized(pictures, size)
+    for size, frames in timed:
         config = resized_config(network.config, size)
         ways, reasons = create_ways(network, config, arguments.engines, arguments.device, frames, kept)
-        for reason in reasons:
-            print(f"left out {reason}")
-        if not ways:
-            raise InputError("none of the engines can run on this machine")
+        timed_frames.tell_left_out(ways, reasons)
         report |= _measure(arguments, ways, config, frames, size, kept)
     if arguments.output:
         write_json(arguments.output, {"model": arguments.model, "left_out": reasons, "ms": report})
