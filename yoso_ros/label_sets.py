@@ -3,11 +3,10 @@
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 from yoso_ros.configuration import dataclass_from_mapping, read_yaml
 from yoso_ros.errors import InputError
-from yoso_ros.resources import share_path
+from yoso_ros.resources import config_file
 
 MAX_CLASSES = 255  # class ids are uint8 and 255 means unlabelled
 
@@ -70,11 +69,5 @@ def load_label_set(name):
     Raises:
         InputError: no such label set (the message lists the known ones), or the file is faulty.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        folder = share_path("config/label_sets")
-        path = folder / f"{name}.yaml"
-        if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-            raise InputError(f"unknown label set {name!r}; known: {known}, or give the path of a YAML file")
+    path = config_file("label_sets", name, "label set")
     return dataclass_from_mapping(LabelSet, read_yaml(path), str(path))

@@ -29,6 +29,31 @@ def share_path(relative):
     raise FileNotFoundError(f"expected {relative} in one of: {', '.join(map(str, roots))}")
 
 
+def config_names(folder):
+    """Names of the YAML files in a folder of config/, such as "models": sorted list of str."""
+    return sorted(path.stem for path in share_path(f"config/{folder}").glob("*.yaml"))
+
+
+def config_file(folder, name, what, more=""):
+    """The YAML file of a name in a folder of config/, or the path of a YAML file: pathlib.Path.
+
+    Args:
+        folder: such as "models". name: name, or path with .yaml or .yml, which need not exist.
+        what: such as "model", for the message. more: what else may be given, for its end.
+
+    Raises:
+        InputError: unknown name; lists the known ones.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    path = share_path(f"config/{folder}") / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(config_names(folder))
+        raise InputError(f"unknown {what} {str(name)!r}; known: {known}, or give the path of a YAML file{more}")
+    return path
+
+
 def checkpoint_path(name):
     """Path of a shipped checkpoint, `yoso_ros/checkpoints/<name>.safetensors`; it need not exist."""
     return PACKAGE / "checkpoints" / f"{name}.safetensors"

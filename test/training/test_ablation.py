@@ -8,11 +8,12 @@ import pytest
 from yoso_ros import cli
 from yoso_ros.errors import InputError
 from yoso_ros.models import create_model, load_config
-from yoso_ros.training.ablation import load_table, result_table, table_names, write_run
+from yoso_ros.resources import config_names
+from yoso_ros.training.ablation import load_table, result_table, write_run
 from yoso_ros.training.config import load_recipe
 
 
-@pytest.mark.parametrize("name", table_names())
+@pytest.mark.parametrize("name", config_names("ablations"))
 def test_every_row_of_the_shipped_tables_is_a_recipe_of_its_own(name, tmp_path):
     table, seen = load_table(name), []
     for row in table.rows:

@@ -22,7 +22,7 @@ from yoso_ros.models.realtimepan import official_checkpoint as realtimepan_check
 from yoso_ros.models.realtimepan.network import RealTimePan, RealTimePanConfig
 from yoso_ros.models.yoso import official_checkpoint as yoso_checkpoint
 from yoso_ros.models.yoso.network import Yoso, YosoConfig
-from yoso_ros.resources import share_path
+from yoso_ros.resources import config_file, config_names
 from yoso_ros.weights.hub import is_hub_source, source_folder, source_name
 
 
@@ -75,7 +75,7 @@ def find_architecture(name: str) -> Architecture:
 
 def model_names() -> list[str]:
     """Names of the shipped model configurations, sorted."""
-    return sorted(path.stem for path in share_path("config/models").glob("*.yaml"))
+    return config_names("models")
 
 
 def load_config(name: str | Path, changes: dict[str, Any] | None = None, download: bool = True) -> ModelConfig:
@@ -94,14 +94,7 @@ def load_config(name: str | Path, changes: dict[str, Any] | None = None, downloa
     if is_hub_source(name):
         mapping = {"architecture": "hugging_face", "source": str(name), **(changes or {})}
         return config_from_mapping(mapping, str(name), download)
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = share_path("config/models") / f"{name}.yaml"
-        if not path.is_file():
-            raise InputError(
-                f"unknown model {str(name)!r}; known: {', '.join(model_names())}, or give the path of a YAML file, "
-                "hf:ORG/NAME for a model of the hub, or the folder of one"
-            )
+    path = config_file("models", name, "model", ", hf:ORG/NAME for a model of the hub, or the folder of one")
     return config_from_mapping({"name": path.stem, **read_yaml(path), **(changes or {})}, str(path), download)
 
 

@@ -3,7 +3,6 @@
 
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,7 +11,7 @@ from yoso_ros.configuration import read_yaml
 from yoso_ros.errors import InputError
 from yoso_ros.files import write_file
 from yoso_ros.models import load_config
-from yoso_ros.resources import share_path
+from yoso_ros.resources import config_file
 from yoso_ros.training.config import load_recipe
 
 # Name in a table -> where `report.json` of an evaluation has the number.
@@ -42,22 +41,13 @@ class Table:
     rows: dict[str, dict[str, Any]]
 
 
-def table_names():
-    """Names of the shipped tables, sorted."""
-    return sorted(path.stem for path in share_path("config/ablations").glob("*.yaml"))
-
-
 def load_table(name):
     """A table by name (config/ablations/NAME.yaml) or by the path of a YAML file.
 
     Raises:
         InputError: unknown name (lists the known ones), or keys that do not fit.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = share_path("config/ablations") / f"{name}.yaml"
-        if not path.is_file():
-            raise InputError(f"unknown table {str(name)!r}; known: {', '.join(table_names())}, or give a YAML file")
+    path = config_file("ablations", name, "table")
     found = read_yaml(path)
     if set(found) != {"recipe", "measures", "rows"} or not isinstance(found["rows"], dict) or not found["rows"]:
         raise InputError(f"{path}: expected recipe, measures and rows, found {', '.join(map(str, found))}")
@@ -78,13 +68,8 @@ def write_run(table, row, seed, iterations, folder):
     The recipe is validated at its end only. Returns the path of the recipe.
     """
     changes = table.rows[row]
-    path = Path(table.recipe)
-    if path.suffix not in (".yaml", ".yml"):
-        path = share_path("config/training") / f"{table.recipe}.yaml"
-    recipe = read_yaml(path)
-    model = Path(recipe["model"])
-    if model.suffix not in (".yaml", ".yml"):
-        model = share_path("config/models") / f"{model}.yaml"
+    recipe = read_yaml(config_file("training", table.recipe, "recipe"))
+    model = config_file("models", recipe["model"], "model")
     iterations = iterations or recipe["iterations"]
     own = {
         **recipe,

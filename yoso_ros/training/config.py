@@ -2,13 +2,12 @@
 """Training recipes: a YAML file in config/training has the fields of `TrainingConfig` as its keys."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from yoso_ros.configuration import check_ranges, dataclass_from_mapping, read_yaml
 from yoso_ros.errors import InputError
 from yoso_ros.models import load_config
-from yoso_ros.resources import share_path
+from yoso_ros.resources import config_file, config_names
 from yoso_ros.training.criteria import find_criterion
 from yoso_ros.training.distillation import DistillationConfig
 
@@ -121,7 +120,7 @@ class TrainingConfig:
 
 def recipe_names():
     """Names of the shipped recipes, sorted."""
-    return sorted(path.stem for path in share_path("config/training").glob("*.yaml"))
+    return config_names("training")
 
 
 def load_recipe(name, model=None):
@@ -134,12 +133,7 @@ def load_recipe(name, model=None):
     Raises:
         InputError: unknown name (lists the known ones), unknown or missing key, or a value of the wrong type.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = share_path("config/training") / f"{name}.yaml"
-        if not path.is_file():
-            known = ", ".join(recipe_names())
-            raise InputError(f"unknown recipe {str(name)!r}; known: {known}, or give the path of a YAML file")
+    path = config_file("training", name, "recipe")
     mapping = read_yaml(path) | ({"model": str(model)} if model else {})
     architecture = load_config(mapping["model"]).architecture if "model" in mapping else None
     if architecture is not None:
