@@ -2,6 +2,8 @@
 """The service ~/segment_image over DDS: beside a camera, without one, with bad images, on an inactive node."""
 
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,18 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("yoso_ros.srv", reason="needs the compiled messages")
 
+import rclpy
+import rclpy.executors
+import rclpy.node
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from node_probe import Probe, pixels_of
 from node_with_test_segmenter import CAR, POISON_RED, ROAD, expected_panoptic
+from patience import PATIENCE_S
 
+import yoso_ros.ros.context
+from yoso_ros.ros.caught import GuardedCallbacks
+from yoso_ros.ros.segment_service import NOT_ACTIVE, SegmentService
 from yoso_ros.srv import SegmentImage
 
 pytestmark = pytest.mark.ros
@@ -72,3 +81,72 @@ def test_bad_images_and_an_inactive_node_are_named(probe):
     change.transition.id = Transition.TRANSITION_ACTIVATE
     assert probe.call(ChangeState, "change_state", change).success
     assert ask(probe, probe.message(PICTURE, 5)).success
+
+
+class Server(GuardedCallbacks, rclpy.node.Node):
+    """A node with the service and a timer; nothing works on what is delivered but the test."""
+
+    def __init__(self):
+        super().__init__("server")
+        self.delivered, self.ticks, self.active = [], 0, True
+        self.service = SegmentService(self, lambda request, source: self.delivered.append(request), lambda: self.active)
+        self.create_timer(0.01, self._tick)
+
+    def _tick(self):
+        self.ticks += 1
+
+
+def executors():
+    """The one that the node's process takes, and the one it falls back to."""
+    return {yoso_ros.ros.context.SingleThreadedExecutor, rclpy.executors.SingleThreadedExecutor}
+
+
+@pytest.mark.parametrize("make_executor", executors(), ids=lambda executor: executor.__name__)
+def test_requests_wait_one_after_the_other_and_hold_nothing_up(ros_domain, make_executor):
+    rclpy.init()
+    server, asker = Server(), rclpy.create_node("asker")
+    executor, ended = make_executor(), threading.Event()
+    executor.add_node(server)
+
+    def serve():
+        while not ended.is_set():
+            executor.spin_once(timeout_sec=0.1)
+
+    def until(condition):
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline
+            rclpy.spin_once(asker, timeout_sec=0.02)
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    try:
+        client = asker.create_client(SegmentImage, "/server/segment_image")
+        assert client.wait_for_service(PATIENCE_S)
+        # What `ros2 node info` lists.
+        until(lambda: "/server/segment_image" in dict(asker.get_service_names_and_types_by_node("server", "/")))
+        first, second, third = (client.call_async(SegmentImage.Request()) for _ in range(3))
+        until(lambda: server.delivered)
+        ticks = server.ticks
+        until(lambda: server.ticks > ticks + 20)
+        assert len(server.delivered) == 1 and not first.done(), "the others have to wait for their turn"
+        server.service.finish(server.delivered[0], "no picture")
+        until(first.done)
+        assert first.result().message == "no picture" and not first.result().success
+        until(lambda: len(server.delivered) == 2)
+        assert not second.done()
+        server.active = False
+        fourth = client.call_async(SegmentImage.Request())
+        until(fourth.done)
+        assert fourth.result().message == NOT_ACTIVE and not second.done()
+        server.service.refuse_waiting()
+        until(lambda: second.done() and third.done())
+        assert second.result().message == third.result().message == NOT_ACTIVE
+        assert server.caught.count == 0 and len(server.delivered) == 2
+    finally:
+        ended.set()
+        serving.join()
+        executor.shutdown(timeout_sec=0)
+        server.destroy_node()
+        asker.destroy_node()
+        rclpy.shutdown()

@@ -168,6 +168,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._unsubscribe()
         # Without a limit, for the model must not be freed or used again while a frame is in work.
         self._worker.stop(timeout=None)
+        self._requests.refuse_waiting()
 
     def on_cleanup(self, state):
         """Free the model and take its topics away."""
@@ -207,7 +208,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._bond.stop()
         self._unsubscribe()
         ended = self._worker.stop(STOP_S)
-        self._requests.close()
+        self._requests.refuse_waiting()
         return ended
 
     def _unsubscribe(self):

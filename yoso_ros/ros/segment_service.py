@@ -2,16 +2,17 @@
 """`~/segment_image`: one image as the node would segment it, whether or not it reads a camera."""
 
 import threading
+import time
+from collections import deque
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.clock import Clock, ClockType
 
 from yoso_ros.images.decoding import decode_image
 from yoso_ros.ros.messages import image_message, segments_message
 from yoso_ros.srv import SegmentImage
 
-CHECK_S = 0.1  # how soon a request notices that the node was deactivated
 LONGEST_ANSWER_S = 30.0
+CHECK_S = 1.0  # how often that is looked at
 NOT_ACTIVE = "the node is not active; activate it first"
 
 
@@ -21,7 +22,8 @@ class _Request:
     def __init__(self, image, response):
         self.image, self.response = image, response
         self.header = image.header
-        self.finished = threading.Event()
+        self.reply_to = None  # what rclpy knows the asker by
+        self.deadline = time.monotonic() + LONGEST_ANSWER_S
 
 
 def _refusal(request, response):
@@ -29,12 +31,12 @@ def _refusal(request, response):
 
 
 class SegmentService:
-    """Hands the images of requests to the node's worker, as a camera does, and waits for them in a thread of its own.
+    """Hands the images of requests to the node's worker, as a camera does; the response is sent when its work is done.
 
     So neither the callbacks of the node wait nor its cameras: the worker takes one image of each source in a pass.
 
     Args:
-        node: rclpy node whose service it is.
+        node: rclpy node with `GuardedCallbacks` whose service it is.
         deliver: called with (request, `SOURCE`); what works on it calls `decode`, `publish` and, last, `finish`.
         active: function without arguments, whether anything works on what is delivered.
         max_pixels: function without arguments, the most pixels of an image; larger ones are refused.
@@ -44,47 +46,54 @@ class SegmentService:
 
     def __init__(self, node, deliver, active, max_pixels=lambda: None):
         self._deliver, self._active, self._max_pixels = deliver, active, max_pixels
-        self._caught = node.caught
-        self._request = None  # the one in work
-        # A node of its own, which its underscore hides from lists: an executor serves whole nodes, and that of the
-        # other is for callbacks that never wait.
-        self._node = rclpy.create_node(
-            f"_{node.get_name()}_segment_image",
-            namespace=node.get_namespace(),
-            use_global_arguments=False,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        answer = self._caught.guard(self._answer, f"service {self.SOURCE}", _refusal)
-        self._node.create_service(SegmentImage, node.resolve_service_name(self.SOURCE), answer)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="segment_image", daemon=True)
-        self._thread.start()
-
-    def _spin(self):
-        ended = False
-        while not ended:
-            try:
-                self._executor.spin()
-                ended = True
-            except ExternalShutdownException:
-                ended = True
-            except Exception as error:  # of rclpy itself
-                self._caught.note(error, f"executor of {self.SOURCE}")
+        self._lock = threading.Lock()
+        self._waiting = deque()  # requests without a response, the first of them in work
+        self._in_work = None
+        answer = node.caught.guard(self._answer, f"service {self.SOURCE}", _refusal)
+        service = node.create_service(SegmentImage, self.SOURCE, answer)
+        # An executor sends what a callback returns at once, and the one of events knows no coroutines. So the callback
+        # returns its request, and where the executor would send it the request is kept until there is a response.
+        self._send = service.send_response
+        service.send_response = self._keep
+        self._send_guarded = node.caught.guard(self._send, f"response of {self.SOURCE}")
+        node.create_timer(CHECK_S, self._end_overdue, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _answer(self, request, response):
-        if not self._active():
-            response.message = NOT_ACTIVE
-            return response
-        self._request = _Request(request.image, response)
-        self._deliver(self._request, self.SOURCE)
-        for _ in range(round(LONGEST_ANSWER_S / CHECK_S)):
-            if self._request.finished.wait(CHECK_S):
-                return response
-            if not self._active():
-                return SegmentImage.Response(message=NOT_ACTIVE)
-        return SegmentImage.Response(message=f"no result within {LONGEST_ANSWER_S:g} s")
+        return _Request(request.image, response) if self._active() else SegmentImage.Response(message=NOT_ACTIVE)
+
+    def _keep(self, request, reply_to):
+        if not isinstance(request, _Request):  # a refusal
+            return self._send(request, reply_to)
+        request.reply_to = reply_to
+        with self._lock:
+            self._waiting.append(request)
+        self._begin_next()
+
+    def _begin_next(self):
+        """Deliver the first request that waits; one at a time, for of two the worker would drop the older one."""
+        with self._lock:
+            first = self._waiting[0] if self._waiting else None
+            if first is self._in_work:
+                return
+            self._in_work = first
+        if first is not None:
+            self._deliver(first, self.SOURCE)
+
+    def _respond(self, request, response):
+        with self._lock:
+            if request not in self._waiting:  # its time was over
+                return
+            self._waiting.remove(request)
+        self._send_guarded(response, request.reply_to)
+
+    def _end_overdue(self):
+        now = time.monotonic()
+        with self._lock:
+            overdue = [request for request in self._waiting if request.deadline < now]
+        for request in overdue:
+            self._respond(request, SegmentImage.Response(message=f"no result within {LONGEST_ANSWER_S:g} s"))
+        if self._active():
+            self._begin_next()
 
     def decode(self, request):
         """uint8 (H, W, 3) RGB of a request's image. Raises InputError when the image cannot be used."""
@@ -92,20 +101,23 @@ class SegmentService:
 
     def publish(self, frame, result, header, settings):
         """Write a result into the response of the request with this very header; arguments as for a camera's."""
-        request = self._request
-        if request.header is header:  # else nobody waits for it any longer
-            # A copy, for it is sent by another thread later, when the next result may be in the same place.
+        request = self._in_work
+        if request is not None and request.header is header:  # else nobody waits for it any longer
+            # A copy, for the next result may be in the same place before this one is sent.
             request.response.panoptic = image_message(result.panoptic.copy(), header)
             request.response.segments = segments_message(result, header)
 
     def finish(self, request, fault):
         """Send the response; `fault` is why there is no result, or None."""
         request.response.success, request.response.message = fault is None, fault or ""
-        request.finished.set()
+        self._respond(request, request.response)
+        if self._active():
+            self._begin_next()
 
-    def close(self):
-        """Take the service away; a request that waits is answered that the node is not active."""
-        self._active = lambda: False
-        self._executor.shutdown(timeout_sec=0)
-        self._thread.join()
-        self._node.destroy_node()
+    def refuse_waiting(self):
+        """Answer all requests that wait: the node is not active, and nothing works on them any longer."""
+        with self._lock:
+            waiting = list(self._waiting)
+        for request in waiting:
+            self._respond(request, SegmentImage.Response(message=NOT_ACTIVE))
+        self._begin_next()
