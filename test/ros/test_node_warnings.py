@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 pytestmark = pytest.mark.ros
 NODE = Path(__file__).with_name("node_with_test_segmenter.py")
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
-SAID_ONCE = "(said once"
+SAID_ONCE = "(reported once"
 
 
 @pytest.fixture
