@@ -76,7 +76,7 @@ def test_never_silently(server, source):
 
 def test_offline(server, source, monkeypatch):
     monkeypatch.setenv("YOSO_OFFLINE", "1")
-    with pytest.raises(InputError, match=f"YOSO_OFFLINE is set .* bring {source.url} to {place_of(source)}"):
+    with pytest.raises(InputError, match=f"YOSO_OFFLINE is set .* copy {source.url} to {place_of(source)}"):
         obtain(source, accept)
     assert not server.requests
 
