@@ -69,7 +69,7 @@ def test_every_command_takes_it(here, family, capsys):
     capsys.readouterr()
     assert main(["compare", "on_bag/torch", "on_bag/int8", "--output", "comparison", "--resamples", "20"]) == 0
     found = json.loads(Path("comparison/comparison.json").read_text())
-    assert found["frames"] == FRAMES
+    assert found["frames"] == {"common": FRAMES, "only_a": 0, "only_b": 0}
     picture = next(Path("data/images/val").iterdir())
     assert main(["segment", str(picture), *model, *torch, "--output", "segmented"]) == 0
     assert re.search(r"1 of 1 images with torch-cpu-fp32", capsys.readouterr().out)
