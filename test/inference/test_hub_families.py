@@ -55,7 +55,7 @@ def test_openvino_in_float32_bfloat16_and_int8(case, monkeypatch):
 
     network, images, expected = case
     quantize(network, list(frames_of((2, 48, 80), seed=1)))
-    for precision, tolerance in (("fp32", 1e-4), ("bf16", 0.1), ("int8", 0.3)):
+    for precision, tolerance in (("fp32", 1e-3), ("bf16", 0.1), ("int8", 0.4)):
         engine = create_engine("openvino", network, "cpu", precision)
         found = [tensor.numpy() for tensor in engine(images)]
         assert_equal_outputs(found, expected, tolerance)
@@ -73,7 +73,7 @@ def test_onnxruntime(case):
     _skip_without_onnx()
     network, images, expected = case
     found = create_engine("onnxruntime", network, "cpu", "fp32")(images)
-    assert_equal_outputs([tensor.numpy() for tensor in found], expected, 1e-4)
+    assert_equal_outputs([tensor.numpy() for tensor in found], expected, 1e-3)
 
 
 def test_graph_for_tensorrt(case):
@@ -84,7 +84,7 @@ def test_graph_for_tensorrt(case):
 
     network, images, expected = case
     engine = TensorRtEngine(fake_tensorrt("10.16.1.11"), network, torch.device("cpu"), "fp32")
-    assert_equal_outputs([tensor.numpy() for tensor in engine(images)], expected, 1e-4)
+    assert_equal_outputs([tensor.numpy() for tensor in engine(images)], expected, 1e-3)
     nodes = export_onnx(network, (1, *images.shape[2:]), "tensorrt").graph.node
     assert {node.op_type for node in nodes} <= PARSED
     assert all(len(node.output) == 1 for node in nodes if node.op_type == "LayerNormalization")
