@@ -300,6 +300,7 @@ def test_walls(path):
 OWN_BENCHMARKS = (
     "dense_masks",
     "given_outputs",
+    "literal_detections",
     "literal_merge",
     "literal_segmenter",
     "merge",

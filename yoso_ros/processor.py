@@ -26,6 +26,17 @@ def processor_features() -> dict[str, bool]:
     return {name: not flags.isdisjoint(names) for name, names in FEATURES.items()} if flags else {}
 
 
+def bfloat16_is_fast() -> bool | None:
+    """Whether bfloat16 is faster than float32 here: with AMX, or with AVX512_BF16 on processors other than Intel's.
+
+    Intel's AVX512_BF16 has no more operations per cycle than float32 (docs/engines.md). None where that is unknown.
+    """
+    flags = set(_line_of_cpuinfo("flags").split())
+    if not flags:
+        return None
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and _line_of_cpuinfo("vendor_id") != "GenuineIntel")
+
+
 def processor_line() -> str:
     """All of it in one line, for the caption of a measurement."""
     features = processor_features()

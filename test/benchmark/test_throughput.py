@@ -55,6 +55,24 @@ def test_the_baseline_finds_the_same_segments_as_the_segmenter(small, form):
     assert (literal.panoptic != ours.panoptic).mean() < 1e-3
 
 
+def test_the_baseline_of_realtimepan_finds_the_same_segments_as_the_segmenter():
+    network = load_benchmark_network("realtimepan_mobilenetv2_synthetic", RANDOM)
+    config = resized_config(network.config, SIZE)
+    frame = np.random.default_rng(0).integers(0, 256, (90, 150, 3), dtype=np.uint8)  # not the size of the input
+    ways, reasons = create_ways(network, config, ["baseline", "torch"], "cpu", [frame], kept=9)
+    assert not reasons and list(ways) == ["authors' form", "torch-cpu-fp32"]
+    literal, ours = (way(frame) for way in ways.values())
+    assert sum(s.is_thing for s in ours.segments) > 2
+    assert [(s.id, s.class_id) for s in literal.segments] == [(s.id, s.class_id) for s in ours.segments]
+    assert (literal.panoptic != ours.panoptic).mean() < 1e-3
+
+
+def test_networks_without_a_literal_form_have_no_baseline():
+    network = load_benchmark_network("dr1mask_mobilenetv2_synthetic", RANDOM)
+    ways, reasons = create_ways(network, network.config, ["baseline"], "cpu", [np.zeros((*SIZE, 3), np.uint8)])
+    assert not ways and reasons == ["baseline: the baseline is for yoso, realtimepan, found dr1mask"]
+
+
 def test_the_baseline_runs_its_own_form_of_the_deformable_convolution_and_leaves_the_usual_one(small, monkeypatch):
     network, frame = small
     called = []

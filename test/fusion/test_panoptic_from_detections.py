@@ -7,33 +7,10 @@ import pytest
 import torch
 from dense_box_scenes import CONFIG
 
+from yoso_ros.benchmark.literal_detections import literal_fusion
 from yoso_ros.fusion.panoptic_from_detections import MaskPixels, fuse_detections, joined_pixels
 
 SIZE = (40, 50)
-
-
-def literal_fusion(masks, values, scores, class_ids, semantic, confidence, config):
-    """The rule as the paper describes it: (segment map, [(class id, score, area)], confidence)."""
-    segment_map = torch.zeros(SIZE, dtype=torch.int32)
-    certainty = torch.zeros(SIZE, dtype=torch.uint8)
-    segments = []
-    for mask, value, score, class_id in zip(masks, values, scores.tolist(), class_ids.tolist(), strict=True):
-        if score < config.score_threshold:
-            break
-        area, free = int(mask.sum()), mask & (segment_map == 0)
-        if area == 0 or not free.any() or int(free.sum()) / area < config.overlap_threshold:
-            continue
-        segments.append((class_id, score, int(free.sum())))
-        segment_map[free] = len(segments)
-        certainty[free] = (255 * torch.tensor(score) * value[free]).round().clamp(1, 255).to(torch.uint8)
-    for class_id in range(len(config.label_set)):
-        free = (semantic == class_id) & (segment_map == 0)
-        if class_id in config.label_set.thing_ids or free.sum() < max(1, config.stuff_area_limit):
-            continue
-        segments.append((class_id, confidence[free].double().mean().item(), int(free.sum())))
-        segment_map[free] = len(segments)
-        certainty[free] = (255 * confidence[free]).round().clamp(1, 255).to(torch.uint8)
-    return segment_map, segments, certainty
 
 
 def random_case(seed):

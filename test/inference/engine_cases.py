@@ -62,7 +62,7 @@ def frames_of(shape, seed=0):
 def expected_outputs(model, frames):
     """The outputs of the network itself: a tuple of numpy arrays."""
     with torch.no_grad():
-        outputs = model(batch_frames(list(frames), model.config.pixel_mean, 32))
+        outputs = model(batch_frames(list(frames), model.config.pixel_mean, model.size_divisor))
     return tuple(output.numpy() for output in outputs)
 
 

@@ -257,7 +257,7 @@ def test_a_precision_that_the_processor_has_no_instructions_for_is_said(monkeypa
     monkeypatch.setattr(processor, "_line_of_cpuinfo", lines.get)
     assert re.fullmatch(r"Some CPU, \d+ cores, AVX2, AVX-512, no VNNI, no bfloat16", processor.processor_line())
     monkeypatch.setattr(openvino, "OpenVinoEngine", lambda *arguments: arguments)
-    for precision, feature in (("fp32", None), ("int8", "VNNI"), ("bf16", "bfloat16")):
+    for precision, feature in (("fp32", None), ("int8", "VNNI"), ("bf16", "fast bfloat16")):
         caplog.clear()
         openvino.create_engine(None, "cpu", precision)
         assert [r.args[0] for r in caplog.records] == ([feature] if feature else [])
@@ -267,6 +267,36 @@ def test_a_precision_that_the_processor_has_no_instructions_for_is_said(monkeypa
     lines["flags"] = ""  # not x86: nothing is known
     openvino.create_engine(None, "cpu", "bf16")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "fast"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2", False),
+        ("", "", None),  # not x86
+    ],
+)
+def test_where_bfloat16_is_fast_int8_uses_it_for_its_float_parts(monkeypatch, vendor, flags, fast):
+    from yoso_ros import processor
+    from yoso_ros.inference.engines import openvino as engine
+
+    monkeypatch.setattr(processor, "_line_of_cpuinfo", {"vendor_id": vendor, "flags": flags}.get)
+    assert processor.bfloat16_is_fast() is fast
+    openvino = pytest.importorskip("openvino")
+    core = SimpleNamespace(get_property=lambda *names: ["FP32", "BF16", "INT8"])
+    monkeypatch.setattr(openvino, "Core", lambda: core)
+    given = []
+    compiled = SimpleNamespace(create_infer_request=lambda: None)
+    monkeypatch.setattr(engine, "compile_graph", lambda *arguments: given.append(arguments[3]) or compiled)
+    config = SimpleNamespace(graph_is_sized=False, input_shape=None)
+    model = SimpleNamespace(Outputs=tuple, size_divisor=32, config=config)
+    for precision in ("fp32", "bf16", "int8"):
+        engine.OpenVinoEngine(model, precision, 2)
+    hints = [options["INFERENCE_PRECISION_HINT"] for options in given]
+    assert hints == ["f32", "bf16", "f32" if fast is False else "bf16"]
 
 
 def test_benchmark_times_each_engine_and_says_what_it_leaves_out(tiny_graph, monkeypatch):

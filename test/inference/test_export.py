@@ -29,6 +29,7 @@ from yoso_ros.checkpoint import save_checkpoint
 from yoso_ros.inference.engine_cache import export_onnx
 from yoso_ros.inference.subpixel import SubpixelUpsample
 from yoso_ros.models import create_model, load_config, model_names
+from yoso_ros.models.fcos import STRIDES, flatten_levels, offsets_to_boxes
 from yoso_ros.models.fold import fold_batch_norms
 
 
@@ -146,6 +147,27 @@ def test_ranged_graph_takes_any_shape_and_names_nothing_of_this_machine(exporter
     for shape in ((1, 101, 77), (2, 64, 160), (3, 1, 33), (1, 250, 40)):
         frames = frames_of(shape, seed=shape[1])
         assert_equal_outputs(run_graph(proto, frames), expected_outputs(model, frames))
+
+
+class _Boxes(torch.nn.Module):
+    """The boxes of all levels, of offsets that are means of the pixels of each cell."""
+
+    output_names = ["boxes"]
+
+    def forward(self, frames):
+        x = frames.permute(0, 3, 1, 2)
+        x = torch.nn.functional.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4)).mean(1, keepdim=True)
+        maps = [x[..., ::stride, ::stride].expand(-1, 4, -1, -1) for stride in STRIDES]
+        return flatten_levels([offsets_to_boxes(m, stride) for m, stride in zip(maps, STRIDES, strict=True)])
+
+
+def test_ranged_graph_of_boxes_is_right_for_pictures_larger_and_smaller_than_the_traced_one(exporter):
+    proto = exporter.graph_without_weights(_Boxes(), None)
+    for shape in ((1, 64, 96), (1, 300, 420), (2, 420, 140)):  # P7 has 1x1, 3x4 and 4x2 locations
+        frames = frames_of(shape).astype(np.float32)
+        with torch.no_grad():
+            expected = _Boxes()(torch.from_numpy(frames)).numpy()
+        assert_equal_outputs(run_graph(proto, frames), [expected], tolerance=1e-6)
 
 
 def test_weights_of_another_network_are_refused(exporter):

@@ -97,8 +97,9 @@ class Server(GuardedCallbacks, rclpy.node.Node):
 
 
 def executors():
-    """The one that the node's process takes, and the one it falls back to."""
-    return {yoso_ros.ros.context.SingleThreadedExecutor, rclpy.executors.SingleThreadedExecutor}
+    """The one that the node's process takes, and the one it falls back to, in the same order in every process."""
+    found = {yoso_ros.ros.context.SingleThreadedExecutor, rclpy.executors.SingleThreadedExecutor}
+    return sorted(found, key=lambda executor: executor.__name__)
 
 
 @pytest.mark.parametrize("make_executor", executors(), ids=lambda executor: executor.__name__)

@@ -2,9 +2,12 @@
 """A soak of seconds: every kind of change once, every frame accounted for; and the figures of a report."""
 
 import json
+import os
+from types import SimpleNamespace
 
 import pytest
 
+from yoso_ros.benchmark import soak
 from yoso_ros.benchmark.soak import report, slope_per_minute
 from yoso_ros.cli import main
 
@@ -26,6 +29,28 @@ def test_a_short_soak_accounts_for_every_frame(tmp_path, monkeypatch):
     assert (totals["wrong"], totals["unaccounted"], totals["caught"]) == (0, 0, 0)
     changes = ("parameter_changes", "returns", "size_changes", "lifecycle_rounds")
     assert [totals[name] for name in changes] == [2, 1, 1, 1]
+
+
+def test_a_soak_ends_after_the_stretch_in_which_its_frames_were_sent(monkeypatch):
+    class Side:
+        sent = 0
+
+        def __init__(self, *arguments):
+            pass
+
+        def ask(self, request, seconds, waiting):
+            self.sent += 40
+            return {"sent": self.sent, "unaccounted": 0, "wrong": 0, "caught": 0}
+
+        def stop(self):
+            pass
+
+    node = SimpleNamespace(check=lambda: None, stop=lambda: None, pid=os.getpid())
+    monkeypatch.setattr(soak, "NodeProcess", lambda parameters, remaps, domain, log, command: log.touch() or node)
+    monkeypatch.setattr(soak, "Role", Side)
+    found = soak.soak("constant", 60.0, 1.0, 20.0, ["8x8"], 7, frames=100.0)
+    assert [sample["sent"] for sample in found["samples"]] == [40, 80, 120]
+    assert main(["benchmark", "soak", "--frames", "nan"]) == 2
 
 
 class FourStretches:

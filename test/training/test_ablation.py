@@ -2,6 +2,7 @@
 """`yoso-ros ablate`: every shipped table is one that trains, finished runs stay, and the order is that of means."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from yoso_ros.training.config import load_recipe
 def test_every_row_of_the_shipped_tables_is_a_recipe_of_its_own(name, tmp_path):
     table, seen = load_table(name), []
     for row in table.rows:
-        recipe = load_recipe(write_run(table, row, 7, 5, tmp_path / row))
+        recipe = load_recipe(write_run(table, row, 7, 5, tmp_path))
         config = load_config(recipe.model)
         assert (recipe.seed, recipe.iterations, recipe.validate_every) == (7, 5, 5)
         create_model(config, weights_follow=True)
@@ -28,13 +29,13 @@ def test_every_row_of_the_shipped_tables_is_a_recipe_of_its_own(name, tmp_path):
 
 def test_a_table_is_trained_seed_by_seed_and_goes_on_after_a_stop(tmp_path, capsys, monkeypatch):
     main, commands = cli.main, []
-    quality = {"one_tower": 40.0, "and_mask_loss": 50.0}
 
     def pretend(command):
         commands.append(command[0])
         if command[0] == "evaluate":
-            folder = tmp_path / "out" / command[-1].split("/")[-2] / command[-1].split("/")[-1]
-            value = quality[folder.parent.name] + int(folder.name)
+            folder = Path(command[command.index("--output") + 1])
+            recipe = load_recipe(folder / "recipe.yaml")
+            value = (50.0 if load_config(recipe.model).two_towers else 40.0) + recipe.seed
             groups = {"All": {"PQ": value}, "Things": {"PQ": -value}, "Stuff": {"PQ": 1.0}}
             (folder / "report.json").write_text(json.dumps({"panoptic_quality": groups}))
         return 0
@@ -45,11 +46,19 @@ def test_a_table_is_trained_seed_by_seed_and_goes_on_after_a_stop(tmp_path, caps
     assert main(arguments) == 0 and commands == ["train", "evaluate"] * 4
     out = capsys.readouterr().out
     assert "| one tower | 1, 2 | 41.5 (41.0, 42.0) | -41.5 (-41.0, -42.0) | 1.0 (1.0, 1.0) | 56.8, 48.1, 63.1 |" in out
-    text = (tmp_path / "out/table.md").read_text()
+    text = (tmp_path / "out/realtimepan_table3.md").read_text()
     assert "PQ: the paper's order is seen" in text and "PQ things: the paper's order is not seen" in text
     assert main(arguments) == 0 and len(commands) == 8
     assert main([*arguments, "--rows", "three towers"]) == 2
     assert "expected some of one tower, two towers" in capsys.readouterr().err
+
+
+def test_tables_in_one_folder_share_their_equal_rows(tmp_path):
+    first, second = load_table("dr1mask_table1"), load_table("dr1mask_table4")
+    shared = write_run(first, "with A and B", 1, 5, tmp_path)
+    assert write_run(second, "vector", 1, 5, tmp_path) == shared
+    others = [("vector", 2, 5), ("vector", 1, 6), ("full", 1, 5)]
+    assert len({shared, *(write_run(second, *other, tmp_path) for other in others)}) == 4
 
 
 def test_equal_numbers_of_the_paper_ask_for_no_order():

@@ -35,15 +35,26 @@ def slope_per_minute(minutes, values):
     return float(np.polyfit(minutes[first:], values[first:], 1)[0])
 
 
-def soak(model, minutes, stretch_s, rate_hz, sizes, bad_every, log_path=None, on_sample=lambda sample: None):
+def soak(
+    model,
+    minutes,
+    stretch_s,
+    rate_hz,
+    sizes,
+    bad_every,
+    log_path=None,
+    on_sample=lambda sample: None,
+    frames=float("inf"),
+):
     """Soak a node in a ROS domain of its own.
 
     Args:
         model: name, or "constant" for a node without a network.
-        minutes: length. stretch_s: seconds between two changes. rate_hz: of the camera.
+        minutes: greatest length. stretch_s: seconds between two changes. rate_hz: of the camera.
         sizes: list of "HxW". bad_every: frames for a bad one.
         log_path: file for the node's output, None for a temporary one.
         on_sample: called with each sample.
+        frames: the soak ends after the stretch in which this number has been sent.
 
     Returns:
         dict: `samples`, what the node held and what became of the frames after each stretch; `totals`; the slope of
@@ -63,7 +74,7 @@ def soak(model, minutes, stretch_s, rate_hz, sizes, bad_every, log_path=None, on
             side = Role([*roles, "soak", model, str(bad_every), *sizes], dds_environment(domain), START_S)
             try:
                 start = time.monotonic()
-                while not samples or time.monotonic() < start + 60 * minutes:
+                while not samples or (time.monotonic() < start + 60 * minutes and samples[-1]["sent"] < frames):
                     totals = side.ask(f"{stretch_s} {rate_hz}", seconds=stretch_s + 600, waiting=node.check)
                     node.check()
                     passed = (time.monotonic() - start) / 60
@@ -96,7 +107,7 @@ def report(samples, log_lines):
     }
 
 
-def check_options(minutes, stretch_s, rate_hz, bad_every):
+def check_options(minutes, stretch_s, rate_hz, bad_every, frames=float("inf")):
     """Raise InputError for options of no use."""
-    if min(minutes, stretch_s, rate_hz) <= 0 or bad_every < 2:
-        raise InputError("--minutes, --stretch and --rate: expected numbers above 0, --bad-every: 2 or more")
+    if not all(number > 0 for number in (minutes, stretch_s, rate_hz, frames)) or bad_every < 2:
+        raise InputError("--minutes, --frames, --stretch and --rate: expected numbers above 0, --bad-every: 2 or more")

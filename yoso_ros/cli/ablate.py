@@ -12,7 +12,12 @@ def add_arguments(parser):
     """Add this subcommand's arguments."""
     parser.add_argument("table", help="name in config/ablations, or the path of a YAML file")
     parser.add_argument("--data", required=True, help="root of the data set, as for yoso-ros train")
-    parser.add_argument("--output", type=Path, required=True, help="folder; what is finished there is not done again")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder of any number of tables; what is finished there is not done again",
+    )
     parser.add_argument("--iterations", type=int, help="of every row, instead of the recipe's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2], help="(default: %(default)s)")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="some of the table's (default: all)")
@@ -22,7 +27,7 @@ def add_arguments(parser):
 
 
 def run(arguments):
-    """Train and evaluate what is missing; writes table.md and prints it after every run."""
+    """Train and evaluate what is missing; writes TABLE.md and prints it after every run."""
     from yoso_ros.errors import InputError
     from yoso_ros.files import write_file
     from yoso_ros.training.ablation import load_table, numbers_of, result_table, write_run
@@ -38,23 +43,23 @@ def run(arguments):
     # Seed by seed, so that a table that is stopped early has every row.
     for seed in dict.fromkeys(arguments.seeds):
         for row in rows:
-            folder = arguments.output / row.replace(" ", "_") / str(seed)
-            recipe = write_run(table, row, seed, arguments.iterations, folder)
-            report = folder / "report.json"
+            recipe = write_run(table, row, seed, arguments.iterations, arguments.output)
+            report = recipe.parent / "report.json"
             if not report.is_file():
-                _train_and_evaluate(arguments, recipe, folder)
+                _train_and_evaluate(arguments, recipe)
             numbers = numbers_of(json.loads(report.read_text()), table.measures)
             results.setdefault(row, []).append((seed, numbers))
             text = result_table(table, results)
-            write_file(arguments.output / "table.md", f"{text}\n".encode())
+            write_file(arguments.output / f"{table.name}.md", f"{text}\n".encode())
             print(text, flush=True)
     return 0
 
 
-def _train_and_evaluate(arguments, recipe, folder):
+def _train_and_evaluate(arguments, recipe):
     from yoso_ros.cli import main
     from yoso_ros.errors import InputError
 
+    folder = recipe.parent
     place = ["--data", arguments.data, "--device", arguments.device]
     train = ["train", str(recipe), *place, "--output", str(folder), "--workers", str(arguments.workers)]
     if arguments.backbone_weights:

@@ -7,12 +7,15 @@ from yoso_ros.cli.image_size import height_and_width
 from yoso_ros.files import write_json
 
 SUMMARY = "Frames for hours, 1 in 1000 of them bad, with changes of parameters, sizes, camera and lifecycle between."
-EXAMPLE = "yoso-ros benchmark soak --minutes 180 --rate 100 --output soak.json"
+EXAMPLE = "yoso-ros benchmark soak --minutes 180 --frames 1e6 --rate 100 --output soak.json"
 
 
 def add_arguments(parser):
     """Add this benchmark's arguments."""
     parser.add_argument("--minutes", type=float, default=30.0, help="length (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=float, default=float("inf"), metavar="N", help="end earlier, when N have been sent"
+    )
     parser.add_argument("--rate", type=float, default=100.0, metavar="HZ", help="of the camera (default: %(default)s)")
     parser.add_argument(
         "--model", default="constant", help='a model, or "constant" for a node without a network (default: %(default)s)'
@@ -35,7 +38,7 @@ def run(arguments):
     from yoso_ros.benchmark.soak import check_options, report, soak
 
     options = arguments.minutes, arguments.stretch, arguments.rate, arguments.bad_every
-    check_options(*options)
+    check_options(*options, arguments.frames)
     sizes = ["{}x{}".format(*height_and_width("--sizes", size)) for size in arguments.sizes]
     samples = []
     with tqdm(
@@ -50,7 +53,9 @@ def run(arguments):
                 write_json(arguments.output, report(samples, 0))
 
         minutes, stretch, rate, bad_every = options
-        found = soak(arguments.model, minutes, stretch, rate, sizes, bad_every, arguments.log, on_sample)
+        found = soak(
+            arguments.model, minutes, stretch, rate, sizes, bad_every, arguments.log, on_sample, arguments.frames
+        )
     if arguments.output:
         write_json(arguments.output, found)
     totals = found["totals"]

@@ -22,7 +22,9 @@ VARIANTS = {"portable": 20, "tensorrt": 22}
 INPUT_NAME = "frames"
 LONGEST_SIDE = 8192  # pixels, for a graph with ranged shapes
 LARGEST_BATCH = 64
-TRACED_SHAPE = (2, 101, 150)  # for a graph with ranged shapes: no dimension is 1, equal to another or a multiple of 4
+# For a graph with ranged shapes: no side is a multiple of 4, and on no level of a pyramid (P7 has stride 128) is a side
+# 1 or equal to another or to the batch, because the exporter takes such a coincidence for a rule.
+TRACED_SHAPE = (2, 261, 390)
 
 
 @library.custom_op("yoso_ros::deform_conv2d", mutates_args=())

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of ablations: rows that differ from a recipe in a few fields, each trained alike with several seeds."""
 
+import hashlib
+import json
 import statistics
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -62,24 +65,30 @@ def load_table(name):
     return Table(path.stem, found["recipe"], found["measures"], found["rows"])
 
 
-def write_run(table, row, seed, iterations, folder):
-    """Write `model.yaml` and `recipe.yaml` of one training into a folder, and check them.
+def write_run(table, row, seed, iterations, output):
+    """Write `model.yaml` and `recipe.yaml` of one training into a folder of its own, and check them.
 
-    The recipe is validated at its end only. Returns the path of the recipe.
+    The folder is named by a digest of both, so tables that share an output folder share their equal rows. The recipe
+    is validated at its end only.
+
+    Returns:
+        pathlib.Path of the recipe.
     """
     changes = table.rows[row]
     recipe = read_yaml(config_file("training", table.recipe, "recipe"))
-    model = config_file("models", recipe["model"], "model")
+    model = {**read_yaml(config_file("models", recipe["model"], "model")), **changes.get("model", {})}
     iterations = iterations or recipe["iterations"]
     own = {
         **recipe,
-        "model": str(folder / "model.yaml"),
         "criterion": {**recipe.get("criterion", {}), **changes.get("criterion", {})},
         "iterations": iterations,
         "validate_every": iterations,
         "seed": seed,
     }
-    write_file(folder / "model.yaml", yaml.safe_dump({**read_yaml(model), **changes.get("model", {})}).encode())
+    digest = hashlib.sha256(json.dumps([model, own], sort_keys=True).encode()).hexdigest()[:16]
+    folder = Path(output) / f"{recipe['model']}-{digest}"
+    own["model"] = str(folder / "model.yaml")
+    write_file(folder / "model.yaml", yaml.safe_dump(model).encode())
     load_config(folder / "model.yaml")
     write_file(folder / "recipe.yaml", yaml.safe_dump(own).encode())
     load_recipe(folder / "recipe.yaml")

@@ -9,12 +9,12 @@ from yoso_ros.errors import InputError
 from yoso_ros.inference.by_shape import ByShape
 from yoso_ros.inference.engines.devices import require_cpu
 from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, QUANTIZED, compile_graph
-from yoso_ros.processor import processor_features
+from yoso_ros.processor import bfloat16_is_fast, processor_features
 
 _LOG = logging.getLogger(__name__)
 
 # Always explicit, because OpenVINO defaults to bfloat16 on a CPU that supports it. int8 is in the graph itself; its
-# float parts run in bfloat16 on such a CPU, which costs no measurable PQ (docs/engines.md). In every precision the
+# float parts run in bfloat16 where that is fast, which costs no measurable PQ (docs/engines.md). In every precision the
 # offsets of the deformable convolutions are computed and used in float32 (`keep_graph`).
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _GRAPHS = {"fp32": FULL, "bf16": BFLOAT16, "int8": QUANTIZED}
@@ -41,8 +41,9 @@ class OpenVinoEngine:
         self._outputs, self.size_divisor = model.Outputs, model.size_divisor
         core = openvino.Core()
         hint = _PRECISION_HINTS[precision]
-        if precision == "int8" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            hint = "bf16"
+        if precision == "int8":
+            supported = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            hint = "bf16" if supported and bfloat16_is_fast() is not False else "f32"
         options = {
             "INFERENCE_PRECISION_HINT": hint,
             "PERFORMANCE_HINT": "LATENCY",
@@ -86,11 +87,15 @@ def create_engine(model, device, precision):
     precision = "fp32" if precision == "auto" else precision
     if precision not in _PRECISION_HINTS:
         raise InputError(f"precision {precision} is not one of the openvino engine; it runs fp32, bf16 and int8")
-    feature = {"bf16": "bfloat16", "int8": "VNNI"}.get(precision)
-    if feature and not processor_features().get(feature, True):
+    lacks = None
+    if precision == "int8" and not processor_features().get("VNNI", True):
+        lacks = "VNNI"
+    elif precision == "bf16" and bfloat16_is_fast() is False:
+        lacks = "fast bfloat16"
+    if lacks:
         _LOG.warning(
             "this processor has no %s, without which %s may be no faster than fp32; see yoso-ros benchmark engines",
-            feature,
+            lacks,
             precision,
         )
     return OpenVinoEngine(model, precision, torch.get_num_threads())
