@@ -26,6 +26,8 @@ PARSED = {
     *("ScatterND", "Shape", "Sigmoid", "Sin", "Size", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum"),
     *("Tanh", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor"),
 }
+# Supported with limits: NonZero of floats only, by the list.
+DOUBTFUL = {"oneformer": {"NonZero"}}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -86,7 +88,7 @@ def test_graph_for_tensorrt(case):
     engine = TensorRtEngine(fake_tensorrt("10.16.1.11"), network, torch.device("cpu"), "fp32")
     assert_equal_outputs([tensor.numpy() for tensor in engine(images)], expected, 1e-3)
     nodes = export_onnx(network, (1, *images.shape[2:]), "tensorrt").graph.node
-    assert {node.op_type for node in nodes} <= PARSED
+    assert {node.op_type for node in nodes} - PARSED == DOUBTFUL.get(network.config.family, set())
     assert all(len(node.output) == 1 for node in nodes if node.op_type == "LayerNormalization")
 
 
