@@ -26,7 +26,7 @@ PARSED = {
     *("ScatterND", "Shape", "Sigmoid", "Sin", "Size", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum"),
     *("Tanh", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor"),
 }
-# Supported with limits: NonZero of floats only, by the list.
+# By the list for floats only; here it is of booleans.
 DOUBTFUL = {"oneformer": {"NonZero"}}
 
 
