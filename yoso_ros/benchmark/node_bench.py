@@ -101,7 +101,7 @@ class Bench:
     """One node with its camera and its monitor, all running.
 
     Args:
-        camera, monitor: each a `Role`, as yoso_ros.ros.runs.latency_roles has them.
+        camera, monitor: `Role`s, as yoso_ros.ros.runs.latency_roles has them.
         node: has `pid`, None for a process that is not to be watched, and `check()`, which raises when the node has
             ended.
         cameras: number of cameras that publish at the same times; a rate is that of each.
