@@ -45,7 +45,7 @@ class GivenOutputs:
 
 def _mask_classification(outputs, kept, config):
     size = [STRIDE * side for side in outputs.mask_logits.shape[-2:]]
-    return panoptic_proposals(kept, size, len(config.label_set))
+    return panoptic_proposals(kept, size, len(config.label_set), proposals=len(outputs.mask_logits))
 
 
 def _dense_boxes(outputs, kept, config):
@@ -86,4 +86,9 @@ def _with_boxes(scene, queries):
 
 
 # architecture -> function of (outputs of one image, kept, config) to given ones
-MAKERS = {"yoso": _mask_classification, "realtimepan": _dense_boxes, "dr1mask": _unified}
+MAKERS = {
+    "yoso": _mask_classification,
+    "hugging_face": _mask_classification,
+    "realtimepan": _dense_boxes,
+    "dr1mask": _unified,
+}

@@ -31,7 +31,7 @@ class MergeTimes:
     least_merge_ms: float
 
 
-def panoptic_proposals(kept, input_size, classes, seed=0):
+def panoptic_proposals(kept, input_size, classes, seed=0, proposals=PROPOSALS):
     """Proposals of a scene that is cut into `kept` cells of different size with soft, slightly noisy borders.
 
     The other proposals are fainter doubles of cells and void by their class, as unused queries are.
@@ -45,7 +45,7 @@ def panoptic_proposals(kept, input_size, classes, seed=0):
     centers = rng.uniform(0, (height, width), (kept, 2)).astype(np.float32)
     radii = rng.uniform(0.0, 0.25 * min(height, width), kept).astype(np.float32)
     # In place and in float32, one proposal after the other: the benchmark of an engine's memory has them in it, too.
-    masks = np.empty((PROPOSALS, height, width), np.float32)
+    masks = np.empty((proposals, height, width), np.float32)
     nearest, second = np.full((2, height, width), np.inf, np.float32)
     for distance, (center_y, center_x), radius in zip(masks, centers, radii, strict=False):
         np.hypot(y - center_y, x - center_x, out=distance)
@@ -56,10 +56,10 @@ def panoptic_proposals(kept, input_size, classes, seed=0):
         other = np.where(cell == nearest, second, nearest) if kept > 1 else cell + 8.0
         cell[...] = np.clip(0.8 * (other - cell), -12.0, 12.0)
         cell += 0.1 * rng.standard_normal(cell.shape, np.float32)
-    for cell, double in zip(masks[kept:], rng.integers(0, kept, PROPOSALS - kept), strict=True):
+    for cell, double in zip(masks[kept:], rng.integers(0, kept, proposals - kept), strict=True):
         cell[...] = masks[double] - rng.uniform(1.0, 6.0)
     # Void by default; the kept ones have a class probability of about 0.9 and more, above every released threshold.
-    logits = 0.3 * rng.standard_normal((PROPOSALS, classes + 1))
+    logits = 0.3 * rng.standard_normal((proposals, classes + 1))
     logits[:, -1] += 9.0
     logits[np.arange(kept), rng.integers(0, classes, kept)] += rng.uniform(12.5, 16.0, kept)
     return torch.from_numpy(logits.astype(np.float32)), torch.from_numpy(masks)

@@ -104,10 +104,11 @@ def create_ways(network, config, names, device, frames, kept=None):
 
 def _quantize_for_time(network, frames):
     from yoso_ros.inference.openvino_graph import QUANTIZED, graph_folder
-    from yoso_ros.inference.quantize import quantize
+    from yoso_ros.inference.quantize import one_size, quantize
 
-    if not graph_folder(network, QUANTIZED).is_dir():
-        quantize(network, frames[:CALIBRATION_FRAMES])
+    frames = frames[:CALIBRATION_FRAMES]
+    if not graph_folder(network, QUANTIZED, one_size(network, frames)[0]).is_dir():
+        quantize(network, frames)
 
 
 def measure_ways(ways, frames, rounds, progress=None):
