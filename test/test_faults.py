@@ -67,7 +67,7 @@ def test_faults_of_the_machine_are_a_line(error, said, monkeypatch, capsys):
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_command_with_few_descriptors(tmp_path, more):
-    """The limit binds from the start of the command; with one more than it has, imports work and libraries may not."""
+    """Imports need one at a time, and what else needs one is not certain."""
     cv2.imwrite(str(tmp_path / "x.png"), np.zeros((16, 16, 3), np.uint8))
     code = (
         "import os, resource, sys; from yoso_ros.cli import main\n"
