@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The package on a ROS machine: what it takes from pip, and what its launch files may import."""
 
+import re
+
 from test_packaging import (
     LAUNCH_FILES,
+    MANIFEST,
     ROOT,
     ROS_PACKAGES,
     imports,
@@ -23,6 +26,14 @@ def test_a_ros_machine_gets_every_dependency():
         assert set(wanted[name]) <= set(specifier), f"{name} {specifier} against {wanted[name]}"
     keys = manifest_names("depend", "exec_depend")
     assert "python3-opencv" in keys and not {key for key in keys if key.endswith("-pip")}
+
+
+def test_no_middleware_is_asked_for():
+    """The user's RMW_IMPLEMENTATION decides: Fast DDS, Cyclone DDS or Zenoh."""
+    tags = {element.tag for element in MANIFEST.iter() if element.tag.endswith("depend")}
+    names = manifest_names(*tags)
+    assert "rclpy" in names
+    assert not {name for name in names if re.search("rmw|fastrtps|fastdds|cyclone|zenoh", name)}
 
 
 # ros2 launch runs in the system's Python, which need not have what the virtual environment of the node has.

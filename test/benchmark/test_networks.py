@@ -36,7 +36,7 @@ def test_given_outputs_of_detectors_keep_about_the_asked_number_in_every_image_o
 def test_networks_without_given_outputs_are_named():
     import types
 
-    with pytest.raises(InputError, match="given outputs are for yoso, realtimepan, dr1mask, found mine"):
+    with pytest.raises(InputError, match="given outputs are for yoso, hugging_face, realtimepan, dr1mask, found mine"):
         GivenOutputs(3, types.SimpleNamespace(architecture="mine"))
 
 
@@ -88,3 +88,19 @@ def test_command_times_all_in_one_table_and_draws(tmp_path, capsys):
     (tmp_path / "report.json").write_text("[]")
     assert main([*command, *drawing]) == 2
     assert "expected the report.json of yoso-ros evaluate" in capsys.readouterr().err
+
+
+def test_given_outputs_of_hub_models_are_as_many_as_their_queries():
+    import types
+
+    from yoso_ros.models.hugging_face.network import HuggingFaceOutputs
+
+    labels = load_config("yoso_r50_coco").label_set
+    config = types.SimpleNamespace(
+        architecture="hugging_face", label_set=labels, score_threshold=0.8, overlap_threshold=0.8
+    )
+    outputs = HuggingFaceOutputs(torch.zeros(1, 200, len(labels) + 1), torch.zeros(1, 200, 32, 48))
+    given = GivenOutputs(9, config)(outputs)
+    assert [tensor.shape for tensor in given] == [tensor.shape for tensor in outputs]
+    merged = find_fusion("hugging_face").merge([t[0] for t in given], (128, 192), (128, 192), config)
+    assert 1 < len(merged.segments) <= 9 and (merged.segment_map > 0).float().mean() > 0.5

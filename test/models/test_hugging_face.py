@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of the hub: equal to transformers in outputs and preprocessing, their merge against its post-processing."""
+"""Models of the hub: equal to transformers in outputs and preprocessing; their labels and their weights."""
 
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch
 from hub_checkpoints import NAMES, processor_of, write_checkpoint
 
 from yoso_ros.errors import InputError
-from yoso_ros.fusion import find_fusion
 from yoso_ros.inference.engines import create_engine
 from yoso_ros.inference.preprocess import network_input
 from yoso_ros.inference.segmenter import Segmenter, load_network
@@ -85,55 +83,6 @@ def test_segmenter_gives_a_result_at_the_size_of_the_frame(checkpoint):
     result = segmenter(frame_of(70, 110))
     assert result.panoptic.shape == (70, 110) and segmenter.label_set is load_label_set("cityscapes")
     assert segmenter.config.source == str(folder) and segmenter.outputs(frame_of(70, 110), ("semantic",)).semantic.any()
-
-
-def made_logits(count=40, side=96, classes=19):
-    """Proposals with overlaps and doubled stuff: (class logits (N, C+1), mask logits (N, side/4, side/4))."""
-    generator = torch.Generator().manual_seed(3)
-    class_logits = torch.randn(count, classes + 1, generator=generator)
-    class_logits[torch.arange(count), torch.arange(count) % classes] += 9 * torch.rand(count, generator=generator)
-    grid = torch.stack(torch.meshgrid(torch.arange(side // 4), torch.arange(side // 4), indexing="ij")).float()
-    centers = side / 4 * torch.rand(count, 2, 1, 1, generator=generator)
-    radius = 1.5 + 4 * torch.rand(count, 1, 1, generator=generator)
-    return class_logits, 2 * (radius - (grid - centers).norm(dim=1))
-
-
-def both_merges(family, size, output_size):
-    """The map of this package, and that of transformers' post-processing with the same thresholds."""
-    labels = load_label_set("cityscapes")
-    config = SimpleNamespace(label_set=labels, score_threshold=0.3, overlap_threshold=0.4)
-    class_logits, mask_logits = made_logits()
-    merged = find_fusion("hugging_face").merge((class_logits, mask_logits), size, output_size, config)
-    stuff = [i for i in range(len(labels)) if i not in labels.thing_ids]
-    fields = processor_of(family)
-    if "eomt" in family:
-        fields["size"] = {"shortest_edge": 96, "longest_edge": 96}
-    (found,) = processor(family, **fields).post_process_panoptic_segmentation(
-        transformers.utils.ModelOutput(class_queries_logits=class_logits[None], masks_queries_logits=mask_logits[None]),
-        target_sizes=[output_size],
-        threshold=0.3,
-        overlap_mask_area_threshold=0.4,
-        **({"stuff_classes": stuff} if "eomt" in family else {"label_ids_to_fuse": set(stuff)}),
-    )
-    return merged, found["segmentation"], [s["label_id"] for s in found["segments_info"]]
-
-
-def test_merge_equals_the_post_processing_of_eomt():
-    merged, theirs, classes = both_merges("eomt", (72, 96), (120, 160))
-    assert len(classes) > 10 and [s.class_id for s in merged.segments] == classes
-    assert torch.equal(merged.segment_map, theirs.int() + 1)
-
-
-def test_what_the_post_processing_of_mask2former_paints_differently():
-    """It paints where no mask has a probability of 0.5; where both paint, the borders agree but for a few pixels."""
-    merged, theirs, _ = both_merges("mask2former", (96, 96), (120, 160))
-    ours = merged.segment_map
-    assert (theirs > 0).sum() > 1.2 * (ours > 0).sum()
-    # Where both paint, the borders between segments are the same: one id of theirs for each of ours.
-    both = (ours > 0) & (theirs > 0)
-    pairs, counts = torch.stack((ours[both], theirs[both].int())).unique(dim=1, return_counts=True)
-    best = sum(int(counts[pairs[0] == i].max()) for i in pairs[0].unique())
-    assert best > 0.97 * int(both.sum()), (best, int(both.sum()))
 
 
 def test_labels_come_from_known_sets_or_from_the_files_or_are_asked_for(tmp_path):

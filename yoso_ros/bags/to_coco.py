@@ -18,7 +18,7 @@ from yoso_ros.results import UNLABELLED_ID
 
 
 def write_coco(bag, prefix, folder, label_set=None, progress=iter):
-    """Write the labels under a prefix as `folder`/panoptic.json and `folder`/panoptic/*.png.
+    """Write the labels under a prefix into `folder`: panoptic.json, and the images as PNG files in panoptic/.
 
     Segment ids are panoptic id + 1, void is 0, a thing with instance 0 is a crowd. Category ids are those of the label
     set, matched by class name; without one, class id + 1 of the classes that occur. Image ids and file names are

@@ -46,8 +46,7 @@ def judge_tiles(scores: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tup
     Returns:
         most: float32 (K, Y*X), upper bound of score times mask probability in the tile.
         contender, border, full: bool (K, Y*X).
-        faint: bool (K, Y*X), outside its mask in the whole tile, and at most half the score of any that is not, so that
-            it takes no pixel from a mask.
+        faint: bool (K, Y*X), takes no pixel: outside its mask in the tile, at most half the score of any that is not.
         certain: bool (K, Y*X), full, and the confidence of each pixel rounds to that of a mask probability of 1.
     """
     darkest, brightest = (torch.sigmoid(torch.from_numpy(bound)).numpy() for bound in (lower, upper))

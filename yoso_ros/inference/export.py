@@ -132,7 +132,10 @@ def graph_without_weights(network, shape=None, variant="portable"):
             input_names=[INPUT_NAME],
             output_names=network.output_names,
             opset_version=VARIANTS[variant],
-            custom_translation_table={torch.ops.yoso_ros.deform_conv2d.default: _translate_deform_conv2d()},
+            custom_translation_table={
+                torch.ops.yoso_ros.deform_conv2d.default: _translate_deform_conv2d(),
+                torch.ops.aten._is_all_true.default: _translate_is_all_true(),
+            },
             optimize=False,
             verbose=False,
         )
@@ -243,6 +246,17 @@ def _translate_deform_conv2d():
         return opset22.DeformConv(x, weight, offset, bias, mask, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
     return deform_conv2d
+
+
+def _translate_is_all_true():
+    """For checks inside networks, such as OneFormer's of its sizes: torch's exporter has no translation of it."""
+    from onnx import TensorProto
+    from onnxscript import opset20
+
+    def is_all_true(x):
+        return opset20.Cast(opset20.ReduceMin(opset20.Cast(x, to=TensorProto.INT32), keepdims=0), to=TensorProto.BOOL)
+
+    return is_all_true
 
 
 @contextlib.contextmanager

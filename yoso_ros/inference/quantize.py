@@ -39,7 +39,7 @@ def quantize(model, frames):
         ) from error
     if not frames:
         raise InputError("calibration: expected at least one frame, found none")
-    sides, frames = _one_size(model, frames) if model.config.graph_is_sized else (None, frames)
+    sides, frames = one_size(model, frames)
     graph = read_graph(openvino.Core(), model, sides=sides)
 
     def frames_of(frame):
@@ -62,8 +62,15 @@ def quantize(model, frames):
     return folder
 
 
-def _one_size(model, frames):
-    """The size of the first frame as the network sees it, and all frames that have it."""
+def one_size(model, frames):
+    """What the graph of a network is quantised with.
+
+    Returns:
+        ((H, W) of the first frame as the network sees it, all frames that have this size) where graphs hold for one
+        size each; else (None, all frames).
+    """
+    if not model.config.graph_is_sized:
+        return None, frames
     sizes = [padded_size([model.config.network_size(*frame.shape[:2])], model.size_divisor) for frame in frames]
     return sizes[0], [frame for frame, size in zip(frames, sizes, strict=True) if size == sizes[0]]
 

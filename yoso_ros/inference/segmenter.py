@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmenter: frames in, `PanopticResult`s out. The only interface used by node, evaluation, CLI and benchmarks."""
+"""Segmenter: frames in, one `PanopticResult` for each out. Node, evaluation, CLI and benchmarks use nothing else."""
 
 import dataclasses
 import time

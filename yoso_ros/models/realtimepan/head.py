@@ -98,11 +98,11 @@ def dense_boxes(
 
     Args:
         box_offsets: 5 of (B, 4, h, w), pixels.
-        levelness_logits: (B, 6, *size), or None.
-        size: (height, width) of the map.
+        levelness_logits: (B, 6, H, W), or None.
+        size: (H, W) of the map.
 
     Returns:
-        (B, 4, *size), not clipped; without levelness (B, 20, *size), the boxes of all levels.
+        (B, 4, H, W), not clipped; without levelness (B, 20, H, W), the boxes of all levels.
     """
     resized = [_resize(offsets, size) for offsets in box_offsets]
     if levelness_logits is None:

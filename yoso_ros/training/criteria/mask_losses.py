@@ -23,7 +23,7 @@ def uncertain_points(mask_logits, num_points, oversampling, importance):
         mask_logits: (M, h, w).
         num_points: `P`.
         oversampling: number of candidates drawn, as a multiple of `P` (the authors: 3).
-        importance: fraction of `P` selected by smallest |logit| (the authors: 0.75).
+        importance: fraction of `P` selected by smallest absolute logit (the authors: 0.75).
 
     Returns:
         (M, P, 2).
