@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole commands killed (SIGKILL) at random moments: `make kill ARGS="--tries 20 --command export"`.
+"""Whole commands killed (SIGKILL) at random moments: `python test/fuzz/kill.py --tries 20`.
 
 For each command: two runs to the end show which files come out the same each time. Then each try kills the command with
 all its processes at a random moment, half of them after it has written its first file. Whatever then lies under a final
