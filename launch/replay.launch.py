@@ -36,7 +36,7 @@ ARGUMENTS = {
     "recording": (None, "rosbag2 folder, .mcap, .db3, video file or image folder."),
     "topic": ("", "Image topic of the recording; empty for the only camera topic in it."),
     "rate_hz": ("0.0", "Frames per second; 0 for the recorded rate. Choose one that the node keeps up with."),
-    "loop": ("false", "true: begin again at the end."),
+    "loop": ("false", "true: start again at the end."),
     "clock": ("false", "true: publish the time of the frames on /clock; with use_sim_time:=true the node goes by it."),
     "record_to": ("", "Folder for a recording of the node's outputs; empty for none."),
     "evaluate_to": (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: round trip with their story, IFA weights as CFA, official .pth, and files that are none of these."""
+"""Checkpoints: round trip with provenance, IFA weights as CFA, official .pth, and files that are none of these."""
 
 import dataclasses
 import pickle
@@ -21,8 +21,8 @@ def test_round_trip_with_story(tmp_path):
     save_checkpoint(tmp_path / "w.safetensors", model.state_dict(), config, {"PQ": 1.5})
     load_weights(other, tmp_path / "w.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
-    story = {"PQ": 1.5, "weights_sha256": weights_hash(model.state_dict())}
-    assert read_metadata(tmp_path / "w.safetensors") == (config, story)
+    provenance = {"PQ": 1.5, "weights_sha256": weights_hash(model.state_dict())}
+    assert read_metadata(tmp_path / "w.safetensors") == (config, provenance)
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
 

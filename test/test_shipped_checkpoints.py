@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every shipped checkpoint tells its story, loads, and has learned what the story says."""
+"""Every shipped checkpoint has its provenance, loads, and has the quality stated there."""
 
 import pytest
 import torch
@@ -44,12 +44,12 @@ def test_they_are_few_and_small():
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
 def test_story(path):
-    config, story = read_metadata(path)
+    config, provenance = read_metadata(path)
     assert config == load_config(path.stem)
-    assert story["command"].startswith("yoso-ros train ")
-    assert story["data"] and story["initial_weights"] and story["recipe"]["model"] == path.stem
-    assert isinstance(story["recipe"]["seed"], int) and len(story["weights_sha256"]) == 64
-    assert set(story["validation"]) >= {"PQ", "SQ", "RQ", "mIoU", "iteration"}
+    assert provenance["command"].startswith("yoso-ros train ")
+    assert provenance["data"] and provenance["initial_weights"] and provenance["recipe"]["model"] == path.stem
+    assert isinstance(provenance["recipe"]["seed"], int) and len(provenance["weights_sha256"]) == 64
+    assert set(provenance["validation"]) >= {"PQ", "SQ", "RQ", "mIoU", "iteration"}
 
 
 def camvid_samples(shared_data):

@@ -18,19 +18,19 @@ from yoso_ros.models.factory import ARCHITECTURES, config_from_mapping, find_arc
 from yoso_ros.models.network import check_state_dict
 
 
-def save_checkpoint(path, state_dict, config, story):
+def save_checkpoint(path, state_dict, config, provenance):
     """Write weights with their configuration, atomically.
 
     Args:
         path: `.safetensors` file.
         state_dict: key to tensor.
         config: model configuration.
-        story: provenance, a dict of plain values: command, data, metrics, versions. In the file it also has
-            "weights_sha256", see `weights_hash`; `load_weights` checks it.
+        provenance: dict of plain values: command, data, metrics, versions. In the file it also has "weights_sha256",
+            see `weights_hash`; `load_weights` checks it.
     """
     state_dict = {k: v.detach().cpu().contiguous() for k, v in state_dict.items()}
-    story = {**story, "weights_sha256": weights_hash(state_dict)}
-    metadata = {"config": json.dumps(dataclasses.asdict(config)), "story": json.dumps(story)}
+    provenance = {**provenance, "weights_sha256": weights_hash(state_dict)}
+    metadata = {"config": json.dumps(dataclasses.asdict(config)), "provenance": json.dumps(provenance)}
     # Through bytes: the library's own file writer would leave a file that only its owner can read.
     write_file(path, save(state_dict, metadata))
 
@@ -68,7 +68,7 @@ def read_metadata(path):
             f"{path}: its network {config.get('architecture')!r} is not one of this package; load the YAML file of the "
             "model first"
         )
-    return config_from_mapping(config, str(path)), json.loads(metadata.get("story", "{}"))
+    return config_from_mapping(config, str(path)), _provenance(metadata)
 
 
 def load_weights(model, path):
@@ -109,10 +109,15 @@ def _open(path):
         raise InputError(f"{path}: expected a safetensors file, found something else ({error})") from error
 
 
+def _provenance(metadata):
+    # Older checkpoints, the shipped ones among them, have it under "story".
+    return json.loads(metadata.get("provenance") or metadata.get("story") or "{}")
+
+
 def _read_safetensors(path):
     with _open(path) as file:
         state_dict = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        expected = json.loads((file.metadata() or {}).get("story", "{}")).get("weights_sha256")
+        expected = _provenance(file.metadata() or {}).get("weights_sha256")
     if expected and weights_hash(state_dict) != expected:
         raise InputError(
             f"{path}: the weights are not those that its metadata names (SHA-256 {expected[:12]}...): the file was "

@@ -41,7 +41,7 @@ def test_report_tells_of_every_step_whatever_became_of_it(tmp_path):
     assert entries["mute"]["ended"] == "without its numbers" and "missing" in entries["mute"]["numbers"]
     assert entries["long"]["ended"] == "stopped after 3 s" and entries["long"]["printed"] == ["begun"]
     assert run_steps(steps[:1], {}, path, 1.0, told.append) == ["good"]
-    assert "not begun" in json.loads(path.read_text())["steps"]["good"]["ended"]
+    assert "not started" in json.loads(path.read_text())["steps"]["good"]["ended"]
 
 
 def test_commands_of_all_steps_are_understood(tmp_path):

@@ -121,7 +121,7 @@ def test_a_pool_survives_the_disk(tmp_path):
         assert (one.index, one.uncertain, one.classes) == (other.index, other.uncertain, other.classes)
         assert (one.look == other.look).all()
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="delete it"):
+    with pytest.raises(InputError, match="delete the file"):
         read_pool(path)
 
 

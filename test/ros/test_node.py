@@ -269,7 +269,7 @@ def test_signals_end_it_cleanly_and_soon(start_node, make_probe, number):
         (["cameras:=[front, front]"], "front, front"),
         (["cameras:=[front, 2nd]"], "2nd"),
         (["force_rebuild:=true"], "force_rebuild"),
-        (["engine_path:=a.engine"], "engine_path: expected engine:=tensorrt with it, found engine:=auto"),
+        (["engine_path:=a.engine"], "engine_path: expected together with engine:=tensorrt, found engine:=auto"),
         (["warmup_frame_size:=640x"], "warmup_frame_size: expected HxW such as 480x640, found '640x'"),
     ],
 )

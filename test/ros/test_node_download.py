@@ -27,7 +27,7 @@ def start_node(ros_domain, start_process, tmp_path):
 def test_the_error_names_the_command_and_the_place(start_node, tmp_path):
     status, output = start_node()
     assert status == 2
-    assert "run `yoso-ros download yoso_r50_coco`; without a network, bring https://github.com/" in output
+    assert "run `yoso-ros download yoso_r50_coco`; without a network, copy https://github.com/" in output
     assert f"yoso_res50_coco.pth to {tmp_path}/weights/yoso_res50_coco.pth" in output
 
 
@@ -44,4 +44,4 @@ def test_download_when_asked(start_node):
         status, output = start_node("download:=true", YOSO_MIRROR=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert (status, asked) == (2, ["/yoso_res50_coco.pth"])
-    assert "the server says 404" in output
+    assert "the server answered 404" in output

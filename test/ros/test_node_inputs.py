@@ -89,7 +89,7 @@ def test_images_that_the_middleware_loses_are_counted_and_told_once(start, start
         f"received and lost are all that was sent: {values(probe)}",
     )
     camera.stop()
-    assert node.output().count("lost on the way from its publisher") == 1
+    assert node.output().count("lost between publisher and node") == 1
     assert "config/dds/large_images.xml" in node.output()
 
 

@@ -68,4 +68,4 @@ def test_an_empty_list_of_cameras_says_what_is_wrong(ros_domain, start_process):
     node = start_process(arguments)
     assert node.wait(PATIENCE_S) == 2
     (line,) = node.output().splitlines()
-    assert line.startswith("panoptic_node: cameras: expected a list of strings, found an empty one") and "['']" in line
+    assert line.startswith("panoptic_node: cameras: expected a list of strings, found an empty list") and "['']" in line

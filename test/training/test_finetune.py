@@ -96,9 +96,9 @@ def test_finetune_trains_the_classes_of_the_data(tmp_path, monkeypatch, capsys):
     assert main([*command, "--output", str(output), "--wandb", "--mlflow"]) == 0
     assert "carried over by name: sky; fresh: floor, wall, box, cylinder, person" in capsys.readouterr().out
     name = f"{MODEL.name}_own"
-    config, story = read_metadata(output / f"{name}.safetensors")
+    config, provenance = read_metadata(output / f"{name}.safetensors")
     assert [c.name for c in config.label_set.classes] == ["floor", "wall", "sky", "box", "cylinder", "person"]
-    assert story["recipe"]["classes"] == "data" and config.pyramid_channels == MODEL.pyramid_channels
+    assert provenance["recipe"]["classes"] == "data" and config.pyramid_channels == MODEL.pyramid_channels
     segmenter = load_segmenter(
         output / f"{name}.yaml", output / f"{name}.safetensors", device="cpu", engine="torch", score_threshold=0.0
     )

@@ -58,8 +58,8 @@ def test_card_of_a_file_of_ones_own(tmp_path, capsys):
     from yoso_ros.checkpoint import save_checkpoint
 
     config = load_config("yoso_mobilenetv2_camvid")
-    story = {"data": "my hall", "validation": {"PQ": 12.5}}
-    save_checkpoint(tmp_path / "own.safetensors", create_model(config).state_dict(), config, story)
+    provenance = {"data": "my hall", "validation": {"PQ": 12.5}}
+    save_checkpoint(tmp_path / "own.safetensors", create_model(config).state_dict(), config, provenance)
     assert main(["models", str(tmp_path / "own.safetensors")]) == 0
     card = capsys.readouterr().out
     assert "my hall" in card and "PQ 12.5" in card and "licence" not in card

@@ -116,7 +116,7 @@ def test_a_repository_with_pickled_weights_only_is_refused(tmp_path, monkeypatch
     published = tmp_path / "published"
     write_checkpoint("eomt", published)
     (published / "model.safetensors").rename(published / "pytorch_model.bin")
-    with hub_of(published, monkeypatch), pytest.raises(InputError, match="pickled weights are never fetched"):
+    with hub_of(published, monkeypatch), pytest.raises(InputError, match="pickled weights are never downloaded"):
         load_network(MODEL)
 
 

@@ -40,7 +40,7 @@ def test_a_later_difference_is_an_error_that_deletes_nothing(server, source, con
     first = read_record(path)
     path.rename(path.with_name("mine.bin"))
     server.content = b"PK another release"
-    with pytest.raises(InputError, match=r"another file than before, kept as .*file.bin.refused; if it is the r"):
+    with pytest.raises(InputError, match=r"not the same file as before, kept as .*file.bin.refused; if it is the r"):
         obtain(source, accept)
     assert path.with_name("file.bin.refused").read_bytes() == server.content
     assert path.with_name("mine.bin").read_bytes() == content and read_record(path) == first and not path.exists()
@@ -49,7 +49,7 @@ def test_a_later_difference_is_an_error_that_deletes_nothing(server, source, con
 def test_a_file_that_changed_on_the_disk(source, content):
     path = obtain(source, accept)
     path.write_bytes(content[:-1] + b"?")
-    with pytest.raises(InputError, match="it was damaged or changed, and nothing was removed"):
+    with pytest.raises(InputError, match="the file was damaged or changed. Nothing was removed"):
         obtain(source, accept)
     assert path.exists()
 
@@ -68,7 +68,7 @@ def test_never_silently(server, source):
     with pytest.raises(InputError) as error:
         obtain(source, accept, download=False)
     assert str(error.value) == (
-        f"the weights of some_model are not here: run `yoso-ros download some_model`; without a network, bring "
+        f"the weights of some_model are not here: run `yoso-ros download some_model`; without a network, copy "
         f"{source.url} to {place_of(source)}"
     )
     assert not server.requests
@@ -76,7 +76,7 @@ def test_never_silently(server, source):
 
 def test_offline(server, source, monkeypatch):
     monkeypatch.setenv("YOSO_OFFLINE", "1")
-    with pytest.raises(InputError, match=f"YOSO_OFFLINE is set .* bring {source.url} to {place_of(source)}"):
+    with pytest.raises(InputError, match=f"YOSO_OFFLINE is set .* copy {source.url} to {place_of(source)}"):
         obtain(source, accept)
     assert not server.requests
 

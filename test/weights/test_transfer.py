@@ -44,7 +44,7 @@ def test_whole(server, source, content):
 
 def test_a_cut_connection_is_an_error_and_the_next_call_goes_on(server, source, content):
     server.behaviour = "cut"
-    with pytest.raises(InputError, match=r"the connection broke off; 0.2 MB are kept, the next attempt goes on"):
+    with pytest.raises(InputError, match=r"the connection broke off; 0.2 MB are kept and the next attempt resumes"):
         obtain(source, accept)
     assert not place_of(source).exists() and "file.bin.part" in files()
     server.behaviour, before = "whole", len(server.requests)
@@ -87,7 +87,7 @@ def test_missing(server, source):
     server.behaviour = "missing"
     place = place_of(source)
     with pytest.raises(
-        InputError, match=f"the server says 404 Not Found; without a network, bring {source.url} to {place}"
+        InputError, match=f"the server answered 404 Not Found; without a network, copy {source.url} to {place}"
     ):
         obtain(source, accept)
     assert len(server.requests) == 1  # asking again would not help
@@ -95,7 +95,7 @@ def test_missing(server, source):
 
 def test_busy_server_is_asked_again(server, source):
     server.behaviour = "busy"
-    with pytest.raises(InputError, match="the server says 503"):
+    with pytest.raises(InputError, match="the server answered 503"):
         obtain(source, accept)
     assert len(server.requests) == 4
 
@@ -174,7 +174,7 @@ def test_read_only_cache_is_read(server, source, content, tmp_path_factory, monk
     cache.chmod(0o755)
     try:
         os.seteuid(65534)
-        with pytest.raises(InputError, match=r"cannot be written \(Permission denied\): let YOSO_CACHE"):
+        with pytest.raises(InputError, match=r"cannot be written \(Permission denied\): set YOSO_CACHE"):
             obtain(source, accept)
         os.seteuid(0)
         place_of(source).write_bytes(content)
@@ -188,7 +188,7 @@ def test_read_only_cache_is_read(server, source, content, tmp_path_factory, monk
 def test_full_disk(server, source):
     weights_folder().mkdir(parents=True)
     place_of(source).with_name("file.bin.part").symlink_to("/dev/full")
-    with pytest.raises(InputError, match=r"no room in .*weights: free some, or let YOSO_CACHE"):
+    with pytest.raises(InputError, match=r"no room in .*weights: free some, or set YOSO_CACHE"):
         obtain(source, accept)
     assert not place_of(source).exists()
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements beside a stated baseline, both in one run."""
+"""Benchmarks against a stated baseline, both measured in one run."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of a measurement, started and ended together: the node, what plays at it, and what listens to it."""
+"""The processes of a measurement, started and stopped together: the node, the cameras and the listeners."""
 
 import contextlib
 import os
@@ -14,12 +14,12 @@ NODE_NAME = "/yoso"
 
 
 class AttachedNode:
-    """A node that runs already and belongs to somebody else: it is not watched."""
+    """A node that is already running and was not started here: it is not monitored."""
 
     pid = None
 
     def check(self):
-        """Nothing is known of it."""
+        """Nothing to check: the process is unknown."""
 
 
 @contextlib.contextmanager
@@ -30,10 +30,10 @@ def open_bench(camera, log_path, parameters=None, remappings=None, command=None,
         camera: list of str, role and arguments of `yoso_ros.ros.runs.latency_roles`.
         log_path: file for the node's output.
         parameters: dict of the node's ROS parameters. remappings: dict of topic to topic.
-        command: list of str, what to start instead of this package's node.
-        listen: names of image outputs below the node, such as "overlay", that get a subscriber.
-        cameras: names of several cameras of the node, which `camera` plays.
-        attach_to: full name of a running node in the ROS domain of this process, instead of a node of our own.
+        command: list of str, command to start instead of this package's node.
+        listen: names of image outputs of the node, such as "overlay", to subscribe to.
+        cameras: names of the node's cameras if there are several; `camera` plays all of them.
+        attach_to: full name of a node running in the ROS domain of this process, to use instead of starting one.
 
     Raises:
         InputError: the node has ended, does not connect, or does not answer.
@@ -46,7 +46,7 @@ def open_bench(camera, log_path, parameters=None, remappings=None, command=None,
             domain = int(os.environ.get("ROS_DOMAIN_ID", "0"))
         environment = dds_environment(domain)
         if attach_to is not None:
-            # Somebody else's node may be on another machine.
+            # A node that was not started here may be on another machine.
             del environment["ROS_AUTOMATIC_DISCOVERY_RANGE"]
         node = AttachedNode()
         if attach_to is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a CPU can do at most: convolutions a second and bytes a second, measured, and the time a network needs by them.
+"""The limits of a CPU: measured FLOPs and bytes per second, and the minimum time of a network that follows from them.
 
 A multiply-accumulate is one FLOP, as in `flops`.
 """
@@ -16,15 +16,15 @@ from yoso_ros.inference.preprocess import padded_size
 from yoso_ros.models import create_model
 from yoso_ros.models.deformable_conv import ModulatedDeformConv2d
 
-# A convolution that keeps the arithmetic units busy: its maps and weights fit the caches.
+# A convolution that keeps the arithmetic units busy, because its maps and weights fit into the caches.
 CHANNELS, MAP, KERNEL = 256, (32, 48), 3
 COPIED_BYTES = 1 << 27
-TRIES = 60  # the fastest counts: a bound is of the machine, not of what else runs on it
+TRIES = 60  # the fastest one counts: the bound describes the machine, not its other load
 LEVELS = 255  # steps of an int8 quantisation
 
 
 def measured_peak(precision, threads):
-    """FLOPs a second of one large convolution in OpenVINO, the fastest library for them here.
+    """FLOPs per second of one large convolution in OpenVINO, the fastest library for convolutions here.
 
     Args:
         precision: "fp32", "bf16" or "int8". threads: int.
@@ -54,7 +54,7 @@ def measured_peak(precision, threads):
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,
     }
-    # The greatest value alone goes out: writing the whole map in float32 is no part of the arithmetic.
+    # Only the maximum is an output, because writing the whole map in float32 is not arithmetic.
     model = openvino.Model([opset.reduce_max(convolution, opset.constant([1, 2, 3]))], [given])
     request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
     flops = CHANNELS * CHANNELS * KERNEL * KERNEL * MAP[0] * MAP[1]
@@ -62,14 +62,14 @@ def measured_peak(precision, threads):
 
 
 def measured_bandwidth():
-    """Bytes a second of a copy between two large tensors, those read and those written."""
+    """Bytes per second of a copy between two large tensors; both reads and writes count."""
     source = torch.ones(COPIED_BYTES, dtype=torch.uint8)
     target = torch.empty_like(source)
     return 2 * COPIED_BYTES / _least_seconds(lambda: target.copy_(source))
 
 
 def network_flops(config, size):
-    """FLOPs of one frame as the engines compute it, by what they compute it with.
+    """FLOPs of one frame as the engines compute it, by kind of operation.
 
     Args:
         config: a model configuration. size: (height, width) of the network input.
@@ -92,12 +92,12 @@ def network_flops(config, size):
 
 
 def arithmetic_bound_ms(flops, precision, peaks):
-    """Least milliseconds of a frame in an OpenVINO engine: all units busy, nothing waits for memory.
+    """Minimum milliseconds of a frame in an OpenVINO engine: all units busy, nothing waits for memory.
 
     Args:
         flops: of `network_flops`. precision: of the engine. peaks: dict of precision to `measured_peak`.
     """
-    # As the engine does it: deformable convolutions are float32 in all, the head beside int8 is bfloat16.
+    # As in the engine: deformable convolutions are always float32, and int8 has a bfloat16 head.
     used = {"convolutions": precision, "sampling": "fp32", "head": "bf16" if precision == "int8" else precision}
     return 1e3 * sum(flops[kind] / peaks[used[kind]] for kind in used)
 

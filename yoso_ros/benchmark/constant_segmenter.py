@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for the network that answers every frame at once with one result, to measure what is around it."""
+"""A stand-in for the segmenter that returns one fixed result at once, to measure the rest of the node."""
 
 import itertools
 from types import SimpleNamespace
@@ -10,11 +10,11 @@ from yoso_ros.label_sets import load_label_set
 from yoso_ros.results import panoptic_result
 
 LABEL_SET = "camvid"
-STRIPES = 20  # segments of the result: a busy street has about as many
+STRIPES = 20  # segments of the result, about as many as in a busy street
 
 
 class ConstantSegmenter:
-    """The interface of `Segmenter`; takes the arguments of `yoso_ros.load_segmenter`, of which it needs none."""
+    """The interface of `Segmenter`; accepts and ignores the arguments of `yoso_ros.load_segmenter`."""
 
     def __init__(self, model, weights=None, **_settings):
         self.label_set = load_label_set(LABEL_SET)
@@ -46,7 +46,7 @@ class ConstantSegmenter:
             height, width = size
             count = min(STRIPES, width)
             stripes = np.arange(width) * count // width + 1
-            # Stuff has one segment a class; the rest are things.
+            # One segment per stuff class; the rest are things.
             stuff = [i for i, label in enumerate(self.label_set.classes) if not label.is_thing]
             things = itertools.cycle(self.label_set.thing_ids)
             classes = [*stuff, *itertools.islice(things, max(0, count - len(stuff)))][:count]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RealTimePan's mask construction beside the literal reading of its Eq. 5 to 7, on made-up outputs.
+"""RealTimePan's mask construction against a literal implementation of its Eq. 5 to 7, on synthetic outputs.
 
 Legend: `N` instances, `h w` map at stride 4, `H W` pixels.
 """
@@ -20,24 +20,24 @@ from yoso_ros.fusion.realtimepan import dense_box_masks
 from yoso_ros.models import load_config
 from yoso_ros.models.realtimepan.network import RealTimePanOutputs
 
-LARGEST = 1 / 8  # side of a made-up instance, as a part of the picture's, in the benchmark
+LARGEST = 1 / 8  # largest side of a synthetic instance in the benchmark, as a fraction of the image's
 
 
 def empty_detections(size, things):
-    """Box scores, boxes and centerness of a (height, width) picture in which nothing is found."""
+    """Box scores, boxes and centerness of a (height, width) image without detections."""
     locations = sum(h * w for h, w in level_map_sizes(*size))
     boxes = torch.tensor([10.0, 10, 30, 30]).expand(locations, 4).clone()
     return torch.zeros(locations, things), boxes, torch.ones(locations)
 
 
 def dense_box_scene(size, count, seed, config, levels=1, largest=1 / 3):
-    """Outputs in which `count` ellipses have noisy boxes, and the queries that look for them.
+    """Outputs for a scene of `count` ellipses with noisy dense boxes, and their queries.
 
     Args:
         size: (H, W), multiples of 32.
         config: a `RealTimePanConfig`.
         levels: dense boxes per pixel.
-        largest: side of an ellipse, as a part of the picture's, above 16 pixels.
+        largest: largest side of an ellipse beyond 16 pixels, as a fraction of the image's.
 
     Returns:
         (`RealTimePanOutputs` without detections, `Detections`).
@@ -72,7 +72,7 @@ def dense_box_scene(size, count, seed, config, levels=1, largest=1 / 3):
 
 
 def literal_scores(outputs, queries, config):
-    """Eq. 5 and 6, the whole map for one query after the other: yields N maps (h, w)."""
+    """Eq. 5 and 6 on the whole map, one query at a time: yields N maps (h, w)."""
     height, width = outputs.dense_boxes.shape[-2:]
     logits = functional.interpolate(
         outputs.semantic_logits[None], size=(height, width), mode="bilinear", align_corners=False
@@ -95,7 +95,7 @@ def literal_masks(outputs, queries, input_size, config):
 
 
 def mask_pixels(outputs, queries, input_size, config):
-    """The same masks by this package, as the fusion takes them: yields `MaskPixels`."""
+    """The same masks as this package's fusion computes them: yields `MaskPixels`."""
     yield from MaskConstruction(queries, outputs, config).pixels(input_size, input_size)
 
 
@@ -104,7 +104,7 @@ FORMS = {"literal": literal_masks, "this package": mask_pixels}
 
 @dataclass(frozen=True, slots=True)
 class MaskTimes:
-    """One case: pixels of all masks; by form the median milliseconds by the clock and of the processor."""
+    """One case: pixels of all masks, and for each form the median wall-clock and processor time in ms."""
 
     size: tuple[int, int]
     instances: int
@@ -113,7 +113,7 @@ class MaskTimes:
 
 
 def measure_masks(size, instances, rounds, config):
-    """Time both forms in turns, after one round that is not counted; what they yield is not kept.
+    """Time both forms alternately, after a warm-up round; the masks are not kept.
 
     Raises:
         RuntimeError: masks differ.
@@ -133,7 +133,7 @@ def measure_masks(size, instances, rounds, config):
 
 
 def _check_equal(literal, masks):
-    """Number of pixels of all masks, which must be the same."""
+    """Number of pixels of all masks, which must be equal."""
     pixels = 0
     for expected, mask in zip(literal, masks, strict=True):
         different = int((expected != mask).sum())
@@ -144,7 +144,7 @@ def _check_equal(literal, masks):
 
 
 def peak_of_form_mb(form, size, instances, model):
-    """Peak memory that one form takes above its input and the libraries, in a process of its own: MB (10^6 bytes)."""
+    """Peak memory of one form beyond its input and the libraries, in a separate process: MB (10^6 bytes)."""
     return memory_of_process(__name__, [form, list(size), instances, model], form)
 
 
@@ -152,7 +152,7 @@ def _print_peak(form, size, instances, model):
     config = load_config(model)
     scene = dense_box_scene(tuple(size), instances, 0, config, largest=LARGEST)
     small = dense_box_scene((64, 64), 1, 0, config)
-    list(FORMS[form](*small, (64, 64), config))  # what the libraries take for themselves
+    list(FORMS[form](*small, (64, 64), config))  # memory that the libraries need
     forget_peak()
     before = peak_mb()
     for _ in FORMS[form](*scene, tuple(size), config):

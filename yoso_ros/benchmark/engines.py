@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of one forward pass in each engine, interleaved in one run, beside the network in plain eager torch."""
+"""Time of one forward pass in each engine, interleaved in one run, compared with plain eager torch."""
 
 import copy
 import statistics
@@ -12,14 +12,14 @@ from yoso_ros.errors import InputError
 from yoso_ros.inference.engines import create_engine
 
 BASELINE = "torch, not folded"
-WARM_UP = 2  # rounds that are not counted
+WARM_UP = 2  # warm-up rounds
 MOST_PRECISE = ("fp32", "fp16", "bf16", "int8")
-SAME = 1.05  # ratio of times that is no reason for a lower precision
+SAME = 1.05  # a smaller ratio of times does not justify a lower precision
 
 
 @dataclass(frozen=True)
 class EngineTime:
-    """One engine at one size in ms: medians, `processor_ms` summed over all threads, and the least of each."""
+    """One engine at one size in ms: medians, `processor_ms` summed over all threads, and the minimum of each."""
 
     name: str
     wall_ms: float
@@ -29,7 +29,7 @@ class EngineTime:
 
 
 def create_engines(model, device, names):
-    """The baseline and every engine of "NAME" or "NAME:PRECISION" that can run here.
+    """The baseline and every engine "NAME" or "NAME:PRECISION" that can run here.
 
     Args:
         model: in evaluation mode.
@@ -57,15 +57,15 @@ def create_engines(model, device, names):
 
 
 def suggest(times, device):
-    """The engine for this machine among those that were timed: of those about as fast as the fastest the most precise.
+    """Choose the engine for this machine: the most precise of those about as fast as the fastest.
 
     Args:
         times: list of `EngineTime` at one size, the baseline first.
         device: as of `create_engines`.
 
     Returns:
-        (arguments of a launch file for the fastest, the same for the fastest in fp32, ratio of their times); None where
-        no engine was timed.
+        (arguments of a launch file for the fastest, the same for the fastest in fp32, ratio of their times); None if no
+        engine was timed.
     """
     ways = {t: t.name.rpartition("-")[2] for t in times[1:]}
     if not ways:
@@ -82,10 +82,10 @@ def _launch_arguments(backend, device):
 
 
 def measure_engines(engines, images, rounds):
-    """Run all engines in turn, `rounds` times.
+    """Run all engines alternately, `rounds` times.
 
     Args:
-        engines: what `create_engines` returned first.
+        engines: the first result of `create_engines`.
         images: float32 (B, 3, H, W) RGB 0..255.
         rounds: number of measurements of each.
 

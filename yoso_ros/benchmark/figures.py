@@ -15,7 +15,7 @@ DPI = 110
 
 
 def check_matplotlib():
-    """Raise InputError unless matplotlib is installed: before minutes of measuring, not after."""
+    """Raise InputError unless matplotlib is installed; called before minutes of measuring, not after."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -33,7 +33,7 @@ def draw_reduction_ratios(path):
 
 
 def draw_lines(path, panels):
-    """Lines with a mark at each measurement.
+    """Draw lines with a marker at each measurement.
 
     Args:
         path: PNG file.
@@ -50,12 +50,12 @@ def draw_lines(path, panels):
 
 
 def draw_front(path, panels, fronts):
-    """PQ over milliseconds, and the line of those that no other beats in both.
+    """Draw PQ over milliseconds, and the Pareto front as a line.
 
     Args:
         path: PNG file.
         panels: dict of title to list of (model, backend, ms, PQ), side by side.
-        fronts: dict of title to those of them on the line, fastest first.
+        fronts: dict of title to the points on the front, fastest first.
     """
     with _figure(path, len(panels)) as axes:
         for ax, (title, points) in zip(axes, panels.items(), strict=True):
@@ -75,7 +75,7 @@ def draw_front(path, panels, fronts):
 
 
 def _contours(ax, x, y, ratio, x_name, title):
-    # In equal steps of the logarithm: Equation 10 is steep at few tokens.
+    # In logarithmic steps, because Equation 10 is steep for few tokens.
     levels = np.geomspace(ratio.min(), ratio.max(), 14)
     ax.contourf(x, y, ratio, levels=levels, norm="log", cmap="viridis")
     lines = ax.contour(x, y, ratio, levels=levels[1:-1], colors="white", linewidths=0.6)
@@ -86,7 +86,7 @@ def _contours(ax, x, y, ratio, x_name, title):
 @contextlib.contextmanager
 def _figure(path, panels):
     check_matplotlib()
-    # Not pyplot: it would take over the windows and the settings of whoever calls.
+    # Not pyplot, which would change the caller's windows and settings.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -94,5 +94,5 @@ def _figure(path, panels):
     FigureCanvasAgg(figure)
     yield figure.subplots(1, panels, squeeze=False)[0]
     with atomic_path(path) as temporary:
-        # Without the note of the library's version: the same figure is the same file.
+        # Without the library's version, so that the same figure gives the same file.
         figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})

@@ -26,7 +26,7 @@ def _convolution(arguments, output):
 
 
 def _product(left, right):
-    """A rule for the product of the arguments at two places: (..., M, K) times (..., K, N)."""
+    """A rule for the product of the arguments at two positions: (..., M, K) times (..., K, N)."""
     return lambda arguments, output: arguments[left].numel() * arguments[right].shape[-1]
 
 
@@ -44,11 +44,11 @@ _RULES = {
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts the FLOPs of what runs inside the context.
+    """Counts the FLOPs of operations that run inside the context.
 
     Attributes:
         by_part: Counter of the value of `part` at the time to FLOPs.
-        part: key that FLOPs are added to; set it as you go.
+        part: key to which FLOPs are added; the caller changes it.
     """
 
     def __init__(self):
@@ -69,14 +69,14 @@ class FlopCounter(TorchDispatchMode):
 
 
 def count_flops(module, *inputs):
-    """FLOPs of one call of a module: int. With everything on the device "meta" nothing is computed or stored."""
+    """FLOPs of one call of a module: int. On the device "meta" nothing is computed or stored."""
     with torch.no_grad(), FlopCounter() as counter:
         module(*inputs)
     return counter.total
 
 
 def count_parts(config, size):
-    """FLOPs and parameters of each part (direct child) of a model at one frame.
+    """FLOPs and parameters of each part (direct child) of a model for one frame.
 
     Args:
         config: a model configuration.

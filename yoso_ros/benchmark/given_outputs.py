@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs of a made-up scene in place of what random weights predict, so that the fusion has its usual work.
+"""Outputs of a synthetic scene to replace those of random weights, so that the fusion has its usual work.
 
-Legend: `N` segments that are asked for; `h w` map at stride 4.
+Legend: `N` requested segments; `h w` map at stride 4.
 """
 
 import torch
@@ -15,12 +15,12 @@ OWN_LOGIT, STUFF_LOGIT = 8.0, 2.0  # of an instance on its pixels, and of stuff
 
 
 class GivenOutputs:
-    """Outputs with a known number of segments that are kept, made once for each shape.
+    """Outputs with a known number of kept segments, created once for each shape.
 
     Args: kept: their number. config: model configuration.
 
     Raises:
-        InputError: there are none for such a network.
+        InputError: the network is not supported.
     """
 
     def __init__(self, kept, config):
@@ -29,7 +29,7 @@ class GivenOutputs:
         self._kept, self._config, self._made = kept, config, {}
 
     def __call__(self, outputs):
-        """`Outputs`, with or without a batch axis in front -> given ones of the same shapes."""
+        """`Outputs`, with or without a batch axis -> given ones of the same shapes."""
         shapes = tuple(tuple(tensor.shape) for tensor in outputs)
         key = shapes, outputs[0].device
         if key not in self._made:
@@ -64,7 +64,7 @@ def _unified(outputs, kept, config):
     codes = torch.nn.functional.normalize(torch.randn((kept, len(outputs.basis)), generator=generator))
     embeddings = torch.zeros(outputs.embeddings.shape)
     embeddings[:kept] = codes * OWN_LOGIT
-    # Each pixel belongs to the instance whose dense box it has, as good as.
+    # Each pixel has the embedding of the instance whose ellipse contains it.
     rows, columns = (torch.arange(side) * STRIDE + 2.0 for side in outputs.basis.shape[-2:])
     basis = torch.zeros(outputs.basis.shape)
     for code, (x1, y1, x2, y2) in zip(codes, queries.boxes.tolist(), strict=True):
@@ -78,7 +78,7 @@ def _unified(outputs, kept, config):
 
 
 def _with_boxes(scene, queries):
-    """The queries as detections of the first locations."""
+    """Insert the queries as detections at the first locations."""
     place = torch.arange(len(queries.boxes))
     scene.boxes[place] = queries.boxes
     scene.box_scores[place, queries.classes] = torch.linspace(0.95, 0.5, len(place))

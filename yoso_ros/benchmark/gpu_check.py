@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that needs a GPU, step by step within a given time, each in a process of its own, into one report."""
+"""Everything that needs a GPU, step by step within a time limit, each in a separate process, with one report."""
 
 import json
 import platform
@@ -19,8 +19,8 @@ from yoso_ros.files import write_json
 
 MODEL, LARGE_MODEL, RECIPE = "yoso_mobilenetv2_synthetic", "yoso_r50_coco", "synthetic_mobilenetv2"
 PRECISIONS = ("fp32", "bf16", "fp16")
-LAST_LINES = 40  # of what a step printed, in the report
-LEAST_S = 5.0  # with less time left a step is not begun
+LAST_LINES = 40  # characters of a step's output in the report
+LEAST_S = 5.0  # a step is not started with less time left
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Step:
     """One step.
 
     Attributes:
-        name: of its entry in the report.
+        name: key of its entry in the report.
         command: list of str, arguments of this Python.
-        limit_s: most seconds that it gets.
-        read: function without arguments, the step's numbers for the report; called after a good end or a bad one.
+        limit_s: time limit in seconds.
+        read: function without arguments that returns the step's numbers; called after success and failure.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Step:
 
 
 def require_gpu():
-    """Raise an `InputError` of one line where torch finds no CUDA device."""
+    """Raise an `InputError` of one line if torch finds no CUDA device."""
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
         raise InputError(
@@ -50,7 +50,7 @@ def require_gpu():
 
 
 def machine():
-    """What the numbers were measured on: dict of plain values."""
+    """The hardware and software of the measurement: dict of plain values."""
     properties = torch.cuda.get_device_properties(0)
     return {
         "gpu": properties.name,
@@ -74,12 +74,12 @@ def _version(package):
 
 
 def gpu_steps(folder, data=None, model=MODEL, device="cuda", tensorrt=False):
-    """The steps in order of importance, for what is cut off when the time is over.
+    """The steps in order of importance, because the last ones are omitted when the time is up.
 
     Args:
-        folder: pathlib.Path for what the steps write.
+        folder: pathlib.Path for the files that the steps write.
         data: root of a data set for PQ; None renders one.
-        model: what is evaluated on it.
+        model: the model evaluated on it.
         device: "cuda" or "cuda:N".
         tensorrt: whether to include that engine.
 
@@ -128,7 +128,7 @@ def _quality(path):
 
 
 def read_tests(path):
-    """Counts of a JUnit file, and the messages of what failed and why others were skipped: dict."""
+    """Counts of a JUnit file, and the messages of failed and skipped tests: dict."""
     cases = list(ElementTree.parse(path).iter("testcase"))
     kinds = {"failed": [], "skipped": []}
     for case in cases:
@@ -141,22 +141,22 @@ def read_tests(path):
 
 
 def run_steps(steps, facts, path, limit_s, tell=print):
-    """Run steps one after the other and keep the report in a file after each of them.
+    """Run the steps in order and write the report after each of them.
 
     Args:
         steps: list of `Step`.
-        facts: dict, the head of the report.
+        facts: dict, the start of the report.
         path: pathlib.Path of the report, JSON.
-        limit_s: seconds for all of them.
+        limit_s: time limit for all steps, in seconds.
         tell: called with a line after each step.
 
     Returns:
-        names of the steps that failed, ran out of time or were not begun.
+        names of the steps that failed, timed out or were not started.
     """
     end, report = time.monotonic() + limit_s, {**facts, "steps": {}}
     for step in steps:
         left = end - time.monotonic()
-        entry = _run(step, min(step.limit_s, left)) if left >= LEAST_S else {"ended": "not begun: the time is over"}
+        entry = _run(step, min(step.limit_s, left)) if left >= LEAST_S else {"ended": "not started: the time is up"}
         report["steps"][step.name] = entry
         write_json(path, report)
         tell(f"{step.name}: {entry['ended']}, {entry.get('seconds', 0):.0f} s")
@@ -172,7 +172,7 @@ def _run(step, limit_s):
         printed, ended = done.stdout, f"with exit code {done.returncode}" if done.returncode else "well"
     except subprocess.TimeoutExpired as error:
         printed, ended = error.stdout or b"", f"stopped after {limit_s:.0f} s"
-    # A progress bar goes over its own line again and again; the last state of it is enough.
+    # A progress bar overwrites its line again and again; the last state is enough.
     lines = [line.rpartition("\r")[2] for line in printed.decode(errors="replace").replace("\r\n", "\n").split("\n")]
     try:
         numbers = step.read()
@@ -189,7 +189,7 @@ def _run(step, limit_s):
 
 
 def report_path(folder):
-    """docs/gpu/<date>.json, or <date>-2.json and so on where that is taken: pathlib.Path."""
+    """docs/gpu/<date>.json, or <date>-2.json and so on if it exists: pathlib.Path."""
     date, number = time.strftime("%Y-%m-%d"), 1
     while True:
         path = Path(folder) / (f"{date}.json" if number == 1 else f"{date}-{number}.json")

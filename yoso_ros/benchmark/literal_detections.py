@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RealTimePan's way from its outputs to segments step by step: the baseline of the benchmark and of the tests.
+"""RealTimePan's fusion implemented literally, step by step: the baseline of the benchmark and reference of the tests.
 
 Legend: `N` instances, best first; `H W` output.
 """
@@ -13,7 +13,7 @@ from yoso_ros.fusion.realtimepan import SEMANTIC_STRIDE
 
 
 def literal_fusion(masks, values, scores, class_ids, semantic, confidence, config):
-    """The conventional rule of Panoptic Segmentation (CVPR 2019), one instance after the other, then each stuff class.
+    """The conventional rule of Panoptic Segmentation (CVPR 2019): one instance at a time, then each stuff class.
 
     Args:
         masks: N bool (H, W). values: N float32 (H, W), mask probabilities.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The panoptic merge of YOSO step by step: the baseline of the benchmark and the reference of the tests.
+"""YOSO's panoptic merge implemented literally, step by step: the baseline of the benchmark and reference of the tests.
 
 Legend: `N` proposals, `C` classes, `K` kept proposals; `h w` stride-4 map; `H W` output size.
 """
@@ -19,7 +19,7 @@ def literal_resize(mask_logits, input_size, output_size):
 def literal_panoptic_map(class_logits, full_size_logits, config, sigmoid=torch.sigmoid):
     """Segment map int32 (H, W) and list of (id, class_id, is_thing) from (N, C+1) and (N, H, W) logits.
 
-    `sigmoid` may be replaced by one that does not depend on the place of an element in memory, for exact ties.
+    `sigmoid` can be replaced by one whose result does not depend on an element's memory position, for exact ties.
     """
     void = class_logits.shape[1] - 1
     scores, classes = class_logits.softmax(-1).max(-1)

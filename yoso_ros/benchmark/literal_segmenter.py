@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way of a frame done literally as the papers' authors do it, in plain torch: the baseline of `throughput`.
+"""From frame to result as the papers' authors do it, literally and in plain torch: the baseline of `throughput`.
 
 Legend: `H W` frame in pixels.
 """
@@ -24,19 +24,18 @@ from yoso_ros.results import panoptic_result
 class LiteralSegmenter:
     """Eager float32 in NCHW memory, batch norms as layers, all maps at full size, a loop over the segments.
 
-    YOSO's aggregator is the convolution-first one, which its authors deploy. Their deformable convolution has no kernel
-    for a CPU in torch itself, so it is the form by `grid_sample`; `form` "embedding_bag" takes this package's faster
-    one.
+    YOSO's aggregator is the convolution-first one, which its authors deploy. Torch itself has no CPU kernel for their
+    deformable convolution, so `grid_sample` computes it; `form` "embedding_bag" selects this package's faster form.
 
     Args:
-        model: a `PanopticNetwork` in evaluation mode; it stays as it is.
+        model: a `PanopticNetwork` in evaluation mode; it is not changed.
         config: its configuration, with the wanted input size.
         device: torch device.
-        form: of the deformable convolution, in a network that has some.
-        replace: function from the `Outputs` of one frame to those that are merged.
+        form: of the deformable convolution, for networks that use it.
+        replace: function from the `Outputs` of one frame to those to merge.
 
     Raises:
-        InputError: there is no literal form of such a network.
+        InputError: there is no literal form of this network.
     """
 
     def __init__(self, model, config, device="cpu", form="grid_sample", replace=None):
@@ -89,7 +88,7 @@ MERGES = {"yoso": _merge_mask_classification, "realtimepan": _merge_dense_boxes}
 
 @contextlib.contextmanager
 def _deformable_form(form):
-    """While it is entered, "auto" means one given form."""
+    """Within the context, "auto" means the given form."""
     usual = deformable_conv.FORMS
     deformable_conv.FORMS = dict.fromkeys(usual, usual[form])
     try:

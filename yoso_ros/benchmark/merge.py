@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of the panoptic merge beside the literal one, on rendered proposals, interleaved.
+"""Time of the panoptic merge and of the literal one, interleaved, on rendered proposals.
 
 Legend: `N` proposals, `C` classes; `h w` stride-4 map of the padded input; `H W` sizes in pixels.
 """
@@ -15,12 +15,12 @@ from yoso_ros.benchmark.literal_merge import literal_merge
 from yoso_ros.fusion import merge_mask_classification
 
 PROPOSALS = 100  # of the released models for COCO, Cityscapes and ADE20K
-SIZE_DIVISOR = 32  # the network input is padded to a multiple of it
+SIZE_DIVISOR = 32  # the network input is padded to a multiple of this
 
 
 @dataclass(frozen=True, slots=True)
 class MergeTimes:
-    """Times of one case in ms: medians, and the least of the merge."""
+    """Times of one case in ms: medians, and the minimum of the merge."""
 
     input_size: tuple[int, int]
     output_size: tuple[int, int]
@@ -32,9 +32,9 @@ class MergeTimes:
 
 
 def panoptic_proposals(kept, input_size, classes, seed=0, proposals=PROPOSALS):
-    """Proposals of a scene that is cut into `kept` cells of different size with soft, slightly noisy borders.
+    """Proposals of a scene divided into `kept` cells of different size with soft, slightly noisy borders.
 
-    The other proposals are fainter doubles of cells and void by their class, as unused queries are.
+    The other proposals are weaker copies of the cells with the class void, like unused queries.
 
     Returns:
         class_logits float32 (N, classes + 1), mask_logits float32 (N, h, w).
@@ -44,7 +44,7 @@ def panoptic_proposals(kept, input_size, classes, seed=0, proposals=PROPOSALS):
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     centers = rng.uniform(0, (height, width), (kept, 2)).astype(np.float32)
     radii = rng.uniform(0.0, 0.25 * min(height, width), kept).astype(np.float32)
-    # In place and in float32, one proposal after the other: the benchmark of an engine's memory has them in it, too.
+    # In place, in float32 and one proposal at a time, because the memory benchmark of engines includes this.
     masks = np.empty((proposals, height, width), np.float32)
     nearest, second = np.full((2, height, width), np.inf, np.float32)
     for distance, (center_y, center_x), radius in zip(masks, centers, radii, strict=False):
@@ -58,7 +58,7 @@ def panoptic_proposals(kept, input_size, classes, seed=0, proposals=PROPOSALS):
         cell += 0.1 * rng.standard_normal(cell.shape, np.float32)
     for cell, double in zip(masks[kept:], rng.integers(0, kept, proposals - kept), strict=True):
         cell[...] = masks[double] - rng.uniform(1.0, 6.0)
-    # Void by default; the kept ones have a class probability of about 0.9 and more, above every released threshold.
+    # Void by default; the kept ones have a class probability of at least about 0.9, above every released threshold.
     logits = 0.3 * rng.standard_normal((proposals, classes + 1))
     logits[:, -1] += 9.0
     logits[np.arange(kept), rng.integers(0, classes, kept)] += rng.uniform(12.5, 16.0, kept)
@@ -66,13 +66,13 @@ def panoptic_proposals(kept, input_size, classes, seed=0, proposals=PROPOSALS):
 
 
 def least_traffic(input_size, output_size, kept):
-    """Bytes that a merge must move: kept logits (float32) read, map (int32) and confidence written, each once."""
+    """Bytes that a merge must transfer: kept logits (float32) read, map (int32) and confidence written, each once."""
     height, width = (-(-side // SIZE_DIVISOR) * SIZE_DIVISOR // 4 for side in input_size)
     return 4 * kept * height * width + 5 * output_size[0] * output_size[1]
 
 
 def measure_merge(input_size, output_size, kept, rounds, config):
-    """Time both merges in turns, after one round that is not counted.
+    """Time both merges alternately, after a warm-up round.
 
     Returns:
         MergeTimes.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of the paper on this machine: modules of Tables 5 and 6, Equations 2 and 10, settings of Tables 7 to 10.
+"""The paper's tables on this machine: modules of Tables 5 and 6, Equations 2 and 10, settings of Tables 7 to 10.
 
 Legend: `n` proposals, `d` hidden, `t` kernel size, `c2..c5` channels of the pyramid, `h w` stride-4 map.
 """
@@ -33,7 +33,7 @@ PAPER_FPS = {
     9: ("num_stages", {1: 30.1, 2: 29.2, 3: 28.9}),
     10: ("num_proposals", {50: 33.7, 100: 29.2, 150: 26.3, 200: 24.3}),
 }
-WARM_UP = 2  # rounds that are not counted
+WARM_UP = 2  # warm-up rounds
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def module_flops():
 
 
 def measure_modules(device, rounds):
-    """FLOPs and latency of the modules of Tables 5 and 6, in turns.
+    """FLOPs and latency of the modules of Tables 5 and 6, interleaved.
 
     Args:
         device: torch device. rounds: measurements of each.
@@ -108,12 +108,12 @@ def attention_ratio(n, d, t):
 
 
 def measure_fps(config, size, device, rounds):
-    """Frames per second of the network in the settings of Tables 7 to 10, in turns, with random weights.
+    """Frames per second of the network in the settings of Tables 7 to 10, interleaved, with random weights.
 
-    The settings share one backbone and neck; the panoptic merge is not part of it.
+    The settings share one backbone and neck; the panoptic merge is not included.
 
     Args:
-        config: the configuration whose fields the tables vary.
+        config: the configuration whose fields are varied.
         size: (height, width) of the network input. device: torch device. rounds: measurements of each.
 
     Returns:
@@ -135,7 +135,7 @@ def measure_fps(config, size, device, rounds):
 
 
 def _medians_ms(calls, device, rounds):
-    """Median milliseconds of each call: dict of callables, run in turns, to dict of float."""
+    """Median milliseconds of each callable, run alternately: dict of callables to dict of float."""
     synchronize = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
     spent = {name: [] for name in calls}
     with torch.inference_mode():

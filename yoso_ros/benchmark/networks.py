@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several networks in several engines, frame to result, all in turns in one run; and what they cost in numbers."""
+"""Several networks in several engines, from frame to result, interleaved in one run; their FLOPs and parameters."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ PERCENTS = (0, 50, 95)
 
 
 def create_networks(models, engines, size, device, frames, weights=None, kept=None):
-    """The ways of all models, for `measure_networks`.
+    """All models in all engines, for `measure_networks`.
 
     Args:
         models: list of "MODEL" or "MODEL=WEIGHTS".
         engines: as of `create_ways`.
         size: (height, width) of the network input for frames of that size; None for each model's own.
-        weights: of those without their own: None for the model's, or "random".
-        kept: number of segments that each fusion gets where weights are random.
+        weights: for models without WEIGHTS: None for the model's own, or "random".
+        kept: number of segments for each fusion if weights are random.
 
     Returns:
         (dict of (model, backend) to callable, list of reasons why one was left out, dict of model to costs).
@@ -44,7 +44,7 @@ def create_networks(models, engines, size, device, frames, weights=None, kept=No
 
 
 def measure_networks(ways, costs, frames, rounds, progress=None):
-    """Measure all ways in turns.
+    """Measure all of them alternately.
 
     Returns:
         list of dict: model, backend, flops, parameters, ms {stage: {"p0", "p50", "p95"}}, in the order of `ways`.
@@ -58,12 +58,12 @@ def measure_networks(ways, costs, frames, rounds, progress=None):
 
 
 def quality_points(rows, reports):
-    """PQ beside time: what `figures.draw_front` takes.
+    """Pair PQ with time, for `figures.draw_front`.
 
     Args:
         rows: of `measure_networks`.
-        reports: list of dict, the `report.json` of `yoso-ros evaluate`; those without a row of the same model and
-            backend are left out.
+        reports: list of dict, the `report.json` of `yoso-ros evaluate`; reports without a row of the same model
+            and backend are left out.
 
     Returns:
         dict of data set to list of (model, backend, ms of a frame, PQ).
@@ -79,7 +79,7 @@ def quality_points(rows, reports):
 
 
 def front(points):
-    """Those of (model, backend, ms, PQ) that no other beats in both: fastest first."""
+    """The Pareto front of (model, backend, ms, PQ), fastest first."""
     kept = []
     for point in sorted(points, key=lambda p: (p[2], -p[3])):
         if not kept or point[3] > kept[-1][3]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of a node between a camera and a monitor: the talk with their processes, which the caller starts."""
+"""Runs of a node between a camera and a monitor: communication with their processes, which the caller starts."""
 
 import contextlib
 import json
@@ -19,9 +19,9 @@ from yoso_ros.errors import InputError
 ANSWER_S = 120.0  # for a process of the benchmark
 CONNECT_S = 180.0  # for the node to load its model
 STOP_S = 5.0  # between asking a process to stop and killing it
-QUIET_S = 1.0  # without a message, on top of the time of the frames in work, a run is over
+QUIET_S = 1.0  # without a message, beyond the time of frames in progress, the run has ended
 WARM_UP_S = 60.0  # for the node's first answer
-POLL_S = 0.25  # between looks at what else goes on while a process works
+POLL_S = 0.25  # between calls of `waiting` while a process works
 
 
 class Role:
@@ -30,7 +30,7 @@ class Role:
     Args:
         command: list of str.
         environment: dict of str, added to that of this process.
-        start_s: seconds for it to be ready.
+        start_s: time limit in seconds for it to become ready.
     """
 
     def __init__(self, command, environment, start_s=ANSWER_S):
@@ -47,10 +47,10 @@ class Role:
         self._lines.put(None)
 
     def ask(self, line, seconds=ANSWER_S, waiting=lambda: None):
-        """The answer to a command; `waiting` is called now and then until it comes.
+        """The answer to a command; `waiting` is called from time to time until it arrives.
 
         Raises:
-            InputError: the process ends or is silent for `seconds`.
+            InputError: the process ends, or does not answer within `seconds`.
         """
         try:
             print(line, file=self._process.stdin, flush=True)
@@ -73,7 +73,7 @@ class Role:
         return json.loads(line)
 
     def stop(self):
-        """End the process: the end of its commands is the end of its work, so that it leaves nothing behind."""
+        """Stop the process by closing its input, so that it cleans up after itself."""
         self._process.stdin.close()
         try:
             self._process.wait(STOP_S)
@@ -84,10 +84,10 @@ class Role:
 
 @dataclass(frozen=True)
 class Played:
-    """What became of each frame of a run; frames are told apart by their stamps in nanoseconds.
+    """The fate of each frame of a run; frames are identified by their stamps in nanoseconds.
 
     Attributes:
-        sent: list of what the camera says of a frame: stamp, time of publishing, and for a recording its own stamp.
+        sent: list of the camera's entries: stamp, time of publishing, and for a recording its original stamp.
         answered: dict of stamp to the time when the last of its label topics arrived.
         stats: dict of stamp to the fields of InferenceStats.
     """
@@ -102,9 +102,9 @@ class Bench:
 
     Args:
         camera, monitor: `Role`s, as yoso_ros.ros.runs.latency_roles has them.
-        node: has `pid`, None for a process that is not to be watched, and `check()`, which raises when the node has
+        node: has `pid`, None for a process that is not monitored, and `check()`, which raises if the node has
             ended.
-        cameras: number of cameras that publish at the same times; a rate is that of each.
+        cameras: number of cameras that publish simultaneously; a rate is that of each.
     """
 
     def __init__(self, camera, monitor, node, cameras=1):
@@ -112,10 +112,10 @@ class Bench:
         self._counts = dict.fromkeys(("received", "processed", "dropped", "failed"), 0)
 
     def connect(self, waiting=lambda: None):
-        """Wait until all see each other and answers arrive, then play a few frames for the caches.
+        """Wait until all are connected and answers arrive, then play a few frames as warm-up.
 
         Args:
-            waiting: called now and then.
+            waiting: called from time to time.
 
         Raises:
             InputError: the node has ended, does not connect, or does not answer.
@@ -131,7 +131,7 @@ class Bench:
         self.run(10.0, 1.0)
 
     def _wait_for_answer(self, waiting):
-        """Send a frame until it is answered: what one side has seen, the other may not have yet."""
+        """Send a frame until it is answered, because discovery may not be complete on both sides."""
         pause, deadline = QUIET_S, time.monotonic() + WARM_UP_S
         while time.monotonic() < deadline:
             self._node.check()
@@ -141,7 +141,7 @@ class Bench:
             pause *= 2
         else:
             raise InputError(f"the node gave no answer to the first frame within {WARM_UP_S:g} s")
-        # A slow node has the later ones in work, which must not be counted with the next run.
+        # A slow node may still be working on the later ones, which must not count towards the next run.
         while self._last["received"] > sum(self._last[name] for name in ("processed", "dropped", "failed")):
             if not self._collect([[0]]).stats:
                 return
@@ -156,22 +156,22 @@ class Bench:
 
     @contextlib.contextmanager
     def recorded(self, folder):
-        """Within a with block the panoptic labels go to a recording: a folder that must not exist."""
+        """Record the panoptic labels within a with block, into a folder that must not exist."""
         self._monitor.ask(f"record {shlex.quote(str(folder))}")
         yield
         self._monitor.ask("save")
 
     def run(self, rate_hz, seconds):
-        """Play the first frames over and over for some time at a rate; returns the `Run`."""
+        """Play the first frames repeatedly for some time at a given rate; returns the `Run`."""
         count = max(2, round(rate_hz * seconds))
         return self.play(f"{rate_hz} {count}", rate_hz, 2 * seconds)[0]
 
     def play(self, command, rate_hz, seconds, waiting=lambda: None):
-        """Have the camera play.
+        """Let the camera play.
 
         Args:
-            command: for the camera. rate_hz: what it asks for, for the record.
-            seconds: how long it may take, apart from starting and ending.
+            command: for the camera. rate_hz: the requested rate, for the record.
+            seconds: time limit, not counting start and stop.
             waiting: called now and then.
 
         Returns:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latency, loss and cost of the node seen from outside: what is measured, and the search for the highest rate.
+"""Latency, loss and cost of the node, measured from outside, and the search for the highest rate.
 
 The definitions are those of ros2_benchmark: latency from publishing an image to receiving its answer, matched by stamp;
-the highest rate is the one with at most 5 % loss, by bisection and then confirmed downwards, each time in several
-iterations of which the best and the worst are left out.
+the highest rate has at most 5 % loss; it is found by bisection and then confirmed downwards, each time in several
+iterations of which the best and the worst are discarded.
 """
 
 import os
@@ -15,16 +15,16 @@ import numpy as np
 LOSS_LIMIT = 0.05
 STAGES = ("queue_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "publish_ms")
 STAGE_TOLERANCE_MS = 1.0
-FASTEST_PART = 0.95  # a camera that does not reach this part of its rate is the limit itself
+FASTEST_PART = 0.95  # a camera that reaches less of its rate is itself the limit
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run gave. Times in milliseconds; `stages` are means over the answered frames.
+    """The result of one run. Times in milliseconds; `stages` are means over the answered frames.
 
     Attributes:
-        rate_hz: asked of the camera; reached_hz: its own.
-        sent, received, processed, dropped, failed, answered: frames; answered ones have all label topics received.
+        rate_hz: requested of the camera; reached_hz: its actual rate.
+        sent, received, processed, dropped, failed, answered: frames; for answered ones, all label topics were received.
         latency: publish to receipt of the last label topic, one per answered frame, in the order of sending.
         cpu_percent: of one core, of the node while frames were sent; cpu_ms: its CPU time per processed frame.
         memory_mb: resident memory of the node; peak_mb: the highest so far.
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def loss(self):
-        """Part of the sent frames without a whole answer, 0..1."""
+        """Share of the sent frames without a complete answer, 0..1."""
         return 1.0 - self.answered / self.sent
 
     def percentile(self, percent):
@@ -59,15 +59,15 @@ class Run:
 
 
 def split_latency(rows):
-    """Split what was measured outside into the node's stages and the transports around them.
+    """Split the externally measured latency into the node's stages and the transport before and after them.
 
     Args:
         rows: list of (latency measured outside in milliseconds, dict of the fields of InferenceStats).
 
     Returns:
         dict of means in milliseconds ("in", the stages, "out", "outside"; empty without rows), and the number of rows
-        that do not hold together: stages that miss the latency by over 1 ms, or a latency within the node that
-        is over 1 ms longer than the age since the stamp or than the outside measurement.
+        that are inconsistent: the sum of the stages differs from the latency by over 1 ms, or the latency within the
+        node is over 1 ms longer than the age since the stamp or than the external measurement.
     """
     if not rows:
         return {}, 0
@@ -79,7 +79,7 @@ def split_latency(rows):
     unsound |= (latency > age + STAGE_TOLERANCE_MS) | (age > outside + STAGE_TOLERANCE_MS)
     parts = {"in": age - latency} | {name.removesuffix("_ms"): stage[name] for name in STAGES}
     parts |= {"out": outside - age, "outside": outside}
-    # Means, for medians do not add up.
+    # Means, because medians do not add up.
     return {name: float(np.mean(values)) for name, values in parts.items()}, int(unsound.sum())
 
 
@@ -88,17 +88,17 @@ def highest_rate(measure, low, high, step, iterations):
 
     Args:
         measure: function of a rate in Hz that returns a `Run`.
-        low, high, step: rates to look at, Hz; multiples of `step` above `low`.
-        iterations: runs that confirm the rate; with 3 or more the best and the worst are left out.
+        low, high, step: rates to try, Hz; multiples of `step` above `low`.
+        iterations: runs that confirm the rate; with 3 or more, the best and the worst are discarded.
 
     Returns:
-        (rate in Hz, mean loss there) or (0.0, loss at `low`) when even `low` loses more.
+        (rate in Hz, mean loss there) or (0.0, loss at `low`) if even `low` loses more.
     """
 
     def holds(run):
         return run.loss <= LOSS_LIMIT and run.reached_hz >= FASTEST_PART * run.rate_hz
 
-    below, above = 0, int((high - low) / step) + 1  # in steps over `low`; `above` is taken not to hold
+    below, above = 0, int((high - low) / step) + 1  # in steps over `low`; `above` is assumed to fail
     while above - below > 1:
         middle = (below + above) // 2
         below, above = (middle, above) if holds(measure(low + middle * step)) else (below, middle)

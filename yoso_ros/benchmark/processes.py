@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes of the throughput benchmark: one that keeps a core busy, and those that measure memory."""
+"""Processes of the throughput benchmark: one that keeps a core busy, and some that measure memory."""
 
 import contextlib
 import json
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from yoso_ros.errors import InputError
 
-BUSY_S = 900  # a busy process ends by itself after this, whatever becomes of its parent
-PROCESS_S = 600  # for one process that measures memory, such as one engine that starts and runs
-# Ends when its parent has ended, too: the system then gives it another one.
+BUSY_S = 900  # a busy process ends by itself after this time, whatever happens to its parent
+PROCESS_S = 600  # for one process that measures memory, such as that of one engine
+# It also ends when its parent has ended: the system then assigns another parent.
 _SPIN = "import os,sys,time\np,e=int(sys.argv[1]),time.monotonic()+float(sys.argv[2])\n"
 _SPIN += "while os.getppid()==p and time.monotonic()<e: sum(range(20000))"
 
 
 @contextlib.contextmanager
 def busy_core():
-    """While it is entered, another process takes the time of one core."""
+    """Within the context, another process occupies one core."""
     process = subprocess.Popen([sys.executable, "-c", _SPIN, str(os.getpid()), str(BUSY_S)])
     try:
         yield process
@@ -29,7 +29,7 @@ def busy_core():
 
 
 def peak_memory_mb(model, weights, engine, size, kept=None):
-    """Peak resident size of a process that starts one engine and segments a few frames.
+    """Peak resident memory of a process that starts one engine and segments a few frames.
 
     Args:
         model, weights: as `load_benchmark_network`.
@@ -39,19 +39,19 @@ def peak_memory_mb(model, weights, engine, size, kept=None):
         MB (10^6 bytes).
 
     Raises:
-        InputError: the process failed, or this system does not tell.
+        InputError: the process failed, or this system does not report it.
     """
     return memory_of_process(__name__, [model, weights, engine, list(size), kept], engine)
 
 
 def memory_of_process(module, task, what):
-    """The number that a module prints last when it runs as a process of its own.
+    """The number that a module prints last when run as a separate process.
 
     Args:
-        module: name. task: its argument, as JSON. what: it measures, for errors.
+        module: name. task: its argument, as JSON. what: the measured object, for errors.
 
     Raises:
-        InputError: the process failed or gave no answer.
+        InputError: the process failed or did not answer.
     """
     command = [sys.executable, "-m", module, json.dumps(task)]
     try:
@@ -65,7 +65,7 @@ def memory_of_process(module, task, what):
 
 
 def _run_engine(model, weights, engine, size, kept):
-    """What the process of one engine does; prints its peak."""
+    """Run one engine and print the peak memory; called in a separate process."""
     import numpy as np
 
     from yoso_ros.benchmark.throughput import create_ways, load_benchmark_network, resized_config
@@ -76,7 +76,7 @@ def _run_engine(model, weights, engine, size, kept):
     ways, reasons = create_ways(network, config, [engine], "cpu", [frame], kept)
     if not ways:
         raise InputError(reasons[0])
-    del network  # as in `load_segmenter`, where nobody holds it any longer
+    del network  # as in `load_segmenter`, which does not keep it
     (way,) = ways.values()
     for _ in range(3):
         way(frame)
@@ -84,13 +84,13 @@ def _run_engine(model, weights, engine, size, kept):
 
 
 def forget_peak():
-    """Let `peak_mb` begin anew with what this process holds now, where the system can."""
+    """Reset `peak_mb` to the current memory of this process, if the system supports it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_mb():
-    """Peak resident size of this process, MB. Not ru_maxrss: that one starts with the size of the parent.
+    """Peak resident memory of this process, MB. Not ru_maxrss, which starts with the size of the parent.
 
     Raises:
         InputError: this system does not tell.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A soak of the node: hours of frames and changes, with every frame accounted for and the process watched."""
+"""A soak test of the node: hours of frames and changes, with every frame accounted for and the process monitored."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ from yoso_ros.benchmark.node_latency import memory_mb
 from yoso_ros.errors import InputError
 from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
 
-START_S = 600.0  # for the node and the other side, each with a network, on a machine that is busy
-WARM_UP = 0.2  # of the samples: what the node keeps is there by then, and the slope of memory begins
+START_S = 600.0  # for the node and the other side to load a network each on a busy machine
+WARM_UP = 0.2  # share of the samples after which the node's memory is allocated and its slope is measured
 
 
 def process_sample(pid):
-    """What a process holds: dict of memory_mb, descriptors and threads."""
+    """The resources of a process: dict of memory_mb, descriptors and threads."""
     return {
         "memory_mb": memory_mb(pid)[0],
         "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
@@ -46,19 +46,19 @@ def soak(
     on_sample=lambda sample: None,
     frames=float("inf"),
 ):
-    """Soak a node in a ROS domain of its own.
+    """Soak a node in a separate ROS domain.
 
     Args:
         model: name, or "constant" for a node without a network.
-        minutes: greatest length. stretch_s: seconds between two changes. rate_hz: of the camera.
-        sizes: list of "HxW". bad_every: frames for a bad one.
+        minutes: maximum duration. stretch_s: seconds between two changes. rate_hz: of the camera.
+        sizes: list of "HxW". bad_every: one frame in this many is bad.
         log_path: file for the node's output, None for a temporary one.
         on_sample: called with each sample.
-        frames: the soak ends after the stretch in which this number has been sent.
+        frames: the soak ends after the stretch in which this number is reached.
 
     Returns:
-        dict: `samples`, what the node held and what became of the frames after each stretch; `totals`; the slope of
-        memory; `held`, whether nothing was lost sight of, wrong or caught.
+        dict: `samples`, resources of the node and counts of the frames after each stretch; `totals`; the slope of
+        memory; `held`, true if no frame was unaccounted for, no answer wrong and no error caught.
 
     Raises:
         InputError: the node ended, or a process does not answer.
@@ -89,7 +89,7 @@ def soak(
 
 
 def report(samples, log_lines):
-    """The figures of a soak from its samples."""
+    """The figures of a soak, from its samples."""
     first, last = samples[int(WARM_UP * len(samples))], samples[-1]
     faults = {name: last[name] for name in ("unaccounted", "wrong", "caught")}
     slope = slope_per_minute([s["minutes"] for s in samples], [s["memory_mb"] for s in samples])
@@ -108,6 +108,6 @@ def report(samples, log_lines):
 
 
 def check_options(minutes, stretch_s, rate_hz, bad_every, frames=float("inf")):
-    """Raise InputError for options of no use."""
+    """Raise InputError for options out of range."""
     if not all(number > 0 for number in (minutes, stretch_s, rate_hz, frames)) or bad_every < 2:
         raise InputError("--minutes, --frames, --stretch and --rate: expected numbers above 0, --bad-every: 2 or more")

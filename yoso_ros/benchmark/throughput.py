@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames per second and percentiles of each stage, from a uint8 frame to its `PanopticResult`, engines in turns.
+"""Frames per second and percentiles of each stage, from a uint8 frame to its result, with interleaved engines.
 
 Legend: `N` proposals, `C` classes; `h w` stride-4 map.
 """
@@ -20,29 +20,29 @@ from yoso_ros.models import create_model, load_config
 
 RANDOM = "random"  # instead of the path of weights
 STAGES = ("preprocess", "inference", "postprocess", "total")
-WARM_UP = 2  # rounds that are not counted
-CALIBRATION_FRAMES = 2  # int8 of random weights is for the time alone
+WARM_UP = 2  # warm-up rounds
+CALIBRATION_FRAMES = 2  # int8 of random weights serves timing only
 
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Times of one way in ms: stage to float array (rounds,). "total" is seen from outside."""
+    """Times of one way in ms: stage to float array (rounds,). "total" is measured from outside."""
 
     name: str
     stages: dict
 
     def percentile(self, stage, percent):
-        """Of one of `STAGES`, in ms."""
+        """Percentile of one of `STAGES`, in ms."""
         return float(np.percentile(self.stages[stage], percent))
 
     @property
     def fps(self):
-        """Frames per second one after the other."""
+        """Frames per second, processed one at a time."""
         return 1e3 / float(self.stages["total"].mean())
 
 
 class _ReplacedOutputs:
-    """An engine whose outputs are replaced after it has done its work."""
+    """An engine whose outputs are replaced after it has run."""
 
     def __init__(self, engine, replace):
         self.device, self.backend, self.size_divisor = engine.device, engine.backend, engine.size_divisor
@@ -53,12 +53,12 @@ class _ReplacedOutputs:
         return self._replace(self._engine(images))
 
     def forward(self, images):
-        """Of engines on a CUDA device; what replaces the outputs is made in the first call, before any is captured."""
+        """For engines on a CUDA device; the replacement is created in the first call, before any capture."""
         return self._replace(self._engine.forward(images))
 
 
 def load_benchmark_network(model, weights, seed=0):
-    """The network of a configuration with its weights; `weights` "random" makes them, always the same ones."""
+    """The network of a configuration with its weights; `weights` "random" creates reproducible random ones."""
     if weights != RANDOM:
         return load_network(model, weights)
     torch.manual_seed(seed)
@@ -66,7 +66,7 @@ def load_benchmark_network(model, weights, seed=0):
 
 
 def resized_config(config, size):
-    """A configuration whose network input is `size` for frames of that size; None leaves it as it is."""
+    """A configuration whose network input is `size` for frames of that size; None changes nothing."""
     return config if size is None else dataclasses.replace(config, shortest_edge=min(size), longest_edge=max(size))
 
 
@@ -79,7 +79,7 @@ def create_ways(network, config, names, device, frames, kept=None):
         names: list of "baseline", "baseline:FORM", "ENGINE" or "ENGINE:PRECISION".
         device: "cpu", "cuda" or "cuda:N".
         frames: list of uint8 (H, W, 3); int8 of random weights is calibrated with the first ones.
-        kept: number of given segments that every way merges; None for those of the network.
+        kept: number of given segments that each way merges; None for those of the network.
 
     Returns:
         (dict of name to callable, list of reasons why one was left out).
@@ -112,11 +112,11 @@ def _quantize_for_time(network, frames):
 
 
 def measure_ways(ways, frames, rounds, progress=None):
-    """Run all ways in turn on the same frames.
+    """Run all ways alternately on the same frames.
 
     Args:
         ways: dict of name to callable from a frame to a `PanopticResult`.
-        frames: list of uint8 (H, W, 3), used in order and again from the start.
+        frames: list of uint8 (H, W, 3), used in order, repeatedly.
         rounds: measurements of each.
         progress: called after each round.
 
@@ -139,14 +139,14 @@ def measure_ways(ways, frames, rounds, progress=None):
 
 
 def measure_growth(segmenter, size, factors, cameras, rounds):
-    """How the cost of one engine grows: least ms for each scale of the input, and per camera of one batch.
+    """How the cost of one engine grows: minimum ms for each scale of the input, and per camera of one batch.
 
-    The least of the rounds, because a curve shows a shape, which other work of the machine at one of its points spoils.
+    The minimum of the rounds, because other load at one point would distort the shape of the curve.
 
     Args:
         segmenter: `Segmenter`.
         size: (height, width) of the largest input.
-        factors: parts of `size` to run. cameras: numbers of frames in one pass, at the smallest input.
+        factors: fractions of `size` to run. cameras: numbers of frames in one pass, at the smallest input.
         rounds: measurements of each.
 
     Returns:

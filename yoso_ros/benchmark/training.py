@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of training steps, from the files to the changed weights."""
+"""Time of training steps, from reading files to updating weights."""
 
 import dataclasses
 import statistics
@@ -12,7 +12,7 @@ from yoso_ros.models import create_model, load_config
 from yoso_ros.training.augment import Augmentation
 from yoso_ros.training.trainer import Trainer, seed_everything
 
-WARM_UP = 5  # steps that are not counted: libraries load, kernels are chosen
+WARM_UP = 5  # warm-up steps: libraries are loaded, kernels are chosen
 
 
 def measure_training(recipe, precision, dataset, device, steps, workers):
@@ -23,7 +23,7 @@ def measure_training(recipe, precision, dataset, device, steps, workers):
         precision: "fp32", "bf16" or "fp16".
         dataset: data set to train on.
         device: torch device.
-        steps: number of steps that count.
+        steps: number of measured steps.
         workers: data-loading processes.
 
     Returns:

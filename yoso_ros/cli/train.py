@@ -109,8 +109,8 @@ def _train(arguments, splits, device):
     if recipe.classes == "data" and rank() == 0:
         write_model_file(config, output / f"{config.name}.yaml")
     checkpoint = output / f"{config.name}.safetensors"
-    story = _story(arguments, recipe, device, origin, train_set, val_set)
-    logs = _logs(arguments, output, config.name, story) if rank() == 0 else []
+    provenance = _provenance(arguments, recipe, device, origin, train_set, val_set)
+    logs = _logs(arguments, output, config.name, provenance) if rank() == 0 else []
 
     def on_step(*values):
         for log in logs:
@@ -131,7 +131,7 @@ def _train(arguments, splits, device):
         device=device,
         validate=validate,
         on_best=lambda best, metrics, iteration: save_checkpoint(
-            checkpoint, best.state_dict(), config, {**story, "validation": metrics}
+            checkpoint, best.state_dict(), config, {**provenance, "validation": metrics}
         ),
         on_step=on_step if logs else None,
         workers=arguments.workers,
@@ -149,17 +149,17 @@ def _train(arguments, splits, device):
     return 0
 
 
-def _logs(arguments, output, name, story):
+def _logs(arguments, output, name, provenance):
     from yoso_ros.training.event_log import TensorBoardLog
     from yoso_ros.training.experiment_logs import MlflowLog, WandbLog
 
     logs = [TensorBoardLog(output / "tensorboard")] if arguments.tensorboard else []
-    facts = {**story["recipe"], "data": story["data"]}
+    facts = {**provenance["recipe"], "data": provenance["data"]}
     logs += [WandbLog(output / "wandb", name, facts)] if arguments.wandb else []
     return logs + ([MlflowLog(output, name, facts)] if arguments.mlflow else [])
 
 
-def _story(arguments, recipe, device, origin, train_set, val_set):
+def _provenance(arguments, recipe, device, origin, train_set, val_set):
     import torch
 
     from yoso_ros.processes import world_size

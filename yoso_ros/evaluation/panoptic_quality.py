@@ -181,7 +181,7 @@ class PanopticQuality:
             segment_id, area, count = wrong[0]
             warnings.warn(
                 f"true segment {segment_id} says area {area} but has {count} pixels; the pixels are used, and "
-                "panopticapi would give another result (said once)",
+                "panopticapi would give another result (reported once)",
                 stacklevel=4,
             )
 

@@ -84,7 +84,7 @@ def thing_probabilities(
         float32 (T, P).
     """
     logits = functional.interpolate(semantic_logits[None].float(), size=size, mode="bilinear", align_corners=False)[0]
-    things = torch.tensor(thing_ids, device=logits.device)
+    things = torch.tensor(thing_ids, dtype=torch.int64, device=logits.device)
     return (logits.flatten(1).index_select(0, things) - logits.flatten(1).logsumexp(0)).exp_()
 
 
@@ -129,8 +129,11 @@ class MaskConstruction:
         self._height, self._width = outputs.dense_boxes.shape[-2:]
         self._queries = queries.boxes.T.contiguous()
         self._boxes = outputs.dense_boxes.float().reshape(-1, 4, self._height * self._width)
-        size, things = (self._height, self._width), config.label_set.thing_ids
-        self._class_probabilities = thing_probabilities(outputs.semantic_logits, size, things)
+        # Only of the classes that were found, by class: a label set may have a hundred of them.
+        found = queries.classes.unique().tolist()
+        size, things = (self._height, self._width), tuple(config.label_set.thing_ids[i] for i in found)
+        probabilities = thing_probabilities(outputs.semantic_logits, size, things)
+        self._class_probabilities = dict(zip(found, probabilities, strict=True))
         # Nothing below this can be part of a mask, even between four map pixels.
         self._least = config.mask_threshold * (1 - ROUNDING)
 
@@ -154,8 +157,7 @@ class MaskConstruction:
             `MaskPixels`, a bounded number at a time. Masks are not cropped to their boxes.
         """
         cells = Cells((self._height, self._width), MASK_STRIDE, input_size, output_size, self._boxes.device)
-        for class_id in self._classes.unique().tolist():
-            probability = self._class_probabilities[class_id]
+        for class_id, probability in self._class_probabilities.items():
             candidates = positions(probability >= self._least)
             instances = positions(self._classes == class_id)
             most = max(1, min(MOST_PAIRS // max(1, len(candidates)), MOST_GRID // len(probability)))

@@ -17,7 +17,7 @@ from yoso_ros.fusion.dr1mask_instances import find_cropped_instances, merge_crop
 from yoso_ros.fusion.instance_attention import map_logits
 from yoso_ros.fusion.instances import Instances
 from yoso_ros.fusion.merged import MergedSegment, MergedSegments
-from yoso_ros.fusion.semantic_logits import semantic_confidence, semantic_map_of_logits
+from yoso_ros.fusion.semantic_logits import first_best, semantic_confidence, semantic_map_of_logits
 
 STRIDE = 4  # of the basis
 MARGIN = 10.0  # logit of an instance outside its box, below the best stuff: a probability of 5e-5
@@ -177,7 +177,7 @@ def inside_boxes(boxes: torch.Tensor, size: tuple[int, int], stride: int = STRID
 
 def _enough_of_its_mask(stuff, things, threshold):
     """Bool (N,): the instance wins at least this share of the map pixels where it beats stuff, and at least one."""
-    winners = torch.cat([stuff, things]).argmax(0).flatten()
+    winners = first_best(torch.cat([stuff, things]).flatten(1).T.contiguous())
     won = winners.bincount(minlength=len(stuff) + len(things))[len(stuff) :]
     own = (things > stuff.amax(0)).sum((1, 2))
     return (won > 0) & (won.double() >= threshold * own.double())

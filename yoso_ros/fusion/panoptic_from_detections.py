@@ -125,13 +125,14 @@ def _without_overlap(masks, kept, pixels, overlap_threshold):
 def _add_stuff(segment_map, confidence, segments, semantic_map, semantic_confidence, config):
     """Paint stuff on free pixels; changes the (flat) maps and the list."""
     device = semantic_map.device
-    classes = torch.arange(len(config.label_set), device=device)
-    is_thing = torch.isin(classes, torch.tensor(config.label_set.thing_ids, device=device))
+    classes = len(config.label_set)
+    is_thing = torch.zeros(classes, dtype=torch.bool, device=device)
+    is_thing[list(config.label_set.thing_ids)] = True
     semantic = semantic_map.int()
     stuff = (segment_map == 0) & ~is_thing[semantic]
     found = semantic[stuff]
-    area = torch.bincount(found, minlength=len(classes))
-    total = torch.bincount(found, semantic_confidence[stuff].double(), minlength=len(classes))
+    area = torch.bincount(found, minlength=classes)
+    total = torch.bincount(found, semantic_confidence[stuff].double(), minlength=classes)
     enough = (area > 0) & (area >= config.stuff_area_limit)
     ids = torch.where(enough, len(segments) + enough.cumsum(0), 0).int()
     segment_map += torch.where(stuff, ids[semantic], 0)

@@ -8,9 +8,10 @@ cells on the borders between classes are resized. Legend: `C` classes, `h w` map
 import torch
 from torch.nn import functional
 
-from yoso_ros.fusion.cells import Cells
+from yoso_ros.fusion.cells import Cells, positions
 
-MOST_VALUES = 1 << 22  # resized logits held at a time
+MOST_VALUES = 1 << 22  # logits held at a time
+ROUNDING = 1e-5  # a resized value can exceed its largest corner by less than this fraction of the largest value
 
 
 @torch.no_grad()
@@ -27,22 +28,67 @@ def semantic_map_of_logits(
     Returns:
         uint8 (H, W); the first class if logits are equal.
     """
-    logits = logits.float()
+    logits = logits.float().nan_to_num(nan=torch.finfo(torch.float32).min)
     cells = Cells(logits.shape[1:], stride, input_size, output_size, logits.device)
-    flat = logits.flatten(1)
-    classes = flat.argmax(0)
+    by_pixel = logits.flatten(1).T.contiguous()
+    classes = first_best(by_pixel)
     rows, columns = (torch.arange(side + 1, device=logits.device) for side in logits.shape[1:])
     grid = [side.flatten() for side in torch.meshgrid(rows, columns, indexing="ij")]
     corners = torch.stack([classes[corner] for corner in cells.corners(*grid)])
     found = cells.fill(corners[0].view(len(rows), len(columns)).to(torch.uint8))
-    mixed = (corners != corners[0]).any(0).nonzero()[:, 0]
-    by_pixel, result = flat.T.contiguous(), found.flatten()
-    for part in mixed.split(max(1, MOST_VALUES // (len(logits) * cells.places))):
-        rows, columns = grid[0][part], grid[1][part]
-        values = cells.interpolate(rows, columns, [by_pixel[corner] for corner in cells.corners(rows, columns)])
-        inside = ~values[..., 0].isnan()
-        result[cells.pixels(rows, columns)[inside]] = values.argmax(-1)[inside].to(torch.uint8)
+    mixed = positions((corners != corners[0]).any(0))
+    result = found.flatten()
+    for part in mixed.split(max(1, MOST_VALUES // (4 * len(logits)))):
+        _classify(result, part, grid, by_pixel, classes, cells)
     return result.view(found.shape)
+
+
+def first_best(by_pixel: torch.Tensor) -> torch.Tensor:
+    """Class with the largest logit, the first if several are equal: contiguous float32 (P, C) -> int64 (P,)."""
+    if by_pixel.device.type == "cpu":  # many times faster than torch's own
+        return torch.from_numpy(by_pixel.numpy().argmax(1))
+    return by_pixel.argmax(1)
+
+
+def _classify(result, part, grid, by_pixel, classes, cells):
+    """Write the classes of the output pixels of some cells into the flat `result`."""
+    rows, columns = grid[0][part], grid[1][part]
+    corners = torch.stack(cells.corners(rows, columns))
+    possible = _possible_winners(by_pixel, classes, corners)
+    count = possible.sum(1)
+    order = count.argsort()  # cells with about equally many classes together
+    ends = torch.searchsorted(count[order], 2 ** torch.arange(9, device=count.device), right=True).tolist()
+    for start, end in zip([0, *ends], ends, strict=False):
+        for chunk in order[start:end].split(max(1, MOST_VALUES // (4 * cells.places))) if start < end else ():
+            members, class_ids = possible[chunk].nonzero(as_tuple=True)
+            first = count[chunk].cumsum(0) - count[chunk]
+            # The first class again where a cell has fewer than others: it cannot beat itself.
+            candidates = class_ids[first].repeat(int(count[chunk].max()), 1)
+            candidates[torch.arange(len(members), device=members.device) - first[members], members] = class_ids
+            best, winner = None, None
+            for class_ids in candidates:
+                at_corners = [by_pixel[corner, class_ids] for corner in corners[:, chunk]]
+                value = cells.interpolate(rows[chunk], columns[chunk], at_corners)
+                class_ids = class_ids.to(torch.uint8)[:, None, None].expand(value.shape)
+                winner = class_ids if best is None else torch.where(value > best, class_ids, winner)
+                best = value if best is None else torch.maximum(best, value)
+            inside = positions(~best.isnan())  # a cell may have fewer pixels than others
+            result[cells.pixels(rows[chunk], columns[chunk]).flatten()[inside]] = winner.flatten()[inside]
+
+
+def _possible_winners(by_pixel, classes, corners):
+    """Which classes can win at an output pixel of each cell: bool (A, C).
+
+    Resizing is a weighted mean, and the best class is everywhere at least as good as any mean of several classes. So a
+    class cannot win in a cell where its largest corner is below the smallest corner of the mean of the classes that win
+    at the corners.
+    """
+    values, winners = by_pixel[corners], classes[corners]
+    weight = 1 / (winners[:, None] == winners).sum(1)  # each class once
+    weight = (weight / weight.sum(0)).T
+    mean = torch.stack([(by_pixel[corner[:, None], winners.T] * weight).sum(1) for corner in corners])
+    slack = ROUNDING * values.abs().amax((0, 2))
+    return values.amax(0) >= (mean.amin(0) - slack)[:, None]
 
 
 @torch.no_grad()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From recordings to frames worth labelling, and from frames to labels that a person corrects. No ROS is needed."""
+"""Select frames of recordings that are worth labelling, and pre-label them for a person to correct. Needs no ROS."""

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How alike two frames are, from a small picture and from what a model sees where; works with any model.
+"""How alike two frames are, by a thumbnail and by where a model sees which class; works with any model.
 
-Legend: `S` numbers of the small picture, `L` numbers of the layout (cells times classes), `n` frames.
+Legend: `S` values of the thumbnail, `L` values of the layout (cells times classes), `n` frames.
 """
 
 import cv2
 import numpy as np
 
-SMALL_WIDTH, SMALL_HEIGHT = 24, 18  # pixels of the small picture: sensor noise is gone, a person at ten metres is not
+SMALL_WIDTH, SMALL_HEIGHT = 24, 18  # pixels of the thumbnail: removes sensor noise, keeps a person at ten metres
 SMALL = 3 * SMALL_WIDTH * SMALL_HEIGHT
 CELL_COLUMNS, CELL_ROWS = 3, 2  # of the layout
-FULL_STEPS = 40.0  # mean difference in steps of 255 from which two pictures have nothing in common
+FULL_STEPS = 40.0  # mean difference (of 255) at which two thumbnails count as completely different
 
 
 def describe(image, result, num_classes):
-    """What a frame looks like.
+    """Describe what a frame looks like.
 
     Args:
         image: uint8 (H, W, 3) RGB.
@@ -22,7 +22,7 @@ def describe(image, result, num_classes):
         num_classes: of the model.
 
     Returns:
-        uint8 (S + L,): a small picture in CIE Lab, then by cell and class the share of the pixels times 255.
+        uint8 (S + L,): a thumbnail in CIE Lab, then for each cell and class its share of the pixels, times 255.
     """
     small = cv2.resize(image, (SMALL_WIDTH, SMALL_HEIGHT), interpolation=cv2.INTER_AREA)
     small = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
@@ -36,7 +36,7 @@ def describe(image, result, num_classes):
 
 
 def look_difference(one, many):
-    """Mean difference of the small pictures, in steps of 255.
+    """Mean difference of the thumbnails, 0 to 255.
 
     Args:
         one: uint8 (S + L,). many: uint8 (n, S + L).
@@ -48,12 +48,12 @@ def look_difference(one, many):
 
 
 def difference(one, many):
-    """How different frames are, 0 for the same to 1: half the pictures, half what is seen where.
+    """How different frames are, from 0 (the same) to 1: half by thumbnail, half by layout.
 
     Args, returns: as `look_difference`.
     """
     looks = np.minimum(look_difference(one, many) / FULL_STEPS, 1.0)
-    # Of two layouts that have nothing in common each cell differs by 2 * 255 in sum.
+    # In two layouts with nothing in common, the differences in each cell add up to 2 * 255.
     classes = max((many.shape[1] - SMALL) // (CELL_ROWS * CELL_COLUMNS), 1)
     layouts = _mean_difference(one[SMALL:], many[:, SMALL:]) * classes / (2 * 255)
     return (looks + layouts) / 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bounded set of candidates from any number of frames: those that stand out, spread over what there is to see.
+"""A bounded set of candidates from any number of frames: those that stand out, and as different as possible.
 
 Legend: `P` candidates in the set.
 """
@@ -16,20 +16,20 @@ from yoso_ros.errors import InputError
 from yoso_ros.labelling.appearance import difference, look_difference
 from yoso_ros.labelling.interest import FrameInterest
 
-SAME_LOOK = 3.0  # steps of 255 in the mean of the small picture: less is the same place, light and things
+SAME_LOOK = 3.0  # mean difference of thumbnails (of 255): below it, place, light and objects are the same
 PLAIN = tuple(name for name in FrameInterest.__slots__ if name != "look")
 
 
 class CandidatePool:
-    """At most `capacity` frames, none of which look the same; what it holds depends on the order of `add` alone.
+    """At most `capacity` frames, no two of which look the same. The content depends only on the order of `add`.
 
-    When it is full, of the two most alike the one goes that is less worth.
+    When it is full, the less valuable of the two most similar frames is removed.
 
     Args:
-        capacity: at least 2. same_look: frames that differ by less look the same, steps of 255.
+        capacity: at least 2. same_look: frames whose thumbnails differ by less (0 to 255) look the same.
 
     Attributes:
-        frames: all that were added; seen: Counter of class id to the frames that have it.
+        frames: number of frames added; seen: Counter of class id to the number of frames with it.
     """
 
     def __init__(self, capacity, same_look=SAME_LOOK):
@@ -45,12 +45,12 @@ class CandidatePool:
         return len(self._entries)
 
     def count(self, frames, seen):
-        """Add to `frames` and `seen` what another pool counted."""
+        """Add the counts of another pool to `frames` and `seen`."""
         self.frames += frames
         self.seen.update(seen)
 
     def add(self, found, counted=False):
-        """Take a `FrameInterest`; `counted` says that `count` has had it."""
+        """Add a `FrameInterest`; `counted`: it is already in the counts."""
         if not counted:
             self.count(1, Counter(found.classes))
         if self._looks is None:
@@ -69,12 +69,12 @@ class CandidatePool:
             self._drop_one()
 
     def worth(self, found):
-        """What speaks for a frame by itself: doubt, unrest and disagreement as parts of one, and its rarest class."""
+        """How much a frame is worth by itself: uncertainty, unrest, disagreement (as shares), and its rarest class."""
         signals = (found.uncertain + found.unrest + found.disagreement) / 100
         return signals + max((self.rarity(c) for c in found.classes), default=0.0)
 
     def rarity(self, class_id):
-        """0 for a class of every frame, 1 for one of a single frame among all those seen so far."""
+        """0 for a class in every frame, 1 for a class in only one of the frames seen so far."""
         if self.frames < 2:
             return 0.0
         return 1 - math.log(max(self.seen[class_id], 1)) / math.log(self.frames)
@@ -111,10 +111,10 @@ def pool_bytes(pool, faults):
 
 
 def read_pool(path):
-    """What `pool_bytes` wrote: (frames, seen as a Counter, list of `FrameInterest`, faults).
+    """Read what `pool_bytes` wrote: (frames, seen as a Counter, list of `FrameInterest`, faults).
 
     Raises:
-        InputError: the file is something else.
+        InputError: the file has other content.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
@@ -126,4 +126,4 @@ def read_pool(path):
         ]
         return plain["frames"], Counter(dict(plain["seen"])), entries, plain["faults"]
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected candidates as `bag select` keeps them; delete it: {error}") from error
+        raise InputError(f"{path}: expected candidates written by `bag select`; delete the file: {error}") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single frames of recordings, and frames as image files with nothing lost."""
+"""Read single frames of recordings, and store frames as image files without loss."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ STORED = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png"}  # by the first bytes
 
 
 def frames_at(source, indices):
-    """Some frames of a source, read in one go or, from a recording, each by itself.
+    """Some frames of a source, read in one pass or, from a recording, one by one.
 
     Args:
         source: as `yoso_ros.bags.open_source` gives.
-        indices: int, rising.
+        indices: int, ascending.
 
     Yields:
         (index, `Frame`).
@@ -36,11 +36,11 @@ def frames_at(source, indices):
             yield index, frame
         if not wanted:
             return
-    raise InputError(f"{source.name}: expected a frame {min(wanted)}, found fewer")
+    raise InputError(f"{source.name}: expected a frame {min(wanted)}, but there are fewer")
 
 
 def image_file(image, decode):
-    """A frame's image as an image file: the stored bytes of a JPEG or PNG, else a PNG of its pixels.
+    """A frame's image as the content of an image file: the stored bytes of a JPEG or PNG, else a PNG of its pixels.
 
     Args:
         image: `RawImage` or `CompressedImage`.
@@ -58,7 +58,7 @@ def image_file(image, decode):
 
 
 def recording_names(paths):
-    """Short names of recordings, no two the same: the stem, with the number in the list where a stem is there twice.
+    """Short, unique names of recordings: the stem, followed by the number in the list where stems are equal.
 
     Args:
         paths: list of `pathlib.Path`.
@@ -68,10 +68,10 @@ def recording_names(paths):
 
 
 def frame_name(recording, index):
-    """File name without suffix of a frame: `recording` of `recording_names`, and the number of the frame."""
+    """File name of a frame, without suffix: `recording` (from `recording_names`) and the number of the frame."""
     return f"{recording}_{index:06d}"
 
 
 def frame_index(name):
-    """The number of the frame in a name of `frame_name`, with or without suffix."""
+    """The number of the frame in a name from `frame_name`, with or without suffix."""
     return int(Path(name).stem.rpartition("_")[2])

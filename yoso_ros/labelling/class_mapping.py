@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A teacher's classes to one's own, from a small YAML file."""
+"""Map a teacher's classes to your own, with a small YAML file."""
 
 from dataclasses import dataclass, field
 
@@ -13,11 +13,11 @@ from yoso_ros.results import UNLABELLED_CLASS
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMapping:
-    """What becomes of the classes of a model.
+    """How the classes of a model are mapped.
 
     Attributes:
         label_set: `LabelSet` of the labels to write.
-        table: uint8 (256,), its class id by the model's, 255 for void.
+        table: uint8 (256,), from class id of the model to class id of `label_set`, 255 for void.
         dropped: names of the model's classes that become void.
     """
 
@@ -33,7 +33,7 @@ class _MappingFile:
 
 
 def keep_classes(model_labels):
-    """The mapping that changes nothing."""
+    """The identity mapping."""
     table = np.full(256, UNLABELLED_CLASS, np.uint8)
     table[: len(model_labels)] = np.arange(len(model_labels))
     return ClassMapping(label_set=model_labels, table=table, dropped=())
@@ -42,11 +42,11 @@ def keep_classes(model_labels):
 def load_class_mapping(path, model_labels):
     """Read a mapping.
 
-    The file has `label_set`, the name or path of one's own label set, and `classes`, a mapping of the model's class
-    names to one's own (null: void). A class that it does not name goes to its namesake, or to void without one.
+    The file has `label_set`, the name or path of your own label set, and `classes`, a mapping from the model's class
+    names to yours (null: void). A class that is not listed is mapped to the class of the same name, or else to void.
 
     Args:
-        path: of the YAML file. model_labels: `LabelSet` of the model.
+        path: YAML file. model_labels: `LabelSet` of the model.
 
     Raises:
         InputError: the file has a fault, or names a class that the model or the label set lacks.

@@ -8,16 +8,16 @@ from yoso_ros.evaluation.pages.sections import picture_row
 
 
 def why(entry):
-    """Why a frame was chosen, in words: str.
+    """Why a frame was chosen, as text: str.
 
     Args:
         entry: dict of a chosen frame as in selection.json.
     """
     texts = {
         "uncertain": f"uncertain: confidence {100 - entry['uncertain_percent']:.0f} %",
-        "unrest": f"unrest: {entry['unrest_percent']:.0f} % of the things come or go for this frame alone",
+        "unrest": f"unrest: {entry['unrest_percent']:.0f} % of the things appear or vanish in this frame only",
         "disagreement": f"two models disagree on {entry['disagreement_percent']:.0f} % of the pixels",
-        "new": f"new: {entry['difference_percent']:.0f} % unlike the nearest that is labelled or chosen",
+        "new": f"new: {entry['difference_percent']:.0f} % different from the most similar labelled or chosen frame",
         "rare": f"rare: {entry['rarest']}, in {entry['rarest_percent']:.1f} % of the frames",
     }
     return "; ".join(texts[name] for name in entry["reasons"])

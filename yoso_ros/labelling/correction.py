@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The person who corrects pre-labels, played by the exact truth of rendered scenes."""
+"""A stand-in for the person who corrects pre-labels: the exact ground truth of rendered scenes."""
 
 import dataclasses
 
@@ -10,11 +10,11 @@ from yoso_ros.labelling.chosen_frames import frame_index
 
 
 class Corrected:
-    """A pre-labelled data set whose labels are the truth of the recording that its frames are from.
+    """A pre-labelled data set with its labels replaced by the ground truth of the recording.
 
     Args:
-        prelabels: data set that `bag label` has made of one recording.
-        truth: data set that the recording was made of, frame by frame.
+        prelabels: data set made by `bag label` from one recording.
+        truth: data set that the recording was made from, frame by frame.
     """
 
     def __init__(self, prelabels, truth):
@@ -29,7 +29,7 @@ class Corrected:
         return dataclasses.replace(sample, ids=truth.ids, segments=truth.segments)
 
     def share_to_change(self):
-        """Part of the pixels to which the pre-labels give no class or another than the truth, 0..1."""
+        """Share of the pixels that have no class, or a wrong one, in the pre-labels, 0..1."""
         wrong = []
         for index in range(len(self)):
             maps = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What speaks for labelling a frame, frame by frame of a recording: doubt, unrest of the tracks, disagreement.
+"""Why a frame is worth labelling, for each frame of a recording: uncertainty, unrest of the tracks, disagreement.
 
 Legend: `H W` size of a frame in pixels.
 """
@@ -13,7 +13,7 @@ from yoso_ros.errors import InputError
 from yoso_ros.labelling.appearance import describe
 from yoso_ros.tracking import SegmentTracker
 
-SMALLEST_SHARE = 0.0005  # of the frame's pixels: what is smaller does not count as seen
+SMALLEST_SHARE = 0.0005  # share of the frame's pixels; smaller segments do not count as seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class FrameInterest:
     Attributes:
         recording: number in the list of recordings; index: of the frame in it; stamp_ns: nanoseconds.
         uncertain: 100 minus the mean confidence in percent; an unlabelled pixel has none.
-        unrest: percent of the things that are seen in this frame and in neither neighbour, or in both and not here.
-        disagreement: percent of the pixels to which a second model gives another class; 0 without one.
-        classes: ids of the classes that are seen, ascending.
+        unrest: percent of the things seen in this frame but in neither neighbour, or in both neighbours but not here.
+        disagreement: percent of the pixels to which a second model assigns another class; 0 without one.
+        classes: ids of the classes seen, ascending.
         look: uint8 (S + L,), see `yoso_ros.labelling.appearance`.
     """
 
@@ -40,22 +40,25 @@ class FrameInterest:
 
 
 def frame_interests(source, decode, segmenter, second=None, every=1, recording=0, faults=None):
-    """The frames of a recording with what speaks for each; two are held at a time.
+    """The frames of a recording with the reasons to label each; two frames are held in memory at a time.
 
     Args:
         source: frames with `stamp_ns` and `image`, as `yoso_ros.bags.open_source` gives.
         decode: callable from a frame's image to uint8 (H, W, 3) RGB; raises InputError where it cannot.
         segmenter: callable from uint8 (H, W, 3) RGB to `PanopticResult` with a `label_set`.
-        second: another one, with the same classes by name where they are shared, or None.
-        every: of so many frames the first is looked at.
+        second: a second one, whose classes are matched by name, or None.
+        every: use every n-th frame.
         recording: number of the recording.
-        faults: list that takes a line for each frame that cannot be decoded; None lets the error through.
+        faults: list to which a line is added for each frame that cannot be decoded; None raises the error.
 
     Yields:
         `FrameInterest`.
     """
     tracker, same = SegmentTracker(), None if second is None else _class_table(second.label_set, segmenter.label_set)
-    before, waiting = None, None  # track ids of the frame before; the frame that waits for its follower, with its own
+    before, waiting = (
+        None,
+        None,
+    )  # track ids of the previous frame; the frame waiting for the next one, with its own ids
     for index, frame in enumerate(source):
         if index % every:
             continue
@@ -90,7 +93,7 @@ def frame_interests(source, decode, segmenter, second=None, every=1, recording=0
 
 
 def _with_unrest(found, before, here, after):
-    """The frame with its unrest; the first and the last of a recording have no say."""
+    """The frame with its unrest, which is 0 for the first and the last frame of a recording."""
     if before is None or after is None:
         return found
     flashes, gaps = here - before - after, (before & after) - here
@@ -100,7 +103,7 @@ def _with_unrest(found, before, here, after):
 
 
 def _class_table(labels, wanted):
-    """Class id of one label set to that of another by name, uint8 (256,); those without a namesake and 255 stay 255."""
+    """Map class ids of one label set to another by name: uint8 (256,); 255 for void and classes not in the other."""
     ids = {c.name: i for i, c in enumerate(wanted.classes)}
     table = np.full(256, 255, np.uint8)
     table[: len(labels)] = [ids.get(c.name, 255) for c in labels.classes]

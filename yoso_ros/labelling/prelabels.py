@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels made by a model, to be corrected by a person: a result as COCO segments in one's own classes.
+"""Labels made by a model for a person to correct: a result as COCO segments in your own classes.
 
 Legend: `H W` size of the frame in pixels.
 """
@@ -15,22 +15,22 @@ from yoso_ros.data.coco_panoptic_writer import measured_segments, panoptic_png
 from yoso_ros.data.samples import VOID_ID
 from yoso_ros.results import UNLABELLED_CLASS, UNLABELLED_ID
 
-SMALLEST_SEGMENT = 16  # pixels that are left of a segment at least; crumbs are void
+SMALLEST_SEGMENT = 16  # smallest segment in pixels; smaller remainders become void
 
 
 def prelabels(result, mapping, min_confidence):
     """The labels of a frame.
 
-    Stuff of one class is one segment. What the model calls a thing and the mapping calls stuff joins it; what the model
-    calls stuff and the mapping calls a thing is a crowd, because nobody has told its things apart.
+    All stuff of one class is one segment, including things that the mapping turns into stuff. Stuff that the mapping
+    turns into a thing class becomes a crowd, because its instances have not been separated.
 
     Args:
         result: `PanopticResult`.
         mapping: `ClassMapping`.
-        min_confidence: 0..1; pixels below are void.
+        min_confidence: 0..1; pixels below it become void.
 
     Returns:
-        (int32 (H, W) segment ids from 1, COCO `segments_info` with score, the greatest of the model's segments).
+        (int32 (H, W) segment ids from 1, COCO `segments_info` with `score`, the highest of the model's segments).
     """
     sure = result.confidence >= 255 * min_confidence
     classes, groups = mapping.label_set.classes, {}
@@ -54,7 +54,7 @@ def prelabels(result, mapping, min_confidence):
 
 
 def label_frames(frames, segment, mapping, min_confidence, decode, image_file):
-    """Label some frames, as the bytes of a part: a zip with the images, their PNGs and `frames.json`.
+    """Label some frames. Returns the bytes of a part: a zip with the images, their PNGs and `frames.json`.
 
     Args:
         frames: iterable of (name without suffix, dict for the image's entry, frame's image).

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A list of recordings, shared out among the processes of torchrun, each done once: what is on disk is not done again.
+"""Distribute a list of recordings over the processes of torchrun; results already on disk are not computed again.
 
-What becomes of a recording is a file, its part. Its name says what went into it, so that a part of other settings or
-of a recording that has changed is another file. The first process has all parts in the end, also where the processes
-see no folder in common.
+The result of a recording is a file, its part. Its name identifies the settings and the state of the recording, so a
+change of either leads to a new file. At the end the first process has all parts, even if the processes share no
+folder.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ FOLDER = "parts"
 
 
 def parts_of(names, work, folder, settings, keys=None):
-    """Do the work on each recording, or take it from an earlier run that was interrupted.
+    """Process each recording, or reuse the result of an earlier, interrupted run.
 
     Args:
         names: list of str, paths of the recordings (or other sources); every process has the same list.
         work: callable (number in the list, name) -> bytes, the content of the part.
-        folder: the parts go into its folder `parts`.
+        folder: the parts are written to its subfolder `parts`.
         settings: plain values that the content depends on.
-        keys: of recordings that are done in pieces, under one name each: what tells the pieces apart, plain values.
+        keys: for recordings that are processed in pieces under the same name: plain values that distinguish the pieces.
 
     Returns:
-        (paths of the parts in the order of `names`, None for a recording with a fault; list of str, the faults). In
+        (paths of the parts in the order of `names`, None for a recording with a fault; the faults, list of str). In
         processes other than the first the paths may not exist.
 
     Raises:
@@ -43,7 +43,7 @@ def parts_of(names, work, folder, settings, keys=None):
                 write_file(paths[number], work(number, names[number]))
             except InputError as error:
                 faults[number] = str(error)
-    # One after the other, so that no process holds more than one part of each.
+    # One at a time, so that no process holds more than one part of each.
     for number in range(len(names)):
         mine = number in own
         held = [held for held in gather(_content(paths[number], faults.get(number)) if mine else None) if held]
@@ -58,10 +58,10 @@ def parts_of(names, work, folder, settings, keys=None):
 
 
 def part_path(folder, name, settings):
-    """Path of the part of a recording: its name and a mark of the settings, the path and the state of its files."""
+    """Path of the part of a recording: its name and a digest of the settings, the path and the state of its files."""
     path = Path(name)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    state = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()]  # none: not there
+    state = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()]  # the file does not exist
     said = json.dumps([settings, str(path.absolute()), state], sort_keys=True)
     return Path(folder) / FOLDER / f"{path.stem}-{hashlib.sha256(said.encode()).hexdigest()[:16]}.part"
 

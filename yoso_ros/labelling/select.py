@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of recordings worth labelling: each recording to a bounded set of candidates, and the choice among all."""
+"""Select frames worth labelling: a bounded set of candidates from each recording, then a choice among all of them."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ from yoso_ros.labelling.contact_sheet import contact_sheet
 from yoso_ros.labelling.interest import frame_interests
 from yoso_ros.labelling.selection import choose
 
-POOL, WHOLE_POOL = 256, 1024  # candidates kept of a recording, and of all together; more where more are wanted
+POOL, WHOLE_POOL = 256, 1024  # candidates kept per recording, and in total; more if more frames are requested
 
 
 def recording_candidates(number, source, decode, segmenter, *, count, same_look, second=None, every=1, watch=iter):
@@ -22,7 +22,7 @@ def recording_candidates(number, source, decode, segmenter, *, count, same_look,
     Args:
         number: of the recording in the list.
         source, decode, segmenter, second, every: see `frame_interests`.
-        count: how many are to be chosen in all. same_look: see `CandidatePool`.
+        count: number of frames to choose in total. same_look: see `CandidatePool`.
         watch: wraps the frames, for a progress bar.
     """
     pool, faults = CandidatePool(max(POOL, 2 * count), same_look), []
@@ -42,7 +42,7 @@ def joined_candidates(parts, count, same_look):
         (`CandidatePool`, faults: list of str).
     """
     pool, faults = CandidatePool(max(WHOLE_POOL, 4 * count), same_look), []
-    # The rarity of a class is that over all recordings, so everything is counted before anything is compared.
+    # The rarity of a class refers to all recordings, so everything is counted before anything is compared.
     for path in filter(None, parts):
         frames, seen, _, lost = read_pool(path)
         pool.count(frames, seen)
@@ -54,7 +54,7 @@ def joined_candidates(parts, count, same_look):
 
 
 def labelled_looks(images, segmenter):
-    """Looks of frames that have labels, and how many of them have each class: (list of uint8 (S + L,), Counter).
+    """Descriptions of the labelled frames, and how many of them have each class: (list of uint8 (S + L,), Counter).
 
     Args:
         images: iterable of uint8 (H, W, 3) RGB.
@@ -73,11 +73,11 @@ def write_selection(folder, pool, count, segmenter, open_recording, sources, dec
     Args:
         folder: pathlib.Path.
         pool: `CandidatePool` of all recordings. count: frames to choose.
-        segmenter: draws what it sees on the contact sheet.
+        segmenter: its results are drawn on the contact sheet.
         open_recording: callable path -> source. sources: list of pathlib.Path, the recordings.
         decode: callable from a frame's image to uint8 (H, W, 3) RGB.
-        facts: dict that goes into selection.json: "command" and "faults" at least.
-        labelled: what `labelled_looks` gives.
+        facts: dict added to selection.json, with at least "command" and "faults".
+        labelled: result of `labelled_looks`.
 
     Returns:
         the content of selection.json.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choice among the candidates: one after the other, each the most worth labelling beside those chosen before."""
+"""Choose among the candidates one by one: each time the frame most worth labelling, given those already chosen."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import numpy as np
 from yoso_ros.labelling.appearance import difference, look_difference
 from yoso_ros.labelling.interest import FrameInterest
 
-# How much each reason weighs when a frame has it as strongly as any candidate. Unrest counts half: a thing at the
-# edge of the frame comes and goes by itself.
+# Weight of each reason at its greatest strength among the candidates. Unrest counts half, because things at the edge
+# of the frame appear and vanish anyway.
 WEIGHTS = {"uncertain": 1.0, "unrest": 0.5, "disagreement": 1.0, "new": 1.0, "rare": 1.0}
-NAMED = 0.5  # a reason is given where it is at least so strong, and the strongest always
+NAMED = 0.5  # a reason is stated if it is at least this strong; the strongest always is
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Chosen:
 
     Attributes:
         frame: `FrameInterest`.
-        reasons: name of `WEIGHTS` to strength 0..1, the most weighty first.
-        rarest: id of the class that makes it rare, or None.
-        difference: to the nearest frame that was labelled or chosen before, 0..1; 1 for the very first.
+        reasons: key of `WEIGHTS` to strength 0..1, the most important first.
+        rarest: id of its rarest class if that is a reason, or None.
+        difference: from the most similar frame labelled or chosen before, 0..1; 1 for the very first.
     """
 
     frame: FrameInterest
@@ -36,15 +36,15 @@ def choose(candidates, count, rarity, same_look, labelled=(), have=None):
     """Choose frames.
 
     Args:
-        candidates: list of `FrameInterest`; equal ones are told apart by their place in it.
-        count: how many at most.
+        candidates: list of `FrameInterest`; ties go to the first in the list.
+        count: maximum number of frames.
         rarity: callable class id -> 0..1.
-        same_look: frames that differ by less look the same, steps of 255; two such are never chosen.
-        labelled: list of uint8 (S + L,), looks of the frames that have labels already.
-        have: Counter of class id to the labelled frames that have it.
+        same_look: frames whose thumbnails differ by less (0 to 255) look the same and are never both chosen.
+        labelled: list of uint8 (S + L,), descriptions of the frames that already have labels.
+        have: Counter of class id to the number of labelled frames with it.
 
     Returns:
-        list of `Chosen`; fewer than `count` where all others look like one of them.
+        list of `Chosen`; fewer than `count` if all others look like one of them.
     """
     if not candidates:
         return []
@@ -63,7 +63,7 @@ def choose(candidates, count, rarity, same_look, labelled=(), have=None):
         take_note(look)
     while free.any() and len(chosen) < count:
         far = np.where(np.isinf(apart), 1.0, apart)
-        # A class that is labelled or chosen already speaks less for the next frame with it.
+        # A class that has been labelled or chosen counts less for the next frame with it.
         rare = present * np.array([rarity(c) / (1 + have[c]) for c in classes])
         strengths = fixed | {"new": far / max(far[free].max(), 1e-6), "rare": rare.max(axis=1, initial=0.0)}
         total = sum(weight * np.asarray(strengths[name]) for name, weight in WEIGHTS.items())
@@ -84,7 +84,7 @@ def _named(strengths):
 
 
 def _spread(values):
-    """Values from 0 for the least to 1 for the greatest; all 0 where they are equal."""
+    """Values scaled from 0 (the minimum) to 1 (the maximum); all 0 if they are equal."""
     values = np.array(values, np.float64)
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else np.zeros_like(values)

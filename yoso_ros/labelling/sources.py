@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be labelled: a selection, a folder of images, a recording; each as numbered frames with names."""
+"""What can be labelled: a selection, a folder of images or a recording, each as numbered frames with names."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from yoso_ros.reading import path_inside, read_json
 
 
 class ImageFolder:
-    """The images of a folder, or of what `bag select` wrote: `len()`, and `read(indices)` as below."""
+    """The images of a folder or of the output of `bag select`: `len()`, and `read(indices)` as below."""
 
     def __init__(self, folder):
         self.folder, self.facts = Path(folder), {}
@@ -28,7 +28,7 @@ class ImageFolder:
                 self.facts = {c["file_name"]: {key: c[key] for key in keys} for c in chosen}
                 names = [c["file_name"] for c in chosen]
             except (KeyError, TypeError) as error:
-                raise InputError(f"{selection}: expected what `bag select` writes: {error!r}") from error
+                raise InputError(f"{selection}: expected a file written by `bag select`: {error!r}") from error
             self.paths = [path_inside(self.folder / "images", name, selection) for name in names]
         else:
             names = [p.name for p in self.folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
@@ -40,7 +40,7 @@ class ImageFolder:
         return len(self.paths)
 
     def read(self, indices):
-        """Yield (name, dict for the image's entry, frame's image) of some frames; numbers rise."""
+        """Yield (name, dict for the image's entry, frame's image) of some frames; `indices` ascend."""
         for index in indices:
             path = self.paths[index]
             data = np.frombuffer(read_image_file(path), np.uint8)
@@ -50,7 +50,7 @@ class ImageFolder:
 
 
 class RecordedFrames:
-    """Every n-th frame of a source of `open_source`; see `ImageFolder`. `stem` begins the names."""
+    """Every n-th frame of a source of `open_source`; see `ImageFolder`. Names begin with `stem`."""
 
     def __init__(self, path, stem, topic=None, every=1):
         self.path, self.stem = path, stem
@@ -71,7 +71,7 @@ def open_label_sources(paths, topic=None, every=1):
     """One object per path with `len()` and `read(indices)`.
 
     Args:
-        paths: list of str. topic: of recordings with several cameras. every: of recordings and videos every n-th frame.
+        paths: list of str. topic: of recordings with several cameras. every: every n-th frame of recordings and videos.
     """
     stems = recording_names([Path(path) for path in paths])
     return [

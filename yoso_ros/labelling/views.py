@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several results of one frame as one: where they agree it is surer of itself, where they differ less.
+"""Combine two results of one frame: confidence is kept where they agree and lowered where they differ.
 
 Legend: `H W` size of the frame in pixels, `K` segments of both results.
 """
@@ -10,17 +10,17 @@ import numpy as np
 
 from yoso_ros.results import MAX_INSTANCES, UNLABELLED_ID, PanopticResult, panoptic_id, segments_of
 
-SAME_IOU = 0.5  # above it no segment can have two partners
-SMALLEST_VISIBLE = 0.5  # part of a segment that must be left of it in the joint result
+SAME_IOU = 0.5  # above this overlap no segment can have two partners
+SMALLEST_VISIBLE = 0.5  # share of a segment that must remain in the joint result
 
 
 def segment_with_flip(segmenter, frame):
-    """The result of a frame and of its mirror image, joined: `PanopticResult`; `frame` uint8 (H, W, 3) RGB."""
+    """The joint result of a frame and its mirror image: `PanopticResult`; `frame` uint8 (H, W, 3) RGB."""
     return join(segmenter(frame), mirrored(segmenter(np.ascontiguousarray(frame[:, ::-1]))), segmenter.label_set)
 
 
 def mirrored(result):
-    """A result of the mirror image in the coordinates of the frame; its segments are measured anew by `join`."""
+    """A result of the mirror image in the coordinates of the frame; `join` measures its segments again."""
     maps = {
         name: np.ascontiguousarray(getattr(result, name)[:, ::-1]) for name in ("panoptic", "semantic", "confidence")
     }
@@ -28,11 +28,11 @@ def mirrored(result):
 
 
 def join(first, second, label_set):
-    """One result of two of the same frame.
+    """Join two results of the same frame.
 
-    Segments of one class that overlap by more than half of their union are one; stuff of one class always is. A pixel
-    to which both give the same segment keeps it with the mean of the confidences. Elsewhere the more confident one
-    holds with half the difference. A segment of which less than half is left becomes void.
+    Segments of one class whose IoU exceeds one half become one segment; stuff of one class always does. A pixel with
+    the same segment in both results gets the mean of the confidences. Elsewhere the more confident result wins, with
+    half of the difference as confidence. A segment of which less than half remains becomes void.
 
     Args:
         first, second: `PanopticResult` of (H, W). label_set: of their classes.
@@ -93,7 +93,7 @@ def _partners(first, second):
 
 
 def _drop_fragments(panoptic, first, second):
-    """Make segments void of which less than half is left, compared with the larger of their two forms; in place."""
+    """Turn segments void, in place, of which less than half of the larger of their two forms remains."""
     areas = [np.bincount(m.ravel(), minlength=UNLABELLED_ID + 1) for m in (panoptic, first, second)]
     few = areas[0] < SMALLEST_VISIBLE * np.maximum(areas[1], areas[2])
     few[UNLABELLED_ID] = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The work on frames that pass the network together, at most one of each camera, as stages of the node's worker."""
+"""Processing of frames that share a pass of the network, at most one per camera, as stages of the node's worker."""
 
 import time
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class _Frame:
-    """One frame on its way: the picture, then what the network made of it, and who shared its passes."""
+    """One frame in progress: the image, then its result, and the sources that shared its passes."""
 
     pixels: object
     inferred: object = None
@@ -20,9 +20,9 @@ class _Batch:
 
     Attributes:
         frames: dict of source to `_Frame`.
-        passes: list of (sources, what `Segmenter.prepare` made of their frames).
-        started, spent: when the work began, and how long the stages were at it so far.
-        decoding: how long decoding took.
+        passes: list of (sources, result of `Segmenter.prepare` for their frames).
+        started, spent: when the work began, and the time spent in the stages so far.
+        decoding: duration of decoding.
     """
 
     frames: dict
@@ -37,12 +37,12 @@ class FrameStages:
 
     Args:
         sources: function of the source of a `Delivery` whose item is an image message: its
-            `yoso_ros.ros.camera.Camera`, or what has its `decode` and `publish`.
+            `yoso_ros.ros.camera.Camera`, or an object with its `decode` and `publish`.
         age_ms: function of a stamp, its age in milliseconds.
 
     Attributes:
-        segmenter: has `prepare`, `infer` and `merge`, as `yoso_ros.inference.Segmenter`; one thread at a time calls
-            each of them.
+        segmenter: has `prepare`, `infer` and `merge` like `yoso_ros.inference.Segmenter`; each is called by one thread
+            at a time.
         settings: `yoso_ros.ros.parameters.Settings`.
     """
 
@@ -51,7 +51,7 @@ class FrameStages:
         self.segmenter = self.settings = None
 
     def prepare(self, job):
-        """Image messages to input of the network."""
+        """Turn image messages into network input."""
         started, frames, outcomes = time.perf_counter(), {}, {}
         for source, delivery in job.deliveries.items():
             pixels = _outcome(self._sources(source).decode, delivery.item)
@@ -78,7 +78,7 @@ class FrameStages:
         return [(list(frames), self.segmenter.prepare([frame.pixels for frame in frames.values()]))]
 
     def infer(self, job):
-        """One pass of the network for all; when that fails, one for each."""
+        """Run one pass of the network for all frames; if that fails, one for each."""
         started, outcomes, batch = time.perf_counter(), {}, job.content
         for sources, prepared in batch.passes:
             inferred = _outcome(self.segmenter.infer, prepared)
@@ -104,8 +104,8 @@ class FrameStages:
 
         Returns:
             dict of source to a dict of times in milliseconds, as in yoso_ros/InferenceStats, or the exception that made
-            the frame fail. Stages that the frames of a pass share count in full for each of them, for each has waited
-            so long.
+            the frame fail. Stages shared by the frames of a pass count in full for each of them, because each waited
+            that long.
         """
         return {source: _outcome(self._publish, job.content, delivery) for source, delivery in job.deliveries.items()}
 
@@ -116,7 +116,7 @@ class FrameStages:
         header = delivery.item.header
         self._sources(delivery.source).publish(frame.pixels, result, header, self.settings)
         published = time.perf_counter()
-        # Results carry their share of the pass.
+        # Results contain their share of the pass.
         preprocess = 1e-3 * frame.together * result.timings_ms["preprocess"]
         inference = 1e-3 * frame.together * result.timings_ms["inference"]
         work = batch.spent + merged - started
@@ -124,7 +124,7 @@ class FrameStages:
             "queue": published - delivery.received - work - (published - merged),
             "preprocess": batch.decoding + preprocess,
             "inference": inference,
-            # All the rest of the work, so that the stages add up to the latency.
+            # The remaining time, so that the stages add up to the latency.
             "postprocess": work - batch.decoding - preprocess - inference,
             "publish": published - merged,
             "latency": published - delivery.received,
@@ -134,7 +134,7 @@ class FrameStages:
 
 
 def _outcome(function, *arguments):
-    """What a function returns or, as a value, the exception that it raises."""
+    """Return the result of a function or, as a value, the exception that it raises."""
     try:
         return function(*arguments)
     except Exception as error:  # it becomes the outcome of one frame, which is counted and logged

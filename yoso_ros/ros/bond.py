@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bond with a lifecycle manager, Nav2's for one: both send a heartbeat, and the node stops when the other's ends."""
+"""A bond with a lifecycle manager such as Nav2's: both send heartbeats; the node deactivates when the other's stop."""
 
 import importlib.util
 import time
@@ -8,22 +8,22 @@ import uuid
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import QoSProfile
 
-TOPIC = "bond"  # in the namespace of the node, where Nav2's manager listens
-PERIOD_S, TIMEOUT_S = 0.1, 4.0  # those of Nav2's own nodes
+TOPIC = "bond"  # in the node's namespace, where Nav2's manager listens
+PERIOD_S, TIMEOUT_S = 0.1, 4.0  # as in Nav2's own nodes
 QUEUE = 10
 
 
 def bond_messages_installed():
-    """True where the package bond can be imported."""
+    """Whether the package bond can be imported."""
     return importlib.util.find_spec("bond") is not None
 
 
 class SupervisorBond:
-    """One side of a bond while the node is active. Without another side it is a heartbeat and nothing more.
+    """One side of a bond while the node is active. Without another side it only sends heartbeats.
 
     Args:
         node: rclpy node; its name is the id of the bond.
-        on_broken: called with a line that says why, when the other side has been there and is gone.
+        on_broken: called with one line of explanation when the other side was present and has gone.
     """
 
     def __init__(self, node, on_broken):
@@ -33,7 +33,7 @@ class SupervisorBond:
         self._seen = None  # time of the other side's last heartbeat, `time.monotonic()`; None before the first
 
     def start(self):
-        """Begin to send the heartbeat and to listen for the other side's."""
+        """Start sending heartbeats and listening for the other side's."""
         from bond.msg import Status
 
         self._instance, self._seen = str(uuid.uuid4()), None
@@ -43,7 +43,7 @@ class SupervisorBond:
         self._timer = self._node.create_timer(PERIOD_S, self._on_timer, clock=steady)
 
     def stop(self):
-        """Tell the other side that the node is no longer active, and end."""
+        """Tell the other side that the node is no longer active, and stop."""
         if self._timer is None:
             return
         timer, self._timer = self._timer, None
@@ -69,7 +69,7 @@ class SupervisorBond:
             self._break("the lifecycle manager has ended the bond")
 
     def _on_timer(self):
-        if self._timer is None:  # its event waited in the executor while one before it ended the bond
+        if self._timer is None:  # its event was waiting in the executor when an earlier one ended the bond
             return
         self._send(active=True)
         if self._seen is not None and time.monotonic() > self._seen + TIMEOUT_S:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images in encodings that the package does not read itself: through cv_bridge, where that is installed."""
+"""Images in encodings that the package does not read itself, through cv_bridge if it is installed."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from yoso_ros.images.encoded import check_size
 
 
 def decode_any_image(message, max_pixels=None):
-    """Read a sensor_msgs/Image as `decode_image` does; cv_bridge gets those that are not in its list.
+    """Read a sensor_msgs/Image like `decode_image`; other encodings go through cv_bridge.
 
     Returns:
         uint8 (H, W, 3), RGB.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calibration that camera_info gives: its camera model, and the rays of its pixels, worked out in a thread."""
+"""The calibration from camera_info: its camera model and the rays of its pixels, computed in a thread."""
 
 import threading
 
@@ -8,26 +8,26 @@ import numpy as np
 from yoso_ros.errors import InputError
 from yoso_ros.geometry.camera_model import CameraModel
 
-PARTS = ("height", "width", "distortion_model", "k", "d", "p")  # of a camera_info; the rest is of no account here
+PARTS = ("height", "width", "distortion_model", "k", "d", "p")  # of a camera_info; the rest does not matter here
 
 
 class Calibration:
-    """The newest camera_info. Rays of a lens with distortion take seconds for a large image, so no caller waits.
+    """The newest camera_info. Rays of a lens with distortion take seconds for a large image, so callers do not wait.
 
     Args:
         rectified: as of `CameraModel`.
-        with_rays: False when only the camera model is needed.
-        done: called, in the thread that works them out, whenever rays are there or cannot be.
+        with_rays: False if only the camera model is needed.
+        done: called in the computing thread whenever rays are ready or cannot be computed.
     """
 
     def __init__(self, rectified, with_rays, done):
         self._rectified, self._with_rays, self._done = rectified, with_rays, done
         self.info = None  # sensor_msgs/CameraInfo
-        self._outcome = None  # (CameraModel, rays or None), or the InputError that says why there is none
+        self._outcome = None  # (CameraModel, rays or None), or an InputError that says why there is none
         self._lock, self._thread = threading.Lock(), None
 
     def update(self, info):
-        """Take a camera_info; nothing changes when it is as the one before."""
+        """Use a camera_info; nothing happens if it equals the previous one."""
         if self.info is None or any(not np.array_equal(getattr(info, p), getattr(self.info, p)) for p in PARTS):
             with self._lock:
                 self.info, self._outcome = info, None
@@ -36,13 +36,13 @@ class Calibration:
         """Camera model and rays for images of a size (H, W).
 
         Returns:
-            (CameraModel, float32 (H, W) x and y or None), or None while they are worked out.
+            (CameraModel, float32 (H, W) x and y or None), or None while they are being computed.
 
         Raises:
-            InputError: the calibration is of no use, or of images of another size.
+            InputError: the calibration is unusable, or for images of another size.
         """
         found = self.info.height, self.info.width
-        if found != tuple(size):  # before anything is worked out for it
+        if found != tuple(size):  # before anything is computed for it
             raise InputError(
                 "expected a camera_info of the size of the panoptic image, {1}x{0}; found {3}x{2}".format(*size, *found)
             )
@@ -69,5 +69,5 @@ class Calibration:
         try:
             model = CameraModel(info, self._rectified)
             return model, model.rays() if self._with_rays else None
-        except Exception as error:  # it is raised for every image until another camera_info comes
+        except Exception as error:  # raised for every image until another camera_info arrives
             return error

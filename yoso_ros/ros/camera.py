@@ -23,7 +23,7 @@ DDS_ADVICE = (
 
 
 class FrameLog:
-    """Publishes what became of frames, with the times of the last processed one.
+    """Publishes the counts of frames, with the times of the last processed one.
 
     Args:
         publisher: of yoso_ros/InferenceStats.
@@ -34,7 +34,7 @@ class FrameLog:
         self._header, self._times = Header(), {}
 
     def report(self, header, times, counts, backend):
-        """Publish after a frame; `times` is its dict of milliseconds, or None when it failed."""
+        """Publish after a frame; `times` is its dict of milliseconds, or None if it failed."""
         if times is not None:
             self._header, self._times = header, times
         self._publisher.publish(stats_message(self._header, counts, self._times, backend))
@@ -43,8 +43,8 @@ class FrameLog:
 class Camera:
     """One camera, from the node's configuration to its clean-up.
 
-    A named camera has all its topics below its name, `~/<name>/stats` among them; the camera without a name has none
-    of its own there, for `~/stats` tells of all cameras together.
+    All topics of a named camera are below its name, including `~/<name>/stats`; a camera without a name has no stats
+    of its own, because `~/stats` covers all cameras together.
 
     Args:
         node: rclpy node.
@@ -53,7 +53,7 @@ class Camera:
         label_set: `LabelSet` of the model.
         deliver: called with (image message, name of the camera) for each image.
         counts: `Counts` of this camera so far.
-        threshold: function without arguments, the smallest score of a segment that is in use.
+        threshold: function without arguments that returns the score threshold in use.
         lost: images of this camera that the middleware has lost so far.
     """
 
@@ -70,10 +70,10 @@ class Camera:
         self._tracker = SegmentTracker()
         self._stamps = StampCheck(self.input.topic)
         self._clock = node.get_clock()
-        self._lost_before = lost  # images that the last report told
+        self._lost_before = lost  # lost images in the last report
 
     def listen(self):
-        """Begin to read images; nothing happens when it does already."""
+        """Start reading images; does nothing if already started."""
         if not self.input.subscribed:
             self.health.images_expected()
             self.input.subscribe()
@@ -90,16 +90,16 @@ class Camera:
         new, self._lost_before = self.input.lost - self._lost_before, self.input.lost
         if new > 0:
             way = "the network between" if self.input.reliable else DDS_ADVICE
-            text = f"{new} images of {self.input.topic} lost on the way from its publisher, {self.input.lost} in all"
+            text = f"{new} images of {self.input.topic} lost between publisher and node, {self.input.lost} in total"
             self._warn(f"{text}: {way}", LOST)
 
     def _warn(self, text, kind, tell=True):
         line = self.health.warning(text, kind, tell)
         if line is not None:
-            self._node.get_logger().warning(f"{line} (said once; see /diagnostics)")
+            self._node.get_logger().warning(f"{line} (reported once; see /diagnostics)")
 
     def decode(self, message):
-        """uint8 (H, W, 3) RGB of an image message. Raises InputError when the image cannot be used."""
+        """uint8 (H, W, 3) RGB of an image message. Raises InputError if the image cannot be used."""
         return self.input.decode(message)
 
     def publish(self, frame, result, header, settings):
@@ -124,11 +124,11 @@ class Camera:
                 self._warn(*fault)
             self._tell_losses()
             if silent and not faults:
-                self._warn(f"no images arrive on {self.input.topic}, which has a publisher", SILENCE)
+                self._warn(f"no images arrive on {self.input.topic} although it has a publisher", SILENCE)
         return self.health.status(*values, lost=self.input.lost)
 
     def destroy(self):
-        """Take the subscriptions and publishers away."""
+        """Destroy the subscriptions and publishers."""
         self.input.unsubscribe()
         self.outputs.destroy()
         if self._stats is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place where a node's own exceptions end: caught, counted, told once per cause, and the node goes on."""
+"""The one place where a node's exceptions are caught, counted and logged once per cause; the node continues."""
 
 import functools
 import threading
@@ -10,7 +10,7 @@ from yoso_ros.ros.causes import Causes, cause_of
 
 
 class CaughtErrors:
-    """Exceptions that callbacks of a node have raised. Any thread may note one.
+    """Exceptions raised by callbacks of a node. Any thread may add one.
 
     Args:
         logger: of the node.
@@ -18,21 +18,21 @@ class CaughtErrors:
 
     def __init__(self, logger):
         self._logger, self._causes, self._lock = logger, Causes(), threading.Lock()
-        self.count, self.last = 0, ""  # how many since the node was made; the last one in a line
+        self.count, self.last = 0, ""  # number since the node was created; the last one as a line
 
     def note(self, error, place):
-        """Count an exception and log it if its cause is a new one; `place` says where it came up."""
+        """Count an exception and log it if its cause is new; `place` says where it occurred."""
         text = f"{place}: {cause_of(error)}"
         with self._lock:
             self.count, self.last = self.count + 1, text
             line = self._causes.line(text)
         if line is not None:
-            self._logger.error(f"{line} (caught, told once; the node goes on)")
+            self._logger.error(f"{line} (caught, reported once; the node continues)")
 
     def guard(self, function, place, otherwise=lambda *arguments: None):
-        """The function, but an exception is noted, and what `otherwise` returns for the same arguments is returned."""
+        """Wrap a function: an exception is recorded, and the result of `otherwise` (same arguments) is returned."""
 
-        @functools.wraps(function)  # rclpy looks at the number of arguments
+        @functools.wraps(function)  # rclpy inspects the number of arguments
         def guarded(*arguments):
             try:
                 return function(*arguments)
@@ -44,7 +44,7 @@ class CaughtErrors:
 
     @property
     def values(self):
-        """What diagnostics show: dict of str by name."""
+        """Values for diagnostics: dict of str by name."""
         return {"caught errors": str(self.count), "last caught error": self.last or "none"}
 
 
@@ -53,7 +53,7 @@ def _empty_response(request, response):
 
 
 class GuardedCallbacks:
-    """Put before rclpy's Node among the bases of a class: no callback of that node can end its process."""
+    """Mix-in, to be listed before rclpy's Node: no callback of the node can end its process."""
 
     @functools.cached_property
     def caught(self):
@@ -66,7 +66,7 @@ class GuardedCallbacks:
         return super().create_subscription(msg_type, topic, callback, qos_profile, **options)
 
     def create_service(self, srv_type, srv_name, callback, **options):
-        """As rclpy's; a request whose callback raises is answered with the empty response, a refusal."""
+        """As rclpy's; if the callback raises, the request is answered with the empty response, a refusal."""
         callback = self.caught.guard(callback, f"service {srv_name}", _empty_response)
         return super().create_service(srv_type, srv_name, callback, **options)
 
@@ -87,7 +87,7 @@ class GuardedLifecycle(GuardedCallbacks):
         answer = self._service_change_state.callback
 
         def change_state(request, response):
-            # rclpy raises for an id that is no transition of the present state, and for a label it refuses.
+            # rclpy raises for an id that is not a transition of the current state, and for a label it refuses.
             by_id = {transition[0] for transition in self._state_machine.available_transitions}
             if not request.transition.label and request.transition.id not in by_id:
                 response.success = False
@@ -100,7 +100,7 @@ class GuardedLifecycle(GuardedCallbacks):
         service.callback = self.caught.guard(service.callback, f"service {service.srv_name}", _empty_response)
 
     def guarded_transition(self, change, name):
-        """Make a change of a transition. Returns SUCCESS, or ERROR, after which rclpy calls `on_error`."""
+        """Carry out a transition. Returns SUCCESS, or ERROR, after which rclpy calls `on_error`."""
         failed = object()
         outcome = self.caught.guard(change, f"transition {name}", lambda: failed)()
         return TransitionCallbackReturn.ERROR if outcome is failed else TransitionCallbackReturn.SUCCESS

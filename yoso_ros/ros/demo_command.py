@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`yoso-ros demo`: play a recording at the node over DDS and look at what it publishes."""
+"""`yoso-ros demo`: play a recording to the node over DDS and show what it publishes."""
 
 import signal
 
 from yoso_ros.errors import InputError
 
-SUMMARY = "Start the node, play a recording at it over DDS, and write what it publishes as video, sheet and tables."
+SUMMARY = "Start the node, play a recording to it over DDS, and write its output as video, contact sheet and tables."
 EXAMPLE = "yoso-ros demo --source my_bag --output out/demo"
 
 SYNTHETIC_MODEL, STREET_MODEL = "yoso_mobilenetv2_synthetic", "yoso_mobilenetv2_camvid"
@@ -21,7 +21,7 @@ def add_arguments(parser):
         help="a bag (rosbag2 mcap or sqlite3), a folder of images, a video, an image, or synthetic: the rendered scene "
         "(default)",
     )
-    parser.add_argument("--topic", help="image topic of a bag with several")
+    parser.add_argument("--topic", help="image topic of a bag with several cameras")
     parser.add_argument("--output", default="out/demo", metavar="DIR", help="folder for the results (default out/demo)")
     parser.add_argument("--model", help="a name in config/models or a YAML file (default: fits the source)")
     parser.add_argument("--weights", metavar="FILE", help="checkpoint (default: the one shipped with the model)")
@@ -29,14 +29,16 @@ def add_arguments(parser):
         "--rate", type=float, default=0.0, metavar="HZ", help="frames per second (default: as recorded)"
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--frames", type=int, metavar="N", help="stop after so many frames")
-    length.add_argument("--seconds", type=float, metavar="S", help="stop after so many seconds of the source")
+    length.add_argument("--frames", type=int, metavar="N", help="stop after this many frames")
+    length.add_argument("--seconds", type=float, metavar="S", help="stop after this many seconds of the source")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument(
         "--every-frame", action="store_true", help=f"wait for each answer (default up to {SHORT_SOURCE} frames)"
     )
     pace.add_argument(
-        "--real-time", action="store_true", help="send at the source's rate; a slow node drops frames (default above)"
+        "--real-time",
+        action="store_true",
+        help="send at the source's rate; a slow node drops frames (default for longer sources)",
     )
 
 
@@ -46,7 +48,10 @@ def choose_model(source):
 
     if source == "synthetic" and checkpoint_path(SYNTHETIC_MODEL).is_file():
         return SYNTHETIC_MODEL, None
-    return STREET_MODEL, f"no --model given: {STREET_MODEL}, trained on street scenes; elsewhere its labels mean little"
+    return (
+        STREET_MODEL,
+        f"no --model given: using {STREET_MODEL}, trained on street scenes; elsewhere its labels mean little",
+    )
 
 
 def frame_count(arguments, source):
@@ -59,7 +64,7 @@ def frame_count(arguments, source):
 
 
 def run(arguments):
-    """Run the demonstration, print the summary and where the files are."""
+    """Run the demonstration and print the summary and the paths of the files."""
     from yoso_ros.bags import open_source
 
     for name in ("frames", "seconds"):
@@ -83,7 +88,7 @@ def run(arguments):
         f"{count} of {len(source)} frames of {source.name}, {arguments.rate or source.rate_hz:g} frames/s", flush=True
     )
     if every_frame:
-        print("each answer is awaited, so no frame is dropped; --real-time shows the node at the source's own rate")
+        print("each answer is awaited, so no frame is dropped; --real-time plays at the source's own rate")
     if remark:
         print(remark, flush=True)
     options = Run(
@@ -96,7 +101,7 @@ def run(arguments):
         rate_hz=arguments.rate,
         every_frame=every_frame,
     )
-    # Both end as Ctrl-C does, so that the node ends too; a shell lets what it starts in the background ignore SIGINT.
+    # Both act like Ctrl-C, so that the node ends too; a shell makes processes in the background ignore SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     summary = play_and_record(options)

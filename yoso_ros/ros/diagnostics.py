@@ -9,8 +9,8 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from yoso_ros.ros.causes import Causes
 from yoso_ros.ros.worker import Counts
 
-SILENCE_S = 2.0  # a camera without an image for so long is a warning
-STEADY_HZ = 1.0  # a camera that reached this rate again is no longer the silent one that was warned of
+SILENCE_S = 2.0  # no image from a camera for this long is a warning
+STEADY_HZ = 1.0  # at this rate a camera is no longer silent, and a new silence is reported again
 SILENCE, ABSENCE = "silence", "absence"  # kinds of warnings: no images from a publisher, and no publisher
 
 
@@ -32,7 +32,7 @@ class HealthReport:
         self._warnings = {}  # text by cause, since the last report
 
     def images_expected(self):
-        """Note that the node begins to listen, so that the silence before does not count."""
+        """The node has started to listen: silence before does not count."""
         self._expected_since = time.monotonic()
         self._forget_silence()
 
@@ -41,52 +41,52 @@ class HealthReport:
             self._causes.forget(kind)
 
     def frame_arrived(self):
-        """Note that an image came in."""
+        """An image has arrived."""
         self._last_frame = self._expected_since = time.monotonic()
 
     def frame_processed(self, times):
-        """Note the times (dict of milliseconds) of a frame that went out."""
+        """Record the times (dict of milliseconds) of a published frame."""
         self._last_times = times
 
     @property
     def silent(self):
-        """True when no image has come for too long."""
+        """Whether no image has arrived for too long."""
         return time.monotonic() - self._expected_since > SILENCE_S
 
     def failure(self, text):
-        """Note that a frame failed.
+        """Record that a frame failed.
 
         Args:
-            text: why, one line for people.
+            text: the reason, in one line.
 
         Returns:
-            The line to log when the cause is a new one, else None; see `Causes.line`.
+            The line to log if the cause is new, else None; see `Causes.line`.
         """
         self._last_failure = text
         return self._causes.line(text)
 
     def warning(self, text, kind, tell=True):
-        """Note what is wrong with frames that are processed all the same, or do not come; else as `failure`.
+        """Record a problem of frames that are processed anyway or do not arrive; otherwise like `failure`.
 
         Args:
             text: one line for people.
-            kind: what makes it the same cause as another one.
-            tell: False to have it in the report only, and in the log another time.
+            kind: warnings of the same kind have the same cause.
+            tell: False puts it into the report only, and leaves the log for another time.
         """
         self._warnings[kind] = text
         return self._causes.line(text, kind) if tell else None
 
     def status(self, phase, enabled, counts, backend, model, more=None, lost=0):
-        """The report since the last call.
+        """The report on the time since the last call.
 
         Args:
-            phase: state of the lifecycle, in words.
+            phase: lifecycle state, in words.
             enabled: value of the parameter `enable`.
             counts: `Counts` of this camera.
             backend: engine, device and precision; empty while no model is loaded.
             model: name of the model.
             more: dict of further values to show.
-            lost: images that never arrived, as far as the middleware has noticed.
+            lost: images that never arrived, as far as the middleware knows.
 
         Returns:
             diagnostic_msgs/DiagnosticStatus.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The subscription of a camera's images: as reliable as their publishers, with a count of what was lost on the way."""
+"""The subscription of a camera's images: as reliable as their publishers, with a count of lost images."""
 
 import functools
 
@@ -11,18 +11,18 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 AUTO = "auto"
-# The node works on the newest image whatever waits here. An image beyond the queue replaces the oldest one, and nobody
-# counts that: with 5, two of 400 at 100 Hz went unseen on a machine with ten busy processes for each core.
+# The node always works on the newest image. When the queue is full, an image replaces the oldest one without being
+# counted: with a depth of 5, two of 400 at 100 Hz were missed with ten busy processes per core.
 QUEUE = 20
 
 
 def reliability_policy(name):
-    """rclpy's policy of "best_effort" or "reliable"; best effort for "auto", which hears every publisher."""
+    """rclpy's policy of "best_effort" or "reliable"; best effort for "auto", because it matches every publisher."""
     return ReliabilityPolicy.RELIABLE if name == "reliable" else ReliabilityPolicy.BEST_EFFORT
 
 
 def create_subscription(node, kind, topic, callback, qos, **events):
-    """A subscription with callbacks of its events, as far as the middleware has such events (Zenoh lacks some).
+    """Create a subscription with callbacks for its events, as far as the middleware has them (Zenoh lacks some).
 
     Args:
         node: rclpy node.
@@ -41,8 +41,9 @@ def create_subscription(node, kind, topic, callback, qos, **events):
 class ImageSubscription:
     """Subscription of one topic of images between `begin` and `end`.
 
-    With reliability "auto" it is reliable while all publishers of the topic are, else best effort. A change makes a
-    second subscription, and the first one serves until that has its first image, so that none is lost or comes twice.
+    With reliability "auto" it is reliable while all publishers of the topic are, else best effort. On a change a
+    second subscription is created, and the first one serves until the second has its first image, so that no image is
+    lost or duplicated.
 
     Args:
         node: rclpy node with `yoso_ros.ros.caught.GuardedCallbacks`.
@@ -50,30 +51,30 @@ class ImageSubscription:
         topic: resolved.
         reliability: "best_effort", "reliable" or "auto".
         deliver: called with each message.
-        on_mismatch: called with the event that a publisher does not fit.
+        on_mismatch: called with the event of an incompatible publisher.
     """
 
     def __init__(self, node, kind, topic, reliability, deliver, on_mismatch):
         self._node, self._kind, self._topic = node, kind, topic
         self._choice, self._deliver, self._on_mismatch = reliability, deliver, on_mismatch
-        self._subscriptions = {}  # policy to subscription, the one that is to stay last
+        self._subscriptions = {}  # policy to subscription, the one to keep last
         self._policy = reliability_policy(reliability)
-        self._last_stamp = None  # of the image before, while there are two subscriptions
+        self._last_stamp = None  # of the previous image, while there are two subscriptions
         self.lost = 0
-        self.last_publishers = ()  # rclpy's TopicEndpointInfo of those that there were last
+        self.last_publishers = ()  # rclpy's TopicEndpointInfo of the last known publishers
 
     @property
     def qos(self):
-        """QoS of the subscription that is to stay."""
+        """QoS of the subscription to keep."""
         return QoSProfile(depth=QUEUE, reliability=self._policy)
 
     @property
     def reliable(self):
-        """True when the subscription that is to stay is reliable."""
+        """Whether the subscription to keep is reliable."""
         return self._policy == ReliabilityPolicy.RELIABLE
 
     def begin(self):
-        """Begin to listen."""
+        """Start listening."""
         policy = self._publishers_policy()
         if self._choice == AUTO and policy is not None:
             self._policy = policy
@@ -86,13 +87,15 @@ class ImageSubscription:
             self._node.destroy_subscription(subscription)
 
     def follow(self):
-        """Look at the publishers, and become what they are if it should."""
+        """Inspect the publishers, and follow their reliability if configured."""
         if not self._subscriptions:
             return
         policy = self._publishers_policy()
         if self._choice == AUTO and len(self._subscriptions) == 1 and policy not in (None, self._policy):
             self._policy, self._last_stamp = policy, None
-            self._node.get_logger().debug(f"reading {self._topic} as its publishers send it: {policy.name}")
+            self._node.get_logger().debug(
+                f"reading {self._topic} with the reliability of its publishers: {policy.name}"
+            )
             self._listen()
 
     def _publishers_policy(self):
@@ -118,7 +121,7 @@ class ImageSubscription:
         )
 
     def _on_image(self, policy, message):
-        # An event may wait in the executor while one before it ended the subscription.
+        # An event may still be waiting in the executor when an earlier one has ended the subscription.
         if policy not in self._subscriptions:
             return
         if len(self._subscriptions) > 1:

@@ -13,9 +13,9 @@ from yoso_ros.ros.bridge import decode_any_image
 from yoso_ros.ros.diagnostics import ABSENCE
 from yoso_ros.ros.image_subscription import ImageSubscription, create_subscription, reliability_policy
 
-UNKNOWN_NAME = "_"  # what rmw calls a node whose name it does not know begins with it, and no name of a node may
-UNNAMED_REPORTS = 5  # so many reports wait for a publisher's name; one that is no node of ROS never has one
-KEPT_CAMERA_INFOS = 8  # enough for frames that are still in work when newer infos arrive
+UNKNOWN_NAME = "_"  # prefix of rmw's name for an unknown node; real node names cannot start with it
+UNNAMED_REPORTS = 5  # number of reports to wait for a publisher's name; a publisher outside ROS never has one
+KEPT_CAMERA_INFOS = 8  # enough for frames still in progress when newer infos arrive
 
 
 def image_topic(node, base, transport):
@@ -28,7 +28,7 @@ def image_topic(node, base, transport):
 
 
 def camera_info_topic(node, base):
-    """Resolved camera_info topic: beside the resolved image topic `base`, unless it is remapped itself."""
+    """Resolved camera_info topic: next to the resolved image topic `base`, unless it is remapped itself."""
     own = "camera_info".join(base.rsplit("image_raw", 1))
     remapped = node.resolve_topic_name(own)
     if remapped != _unremapped(node, own):
@@ -41,7 +41,7 @@ def _unremapped(node, topic):
 
 
 def node_name(publisher):
-    """Full name of the node of an rclpy TopicEndpointInfo, None where DDS does not know it."""
+    """Full name of the node of an rclpy TopicEndpointInfo, None if DDS does not know it."""
     if publisher.node_name.startswith(UNKNOWN_NAME):
         return None
     return f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
@@ -52,12 +52,12 @@ class CameraInput:
 
     Args:
         node: rclpy node.
-        prefix: "" or the camera's name with a slash behind it.
+        prefix: "" or the camera's name followed by a slash.
         transport: "raw" or "compressed".
         reliability: "best_effort", "reliable", or "auto" for that of the publishers.
         deliver: called with each image message.
         max_pixels: of an image; larger ones are refused.
-        lost: images that were lost before, to count on from.
+        lost: number of images lost before; counting continues from it.
     """
 
     def __init__(self, node, prefix, transport, reliability, deliver, max_pixels=None, lost=0):
@@ -69,15 +69,15 @@ class CameraInput:
         self._type, decode = kinds[transport]
         self.decode = functools.partial(decode, max_pixels=max_pixels)
         self._images = ImageSubscription(node, self._type, self.topic, reliability, deliver, self._on_mismatch)
-        # One that is not reliable hears every publisher, and a camera_info is small.
+        # Best effort matches every publisher, and a camera_info is small.
         self._info_qos = QoSProfile(depth=1, reliability=reliability_policy(reliability))
         self._info_subscription = None
-        self._mismatch = False  # a publisher was seen whose QoS does not fit
-        self._unnamed = 0  # reports in which a publisher's name was not known yet
+        self._mismatch = False  # a publisher with incompatible QoS was seen
+        self._unnamed = 0  # number of reports in which a publisher's name was not known yet
         self._infos = OrderedDict()
 
     def subscribe(self):
-        """Begin to listen; nothing happens when it does already."""
+        """Start listening; does nothing if already started."""
         if self.subscribed:
             return
         self._info_subscription = create_subscription(
@@ -87,21 +87,21 @@ class CameraInput:
 
     @property
     def subscribed(self):
-        """True while it listens."""
+        """Whether it is listening."""
         return self._info_subscription is not None
 
     @property
     def lost(self):
-        """Images that were lost between publisher and node so far, as the middleware counts them."""
+        """Number of images lost between publisher and node so far, as counted by the middleware."""
         return self._lost_before + self._images.lost
 
     @property
     def reliable(self):
-        """True while the images are read reliably."""
+        """Whether the images are read reliably."""
         return self._images.reliable
 
     def follow(self):
-        """Look who publishes, and read the images as they are sent, if it should; to be called now and then."""
+        """Inspect the publishers and follow their reliability if configured; to be called periodically."""
         self._images.follow()
 
     def unsubscribe(self):
@@ -115,15 +115,15 @@ class CameraInput:
         self._mismatch = True
 
     def faults(self, silent):
-        """Why images or their infos do not come; looked up only when there is a reason to.
+        """Why images or their camera_info do not arrive; looked up only if there is a reason to.
 
         Args:
-            silent: True when no image comes.
+            silent: True if no image arrives.
 
         Returns:
-            list of (text, kind, certain): a line for each publisher that cannot be heard, or that there is none; what
-            makes it the same cause as another one; False while DDS has not told the publisher's name yet, which comes a
-            little later than the publisher.
+            list of (text, kind, certain): a line for each publisher that cannot be received, or a line that there
+            is none; an identifier of the cause; False while DDS does not know the publisher's name yet, which arrives a
+            little later than the publisher itself.
         """
         if not (silent or self._mismatch):
             return []
@@ -151,7 +151,7 @@ class CameraInput:
                 yield name, f"publishes {topic} as {publisher.topic_type}; expected {expected}"
             elif compatible == QoSCompatibility.ERROR:
                 reason = reason.removeprefix("ERROR: ").rstrip("; ")
-                yield name, f"publishes {topic} with a QoS that does not fit ({reason}); see input_reliability"
+                yield name, f"publishes {topic} with an incompatible QoS ({reason}); see input_reliability"
 
     def _keep_info(self, info):
         self._infos[_stamp(info.header)] = info
@@ -160,7 +160,7 @@ class CameraInput:
 
     def camera_info(self, header):
         """The camera_info of the frame with this header, else the latest one with this header, else None."""
-        infos = list(self._infos.values())  # a copy: the worker asks while the executor adds
+        infos = list(self._infos.values())  # a copy, because the executor adds entries while the worker reads
         if not infos:
             return None
         info = next((i for i in infos if i.header.stamp == header.stamp), infos[-1])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments that launch files share, and what was given for them: text, truth, number, parameters of the node."""
+"""The arguments shared by the launch files, and their values as text, bool, number or parameters of the node."""
 
 from pathlib import Path
-from typing import List  # noqa: UP035 - launch_ros of Humble knows lists of strings by this name only
+from typing import List  # noqa: UP035 - launch_ros of Humble knows lists of strings only by this name
 
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
@@ -21,20 +21,20 @@ TRUTH = {"true": True, "1": True, "false": False, "0": False}
 NODE_ARGUMENTS = {
     "namespace": ("", "Namespace of the node and of the source of images; the topics are <namespace>/yoso/..."),
     "params_file": (PathJoinSubstitution([SHARE, "config", "node.yaml"]), "Parameter file of the node."),
-    "use_sim_time": ("false", "true: all that is started here goes by /clock."),
-    "respawn": ("false", "true: start the node again when its process ends for any reason but the end of the launch."),
-    "respawn_delay_s": ("2.0", "With respawn:=true: seconds to wait before that."),
+    "use_sim_time": ("false", "true: all nodes started here use /clock."),
+    "respawn": ("false", "true: restart the node if its process ends for any reason other than the end of the launch."),
+    "respawn_delay_s": ("2.0", "With respawn:=true: seconds before a restart."),
     "dds_profile": (
         EnvironmentVariable(DDS_PROFILE, default_value=LARGE_IMAGES),
-        f"Fast DDS profile of all processes started here; else that in {DDS_PROFILE} or one for large images.",
+        f"Fast DDS profile of all processes started here; default: that in {DDS_PROFILE}, or one for large images.",
     ),
-    "log_level": ("info", "Least severe messages that are logged.", ["debug", "info", "warn", "error", "fatal"]),
+    "log_level": ("info", "Minimum severity of logged messages.", ["debug", "info", "warn", "error", "fatal"]),
 }
-# Arguments of those that can start a source of images.
+# Arguments of launch files that can start a source of images.
 SOURCE_ARGUMENTS = {
     "source_path": ("", "With source:=video: the video file, image folder or recording."),
     "source_rate_hz": ("10.0", "With source:=video or synthetic: frames per second."),
-    "source_loop": ("true", "With source:=video or synthetic: true begins again at the end."),
+    "source_loop": ("true", "With source:=video or synthetic: true starts again at the end."),
     "use_rviz": ("false", "true: show overlay and points in RViz."),
 }
 
@@ -43,14 +43,14 @@ def parameter_arguments(without=()):
     """The parameters of the node as arguments: dict as `declare` takes it. Left empty, params_file decides.
 
     Args:
-        without: names of parameters that the launch file itself decides.
+        without: names of parameters set by the launch file itself.
     """
     arguments = {}
     for parameter in PARAMETERS:
         if parameter.name not in without:
             allowed = f" Allowed: {parameter.allowed}." if parameter.allowed else ""
-            form = " Several with commas between." if isinstance(parameter.default, tuple) else ""
-            text = f"{parameter.text}{allowed}{form} Empty for that of params_file."
+            form = " Separate several by commas." if isinstance(parameter.default, tuple) else ""
+            text = f"{parameter.text}{allowed}{form} Empty: the value of params_file."
             arguments[parameter.name] = ("", text)
     return arguments
 
@@ -59,7 +59,7 @@ def declare(arguments):
     """Launch arguments: list of DeclareLaunchArgument.
 
     Args:
-        arguments: dict of name to (default, None for one that must be given; text; allowed values, optional).
+        arguments: dict of name to (default, None for a required one; text; allowed values, optional).
     """
     return [
         DeclareLaunchArgument(name, default_value=default, description=text, choices=choices[0] if choices else None)
@@ -68,12 +68,12 @@ def declare(arguments):
 
 
 def value(context, name):
-    """What a launch argument is: str."""
+    """Value of a launch argument: str."""
     return LaunchConfiguration(name).perform(context)
 
 
 def truth(context, name):
-    """What a launch argument is, as bool; true, True and 1 are true.
+    """Value of a launch argument as bool; true, True and 1 are true.
 
     Raises:
         RuntimeError: it is neither true nor false.
@@ -82,10 +82,10 @@ def truth(context, name):
 
 
 def number(context, name):
-    """What a launch argument is, as float.
+    """Value of a launch argument as float.
 
     Raises:
-        RuntimeError: it is no number.
+        RuntimeError: it is not a number.
     """
     return _number(name, value(context, name), float)
 
@@ -94,7 +94,7 @@ def params_file(context):
     """Path of the parameter file.
 
     Raises:
-        RuntimeError: there is none; launch would start the node without it.
+        RuntimeError: it does not exist; launch would start the node without it.
     """
     path = value(context, "params_file")
     if not Path(path).is_file():
@@ -103,7 +103,7 @@ def params_file(context):
 
 
 def given_parameters(context):
-    """Parameters of the node that the launch file declares and that are not left empty: dict of name to value.
+    """Parameters of the node declared by the launch file and not left empty: dict of name to value.
 
     Raises:
         RuntimeError: a value that the node would refuse.
@@ -130,7 +130,7 @@ def _parameter(parameter, text):
     fault = parameter.fault(result)
     if fault:
         raise RuntimeError(fault)
-    # Else a text that looks like a number would arrive as one.
+    # Otherwise text that looks like a number would arrive as a number.
     return ParameterValue(result, value_type=str) if isinstance(result, str) else result
 
 
@@ -149,7 +149,7 @@ def _number(name, text, kind):
 
 
 def base_namespace(context):
-    """The namespace with its slash in front: "" or such as /robot."""
+    """The namespace with a leading slash: "", or for example /robot."""
     namespace = value(context, "namespace").strip("/")
     return f"/{namespace}" if namespace else ""
 
@@ -160,5 +160,5 @@ def node_name(context):
 
 
 def topic(context, name):
-    """A topic that was given, as full name: one without a slash in front lies in the namespace."""
+    """The full name of a given topic: without a leading slash it is in the namespace."""
     return name if name.startswith("/") else f"{base_namespace(context)}/{name}"

@@ -18,17 +18,17 @@ from yoso_ros.ros.launch_arguments import (
 )
 from yoso_ros.ros.rviz_view import write_view
 
-# USB camera drivers of ROS 2, in the order of preference, with their executables.
+# USB camera drivers of ROS 2 in order of preference, with their executables.
 USB_DRIVERS = (("usb_cam", "usb_cam_node_exe"), ("v4l2_camera", "v4l2_camera_node"))
 
 
 def dds_profile():
-    """Give all processes that are started from here on the profile; a camera driver loses large images without."""
+    """Give all processes started from here on the profile; without it a camera driver loses large images."""
     return SetEnvironmentVariable(DDS_PROFILE, LaunchConfiguration("dds_profile"))
 
 
 def panoptic_node(context, remappings, parameters=None):
-    """The node; arguments that are left empty do not override the parameter file.
+    """The node; empty arguments do not override the parameter file.
 
     Args:
         remappings: list of (topic of the node, topic). parameters: dict of further ones.
@@ -51,15 +51,15 @@ def panoptic_node(context, remappings, parameters=None):
 
 
 def revival(context):
-    """Whether and when launch starts a process again that has ended: keyword arguments of its action."""
+    """Whether and when launch restarts a process that has ended: keyword arguments of its action."""
     return {"respawn": truth(context, "respawn"), "respawn_delay": number(context, "respawn_delay_s")}
 
 
 def image_source(context, name, remappings):
-    """What publishes images as `source` says: a list of one node, or of none for topics that exist.
+    """The publisher of images selected by `source`: a list of one node, or none for existing topics.
 
     Raises:
-        RuntimeError: a video without `source_path`, a rate that is no number, or no driver for a USB camera.
+        RuntimeError: a video without `source_path`, a rate that is not a number, or no driver for a USB camera.
     """
     source, path = value(context, "source"), value(context, "source_path")
     if source == "topic":
@@ -101,7 +101,7 @@ def _usb_driver():
 def rviz(context, cameras=("",)):
     """RViz with the package's view of the cameras, if `use_rviz` says so: a list of one node or none.
 
-    To come before the nodes: where RViz is missing the launch ends, and would leave them behind.
+    To be listed before the nodes: if RViz is missing, the launch ends and would leave them running.
 
     Args:
         cameras: their names; one empty name for a camera without one.

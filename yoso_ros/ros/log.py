@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package's own log lines (chosen engine, exported graph) into the ROS log of a node."""
+"""Forward the package's own log lines (chosen engine, exported graph) to the ROS log of a node."""
 
 import logging
 
@@ -7,10 +7,10 @@ from rclpy.logging import LoggingSeverity
 
 
 class RosLogHandler(logging.Handler):
-    """Hands records to a ROS logger.
+    """Passes records to a ROS logger.
 
     Args:
-        logger: what `rclpy.node.Node.get_logger` gives.
+        logger: result of `rclpy.node.Node.get_logger`.
     """
 
     def __init__(self, logger):
@@ -20,7 +20,7 @@ class RosLogHandler(logging.Handler):
     def emit(self, record):
         """Log one record at its level."""
         text = record.getMessage()
-        # One line per level: rclpy remembers the severity by the place of the call and refuses another one there.
+        # One line per level: rclpy remembers the severity of each call site and refuses another one there.
         if record.levelno >= logging.ERROR:
             self._logger.error(text)
         elif record.levelno >= logging.WARNING:
@@ -32,7 +32,7 @@ class RosLogHandler(logging.Handler):
 
 
 def forward_log(node):
-    """Send what the package logs to a node's ROS log, from INFO up, or from DEBUG up where the node logs that."""
+    """Forward the package's log to a node's ROS log, from INFO up, or from DEBUG up if the node logs that."""
     logger = logging.getLogger("yoso_ros")
     ros_level = node.get_logger().get_effective_level()
     logger.setLevel(logging.DEBUG if ros_level <= LoggingSeverity.DEBUG else logging.INFO)

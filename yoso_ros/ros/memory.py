@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of the node's process and of its accelerator: how much there is in use, and giving it back."""
+"""Memory of the node's process and of its accelerator: how much is in use, and returning unused memory."""
 
 import ctypes
 import gc
@@ -18,7 +18,7 @@ def memory_values(backend, device):
         device: the parameter: "auto", "cuda", "cuda:1", ...
 
     Returns:
-        dict of str by name, megabytes; the accelerator's, of all its processes, only where the network runs on one.
+        dict of str by name, megabytes; that of the accelerator (all its processes) only if the network runs on one.
     """
     values = {}
     try:
@@ -36,7 +36,7 @@ def memory_values(backend, device):
 
 
 def free_memory():
-    """Give back to the system and to the accelerator what objects that are gone have left to the allocators."""
+    """Return memory of deleted objects from the allocators to the system and the accelerator."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
@@ -45,10 +45,10 @@ def free_memory():
 
 
 def share_arena():
-    """Have all threads take memory from one place, unless the environment says otherwise (MALLOC_ARENA_MAX).
+    """Make all threads use one malloc arena, unless the environment says otherwise (MALLOC_ARENA_MAX).
 
-    To be called before other libraries start threads. By default several threads have a place of their own, whose end
-    is never given back: the node grew with every clean-up, and its frames found less of the memory in the cache.
+    To be called before other libraries start threads. By default threads have separate arenas whose tops are never
+    returned: the node grew with every clean-up, and its frames had more cache misses.
     """
     if "MALLOC_ARENA_MAX" not in os.environ:
         _call_allocator("mallopt", M_ARENA_MAX, 1)

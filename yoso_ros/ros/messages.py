@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from yoso_ros.images.label_runs import FORMAT, encode_runs
 from yoso_ros.msg import InferenceStats, PanopticSegment, PanopticSegmentArray
 
-# Encoding of an output image by dtype and number of dimensions: ids, classes and masks, pictures, instances.
+# Encoding of an output image by dtype and number of dimensions: ids, classes and masks, colours, instances.
 ENCODINGS = {
     (np.dtype(np.uint16), 2): "mono16",
     (np.dtype(np.uint8), 2): "mono8",
@@ -34,8 +34,8 @@ def image_message(pixels, header):
     message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], step=pixels.strides[0])
     message.encoding = ENCODINGS[pixels.dtype, pixels.ndim]
     message.is_bigendian = int(sys.byteorder == "big")
-    # Past the setter, which checks or copies all but an array.array byte by byte, 100 ms for a frame. What sends the
-    # message takes any buffer, so the pixels need no copy of their own: a tenth of the node's CPU time per frame.
+    # Bypasses the setter, which checks or copies anything but an array.array byte by byte, 100 ms for a frame. The
+    # serialisation accepts any buffer, so the pixels need no copy: a tenth of the node's CPU time per frame.
     message._data = pixels.reshape(-1).view(np.uint8)
     return message
 
@@ -73,12 +73,12 @@ def _segment_message(segment):
 
 
 def stats_message(header, counts, times, backend):
-    """Counters and times of the frame just finished.
+    """Counters, and times of the frame just finished.
 
     Args:
         header: std_msgs/Header of the frame.
         counts: `yoso_ros.ros.worker.Counts` that include this frame.
-        times: dict of float, milliseconds, with the names of the message's fields; those left out are NaN.
+        times: dict of float, milliseconds, with the names of the message's fields; missing ones are NaN.
         backend: engine, device and precision, such as "torch-cpu-fp32".
 
     Returns:
@@ -94,7 +94,7 @@ def stats_message(header, counts, times, backend):
 
 
 def instance_image(result):
-    """The things of a `PanopticResult`: int32 (H, W), the track id of the thing, else its id; 0 where there is none."""
+    """The things of a `PanopticResult`: int32 (H, W), the track id of the thing, or else its id; 0 elsewhere."""
     numbers = np.zeros(1 << 16, np.int32)
     for segment in result.segments:
         if segment.is_thing:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node: images of cameras in, panoptic label images out; thin, with the work in the modules beside it."""
+"""The node: camera images in, panoptic label images out; a thin layer over the other modules."""
 
 import sys
 import time
@@ -30,19 +30,19 @@ from yoso_ros.ros.segment_service import SegmentService
 from yoso_ros.ros.worker import LatestItemsWorker
 
 DIAGNOSTICS_PERIOD_S = 1.0
-FOLLOW_PERIOD_S = 0.25  # how soon a publisher that comes is read as it sends
-STOP_S = 1.0  # time that the frame in work gets to finish when the node ends
-CLOCK_LIMIT_S = 10.0  # a stamp farther from now was not made by this machine's clock
+FOLLOW_PERIOD_S = 0.25  # how soon the reliability of a new publisher is followed
+STOP_S = 1.0  # time for the current frame to finish when the node ends
+CLOCK_LIMIT_S = 10.0  # a stamp farther from the current time does not come from this machine's clock
 
 
 class PanopticNode(GuardedLifecycle, LifecycleNode):
-    """Panoptic segmentation of one camera or of several, those together in one pass of the network.
+    """Panoptic segmentation of one camera, or of several in one pass of the network.
 
-    States: unconfigured holds nothing; configure loads the model (seconds) and creates the publishers; active reads
-    images; inactive keeps the model ready and costs no time; clean-up frees the model.
+    States: unconfigured holds no resources; configure loads the model (seconds) and creates the publishers; active
+    reads images; inactive keeps the model loaded and uses no CPU; clean-up frees the model.
 
     Args:
-        load_segmenter: called as `yoso_ros.load_segmenter` is; returns the segmenter.
+        load_segmenter: called like `yoso_ros.load_segmenter`; returns the segmenter.
 
     Raises:
         InputError: a parameter is not allowed.
@@ -57,11 +57,11 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._failure = ""  # why the last configuration failed
         self._segmenter = None
         self._cameras = {}  # name to Camera, while the node is configured
-        self._lost = {}  # name of a camera to its images that the middleware has lost, over all configurations
+        self._lost = {}  # name of a camera to the number of images lost by the middleware, over all configurations
         self._model_thresholds = {}
         self._stages = FrameStages(self._source, self._age_ms)
-        # A request has a pass of its own: beside it the frames of cameras would be padded to its size, and an engine
-        # that serves one batch size would be built again.
+        # A request gets a separate pass: together with it, camera frames would be padded to its size, and an engine
+        # for one batch size would be built again.
         self._worker = LatestItemsWorker(
             (self._stages.prepare, self._stages.infer, self._stages.publish),
             self.caught.guard(self._finish, "report of a frame"),
@@ -74,17 +74,17 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._requests = SegmentService(
             self, self._worker.deliver, lambda: self._phase == "active", lambda: self.settings.max_image_pixels
         )
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports go on while a simulation pauses
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # reports continue while a simulation is paused
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report_health, clock=steady)
         self.create_timer(FOLLOW_PERIOD_S, self._follow_publishers, clock=steady)
         self._bond = SupervisorBond(self, self._on_broken_bond)
-        self._caught_before = 0  # errors that the last report told
+        self._caught_before = 0  # errors in the last report
         self.add_on_set_parameters_callback(self.caught.guard(self._on_parameters, "parameters", _refused))
 
     # Lifecycle
 
     def start(self):
-        """Configure and activate. Returns True when the node is active; else the cause is in the log."""
+        """Configure and activate. Returns True if the node is active; otherwise the cause is in the log."""
         return (
             self.trigger_configure() == TransitionCallbackReturn.SUCCESS
             and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
@@ -94,7 +94,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         """Load the model and create its topics."""
         try:
             self._configure()
-        except Exception as error:  # rclpy hides exceptions of transitions, and the cause must be seen
+        except Exception as error:  # rclpy hides exceptions of transitions, and the cause must be visible
             self._tell_failure(error)
             self._release()
             return TransitionCallbackReturn.FAILURE
@@ -105,7 +105,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         settings = self.settings = read_settings(self)
         settings.check()
         if settings.bond and not bond_messages_installed():
-            raise InputError("bond: expected the ROS package bond installed, found none")
+            raise InputError("bond: expected the ROS package bond to be installed, found none")
         started = time.perf_counter()
         self._segmenter = self._load_segmenter(
             settings.model,
@@ -141,7 +141,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         )
 
     def on_activate(self, state):
-        """Begin to read images."""
+        """Start reading images."""
         self._phase = "active"
         try:
             self._worker.start()
@@ -166,12 +166,12 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         self._phase = "inactive"
         self._bond.stop()
         self._unsubscribe()
-        # Without a limit, for the model must not be freed or used again while a frame is in work.
+        # Without a limit, because the model must not be freed or reused while a frame is in progress.
         self._worker.stop(timeout=None)
         self._requests.refuse_waiting()
 
     def on_cleanup(self, state):
-        """Free the model and take its topics away."""
+        """Free the model and destroy its topics."""
         return self.guarded_transition(self._release, "cleanup")
 
     def on_shutdown(self, state):
@@ -181,7 +181,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         return outcome
 
     def on_error(self, state):
-        """A transition failed on its way: free everything, so that the node can be configured anew."""
+        """A transition failed halfway: free everything, so that the node can be configured again."""
         self.guarded_transition(self._free_all, "error processing")
         return TransitionCallbackReturn.SUCCESS
 
@@ -204,7 +204,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
         free_memory()
 
     def close(self):
-        """End the work before the node is destroyed. Returns False when a frame is in work still."""
+        """Stop the work before the node is destroyed. Returns False if a frame is still in progress."""
         self._bond.stop()
         self._unsubscribe()
         ended = self._worker.stop(STOP_S)
@@ -259,7 +259,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
     # Frames
 
     def _source(self, source):
-        """What decodes and publishes the images of a source."""
+        """The object that decodes and publishes the images of a source."""
         return self._requests if source == SegmentService.SOURCE else self._cameras[source]
 
     def _age_ms(self, stamp):
@@ -294,7 +294,7 @@ class PanopticNode(GuardedLifecycle, LifecycleNode):
             more = {**memory_values(backend, settings.device), **self.caught.values}
             new_errors, self._caught_before = self.caught.count - self._caught_before, self.caught.count
             for camera in self._cameras.values() if new_errors else ():
-                camera.health.warning(f"{new_errors} errors caught, the last: {self.caught.last}", "caught errors")
+                camera.health.warning(f"{new_errors} errors caught, the last one: {self.caught.last}", "caught errors")
             array.status = [
                 camera.status(self._phase, settings.enable, self._worker.counts_of(name), backend, settings.model, more)
                 for name, camera in self._cameras.items()
@@ -310,7 +310,7 @@ def _refused(changes):
 
 
 def main(args=None, load_segmenter=yoso_ros.load_segmenter):
-    """Run the node as a process of its own (console script `panoptic_node`); see `run_process`."""
+    """Run the node as a separate process (console script `panoptic_node`); see `run_process`."""
     return run_process("panoptic_node", usage, lambda: _run(load_segmenter), args)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The output topics of one camera: what is always published, and what is made only while somebody listens."""
+"""The output topics of one camera: some always published, others created only while somebody listens."""
 
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -10,8 +10,8 @@ from yoso_ros.msg import PanopticSegmentArray
 from yoso_ros.ros.messages import image_message, instance_image, mask_of_classes, runs_message, segments_message
 from yoso_ros.ros.vision import VisionOutputs, vision_messages_installed
 
-# Reliable reaches every subscriber; a best-effort publisher is invisible to reliable ones, RViz among them. The profile
-# of rclpy is reliable and volatile.
+# Reliable reaches every subscriber; a best-effort publisher is invisible to reliable subscribers such as RViz. The
+# profile of rclpy is reliable and volatile.
 OUTPUT_QOS = QoSProfile(depth=1)
 
 
@@ -20,7 +20,7 @@ class CameraOutputs:
 
     Args:
         node: rclpy node.
-        prefix: "" or the camera's name with a slash behind it.
+        prefix: "" or the camera's name followed by a slash.
     """
 
     def __init__(self, node, prefix):
@@ -45,11 +45,11 @@ class CameraOutputs:
         self._class_ids = {}
 
     def set_label_set(self, label_set, label_info_period_s, threshold):
-        """Use the classes of a model: colours, and the label info that goes out now and then at every period.
+        """Use the classes of a model: colours, and the label info, published now and then periodically.
 
         Args:
             label_set: `LabelSet`. label_info_period_s: seconds.
-            threshold: function without arguments, the smallest score of a segment that is in use.
+            threshold: function without arguments that returns the score threshold in use.
         """
         self._palette = build_palette(label_set)
         self._class_ids = {label.name: i for i, label in enumerate(label_set.classes)}
@@ -57,7 +57,7 @@ class CameraOutputs:
             self._vision.announce(label_set, label_info_period_s, threshold)
 
     def follow_threshold(self):
-        """Tell a new threshold."""
+        """Publish a new threshold."""
         if self._vision is not None:
             self._vision.follow_threshold()
 
@@ -95,7 +95,7 @@ class CameraOutputs:
             self._vision.publish_detections(result, header)
 
     def destroy(self):
-        """Take the publishers away."""
+        """Destroy the publishers."""
         publishers = [self._panoptic, self._segments, self._semantic, *self._camera_infos]
         on_demand = (self._confidence, self._overlay, self._color, self._mask, self._instance, self._runs)
         for publisher in (*publishers, *on_demand):

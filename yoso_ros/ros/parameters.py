@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of the node: names, defaults, ranges and texts in one table, and the checks of values."""
+"""The parameters of the node: names, defaults, ranges and descriptions in one table, and the checks of values."""
 
 import re
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from yoso_ros.errors import InputError
 from yoso_ros.images.encoded import MAX_IMAGE_PIXELS
 
-MODEL_VALUE = -1.0  # threshold that stands for the one in the model's configuration
+MODEL_VALUE = -1.0  # threshold that selects the one in the model's configuration
 TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
     int: ParameterType.PARAMETER_INTEGER,
@@ -17,9 +17,9 @@ TYPES = {
     str: ParameterType.PARAMETER_STRING,
     tuple: ParameterType.PARAMETER_STRING_ARRAY,
 }
-CAMERA_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)  # what a topic name may begin with
+CAMERA_NAME = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)  # how a topic name may begin
 FRAME_SIZE = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})", re.ASCII)
-NO_NAMES = ("",)  # ROS cannot tell the type of an empty list, so a list of one empty string is the empty list
+NO_NAMES = ("",)  # ROS cannot determine the type of an empty list, so [''] represents it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
     runtime: bool = False
-    model_value: bool = False  # MODEL_VALUE is allowed beside the range
+    model_value: bool = False  # MODEL_VALUE is allowed outside the range
 
     @property
     def allowed(self):
@@ -43,11 +43,11 @@ class Parameter:
         return ", ".join(self.choices)
 
     def fault(self, value):
-        """None when the value is allowed, else one line that says what is."""
+        """None if the value is allowed, else one line that says what is expected."""
         if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if isinstance(self.default, tuple) and value is None:  # what rclpy makes of an empty list
-            return f"{self.name}: expected a list of strings, found an empty one, which has no type in ROS; write ['']"
+        if isinstance(self.default, tuple) and value is None:  # rclpy's representation of an empty list
+            return f"{self.name}: expected a list of strings, found an empty list, which has no type in ROS; write ['']"
         if not isinstance(value, list if isinstance(self.default, tuple) else type(self.default)):
             return f"{self.name}: expected a {_type_name(self.default)}, found {value!r}"
         if self.model_value and value == MODEL_VALUE:
@@ -65,7 +65,7 @@ class Parameter:
         descriptor.type = TYPES[type(self.default)]
         descriptor.additional_constraints = self.allowed
         if isinstance(self.default, float):
-            descriptor.dynamic_typing = True  # lets people write 10 for 10.0; `fault` checks the type
+            descriptor.dynamic_typing = True  # allows 10 for 10.0; `fault` checks the type
             low = MODEL_VALUE if self.model_value else self.low
             descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=self.high)]
         elif self.low is not None:
@@ -84,18 +84,18 @@ PARAMETERS = (
         default="yoso_mobilenetv2_camvid",
         text="Model: a name, a YAML file, hf:ORG/NAME of the Hugging Face hub, or a folder of such a checkpoint.",
     ),
-    Parameter(name="weights", default="", text="Weights file (safetensors); empty for those that come with the model."),
+    Parameter(name="weights", default="", text="Weights file (safetensors); empty for the model's own."),
     Parameter(
         name="download",
         default=False,
-        text="Fetch the model's weights where they are not on this machine; false: an error says how to.",
+        text="Download the model's weights if they are not on this machine; false: fail with instructions.",
     ),
     Parameter(name="device", default="auto", text="Where the network runs: auto, cpu, cuda, cuda:1, ..."),
     Parameter(
         name="engine",
         default="auto",
         choices=("auto", "torch", "openvino", "onnxruntime", "tensorrt"),
-        text="What runs the network.",
+        text="Inference engine that runs the network.",
     ),
     Parameter(
         name="precision",
@@ -112,7 +112,7 @@ PARAMETERS = (
     Parameter(
         name="cameras",
         default=NO_NAMES,
-        text="Names of cameras, served together: front reads front/image_raw and publishes ~/front/...; [''] is one "
+        text="Names of cameras, processed together: front reads front/image_raw and publishes ~/front/...; [''] is one "
         "camera without a name, image_raw.",
     ),
     Parameter(
@@ -128,7 +128,7 @@ PARAMETERS = (
         high=1.0,
         model_value=True,
         runtime=True,
-        text="Smallest class probability of a segment.",
+        text="Minimum class probability of a segment.",
     ),
     Parameter(
         name="overlap_threshold",
@@ -137,7 +137,7 @@ PARAMETERS = (
         high=1.0,
         model_value=True,
         runtime=True,
-        text="Smallest part of a mask that must stay visible.",
+        text="Minimum fraction of a mask that must remain visible.",
     ),
     Parameter(
         name="overlay_alpha", default=0.5, low=0.0, high=1.0, runtime=True, text="Weight of the colours in ~/overlay."
@@ -152,10 +152,10 @@ PARAMETERS = (
         name="tracking",
         default=True,
         runtime=True,
-        text="Gives segments a track_id that is stable over the frames of a camera; 0 without.",
+        text="Give segments a track_id that is stable over the frames of a camera; otherwise it is 0.",
     ),
     Parameter(
-        name="enable", default=True, runtime=True, text="False stops reading images; kept in step with ~/enable."
+        name="enable", default=True, runtime=True, text="False stops reading images; also set by the service ~/enable."
     ),
     Parameter(
         name="max_rate_hz",
@@ -163,24 +163,25 @@ PARAMETERS = (
         low=0.0,
         high=1000.0,
         runtime=True,
-        text="Most frames per second of each camera by the steady clock, 0 for no limit; frames between count as "
-        "dropped.",
+        text="Maximum frames per second of each camera by the steady clock, 0 for no limit; others count as dropped.",
     ),
     Parameter(
         name="max_image_pixels",
         default=MAX_IMAGE_PIXELS,
         low=1,
         high=10**9,
-        text="Most pixels of an image; a larger one is refused before it is decoded.",
+        text="Maximum number of pixels of an image; larger ones are refused before decoding.",
     ),
     Parameter(name="engine_path", default="", text="Engine tensorrt: file of the built engine; empty for the cache."),
-    Parameter(name="force_rebuild", default=False, text="Engine tensorrt: build it anew."),
-    Parameter(name="build_only", default=False, text="Engine tensorrt: build it and end."),
-    Parameter(name="warmup_iterations", default=2, low=0, high=100, text="Runs of the network before the first frame."),
+    Parameter(name="force_rebuild", default=False, text="Engine tensorrt: build it again."),
+    Parameter(name="build_only", default=False, text="Engine tensorrt: build it and exit."),
+    Parameter(
+        name="warmup_iterations", default=2, low=0, high=100, text="Warm-up runs of the network before the first frame."
+    ),
     Parameter(
         name="warmup_frame_size",
         default="480x640",
-        text="HxW of the frames in these runs: give the camera's, for a device is then prepared for no other.",
+        text="HxW of the frames in the warm-up runs; use the camera's, because a device is prepared for this size.",
     ),
     Parameter(
         name="label_info_period_s",
@@ -192,9 +193,9 @@ PARAMETERS = (
     Parameter(
         name="bond",
         default=False,
-        text="While active, keep a bond with a lifecycle manager, as Nav2's wants it; deactivate when that goes.",
+        text="While active, keep a bond with a lifecycle manager such as Nav2's; deactivate when it disappears.",
     ),
-    Parameter(name="autostart", default=True, text="Configure and activate at the start, without a lifecycle manager."),
+    Parameter(name="autostart", default=True, text="Configure and activate at startup, without a lifecycle manager."),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 
@@ -230,28 +231,28 @@ class Settings:
     autostart: bool
 
     def check(self):
-        """Raise an InputError for camera names of no use, and for settings that do not go together."""
+        """Raise an InputError for invalid camera names and for settings that contradict each other."""
         bad = [name for name in self.cameras if not CAMERA_NAME.fullmatch(name)]
         if bad:
             raise InputError(f"cameras: expected names of letters, digits and _, such as front; found {', '.join(bad)}")
         if len(set(self.cameras)) < len(self.cameras):
-            raise InputError(f"cameras: expected each name once, found {', '.join(self.cameras)}")
+            raise InputError(f"cameras: expected unique names, found {', '.join(self.cameras)}")
         if not FRAME_SIZE.fullmatch(self.warmup_frame_size):
             raise InputError(f"warmup_frame_size: expected HxW such as 480x640, found {self.warmup_frame_size!r}")
         idle = [name for name in ("engine_path", "force_rebuild", "build_only") if getattr(self, name)]
         if idle and self.engine != "tensorrt":
-            raise InputError(f"{', '.join(idle)}: expected engine:=tensorrt with it, found engine:={self.engine}")
+            raise InputError(f"{', '.join(idle)}: expected together with engine:=tensorrt, found engine:={self.engine}")
 
     @property
     def engine_options(self):
-        """What `load_segmenter` is to know about the engine beside its name, as keyword arguments."""
+        """Keyword arguments of `load_segmenter` about the engine, apart from its name."""
         if self.engine != "tensorrt":
             return {}
         return {"engine_path": self.engine_path or None, "force_rebuild": self.force_rebuild}
 
     @property
     def warmup_shape(self):
-        """Shape (H, W, 3) of the frames that warm the network up."""
+        """Shape (H, W, 3) of the warm-up frames."""
         return (*map(int, FRAME_SIZE.fullmatch(self.warmup_frame_size).groups()), 3)
 
     @property
@@ -268,7 +269,7 @@ def declare_parameters(node):
     """
     for parameter in PARAMETERS:
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
-        # The range of the descriptor is added after the check, for its refusal would not tell the whole range.
+        # The descriptor's range is added after the check, because its refusal would not name the whole range.
         value = node.declare_parameter(parameter.name, default, ParameterDescriptor(dynamic_typing=True)).value
         fault = parameter.fault(value)
         if fault:
@@ -277,7 +278,7 @@ def declare_parameters(node):
 
 
 def read_settings(node, changes=()):
-    """The values of the declared parameters as `Settings`, with `changes` (dict of name to value) that are to come."""
+    """The values of the declared parameters as `Settings`, with pending `changes` (dict of name to value)."""
     values = {field.name: node.get_parameter(field.name).value for field in fields(Settings)}
     values |= {name: value for name, value in dict(changes).items() if name in values}
     return Settings(**{name: _plain(name, value) for name, value in values.items()})
@@ -291,11 +292,11 @@ def _plain(name, value):
 
 
 def check_change(changes, settings, unconfigured, class_names=None):
-    """Judge a change of parameters before it is made.
+    """Check a change of parameters before it is made.
 
     Args:
-        changes: list of rclpy parameters (`name`, `value`); names that are not in the table pass.
-        settings: the present `Settings`; what is set to its present value is no change.
+        changes: list of rclpy parameters (`name`, `value`); names that are not in the table are accepted.
+        settings: the current `Settings`; setting a parameter to its current value is not a change.
         unconfigured: True while the node is unconfigured, when every parameter may change.
         class_names: names of the model's classes, None while no model is loaded.
 
@@ -309,7 +310,7 @@ def check_change(changes, settings, unconfigured, class_names=None):
         fault = parameter.fault(change.value)
         fixed = not parameter.runtime and not unconfigured
         if not fault and fixed and _plain(change.name, change.value) != getattr(settings, change.name):
-            fault = f"{change.name}: can be set while the node is unconfigured only; deactivate and clean up first"
+            fault = f"{change.name}: can only be set while the node is unconfigured; deactivate and clean up first"
         if not fault and change.name == "mask_classes" and class_names is not None:
             fault = unknown_classes(change.value, class_names)
         if fault:
@@ -318,7 +319,7 @@ def check_change(changes, settings, unconfigured, class_names=None):
 
 
 def unknown_classes(names, class_names):
-    """None when all names (empty ones aside) are classes, else one line that lists the classes."""
+    """None if all names (apart from empty ones) are classes, else one line that lists the classes."""
     unknown = [name for name in names if name and name not in class_names]
     return f"mask_classes: expected {', '.join(class_names)}; found {', '.join(unknown)}" if unknown else None
 

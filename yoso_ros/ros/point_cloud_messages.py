@@ -38,10 +38,10 @@ def cloud_message(cloud, header):
 
 
 def read_points(message):
-    """Coordinates of a sensor_msgs/PointCloud2: float32 (n, 3), in its order; padding and other fields are left out.
+    """Coordinates of a sensor_msgs/PointCloud2: float32 (n, 3), in its order; padding and other fields are ignored.
 
     Raises:
-        InputError: x, y, z are missing or of a type that is not read, or the data has the wrong length.
+        InputError: x, y, z are missing or of an unsupported type, or the data has the wrong length.
     """
     fields = {field.name: field for field in message.fields if field.name in "xyz"}
     if len(fields) < 3 or any(f.datatype not in DATATYPES for f in fields.values()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The point cloud node: panoptic labels onto the points of an aligned depth image or of a lidar."""
+"""The point cloud node: panoptic labels for the points of an aligned depth image or of a lidar."""
 
 import sys
 
@@ -23,9 +23,9 @@ from yoso_ros.ros.parameters import Parameter
 from yoso_ros.ros.point_cloud_messages import cloud_message, read_points
 from yoso_ros.ros.stamp_sync import StampSync
 
-INPUT_DEPTH = 5  # messages of a topic that may arrive while a cloud is in work
+INPUT_DEPTH = 5  # messages of a topic that may arrive while a cloud is being computed
 PARAMETERS = (
-    Parameter(name="source", default="depth", choices=("depth", "lidar"), text="Where the points come from."),
+    Parameter(name="source", default="depth", choices=("depth", "lidar"), text="Source of the points."),
     Parameter(
         name="organized",
         default=False,
@@ -38,19 +38,19 @@ PARAMETERS = (
         default=0.0,
         low=0.0,
         high=10.0,
-        text="Largest difference of stamps; 0 for equal stamps, as aligned depth has them.",
+        text="Maximum difference of stamps in seconds; 0 for equal stamps, as of aligned depth.",
     ),
     Parameter(name="queue_size", default=30, low=1, high=1000, text="Messages of each topic that wait for the others."),
 )
 EXTRINSIC = "camera_in_lidar"
 EXTRINSIC_TEXT = (
-    "Pose of the camera's optical frame in the lidar's frame, x y z qx qy qz qw, as static_transform_publisher takes "
-    "it; without it TF is asked."
+    "Pose of the camera's optical frame in the lidar's frame, x y z qx qy qz qw, as for static_transform_publisher; "
+    "without it TF is used."
 )
 
 
 class PointCloudNode(GuardedCallbacks, Node):
-    """Publishes `~/points` as long as somebody listens.
+    """Publishes `~/points` while somebody listens.
 
     Its name is /yoso/point_cloud, so that without remapping it reads the topics of the node /yoso and the cloud is
     /yoso/points.
@@ -65,7 +65,7 @@ class PointCloudNode(GuardedCallbacks, Node):
         self._extrinsic = self._declare_extrinsic()
         self._tf_buffer = None
         self._calibration = Calibration(settings["rectified"], settings["source"] == "depth", self._on_rays)
-        self._early = None  # the last set that came before the calibration that belongs to it, or before its rays
+        self._early = None  # the last set that arrived before its calibration or its rays
         self._causes = Causes()
         source_type, topic = {"depth": (Image, "depth/image_raw"), "lidar": (PointCloud2, "lidar/points")}[
             settings["source"]
@@ -109,7 +109,7 @@ class PointCloudNode(GuardedCallbacks, Node):
         try:
             from tf2_ros import Buffer, TransformListener
         except ImportError as error:
-            raise InputError(f"expected the parameter {EXTRINSIC}, or the package tf2_ros installed") from error
+            raise InputError(f"expected the parameter {EXTRINSIC}, or the package tf2_ros to be installed") from error
         self._tf_buffer = Buffer()
         self._tf_listener = TransformListener(self._tf_buffer, self)
 
@@ -121,7 +121,7 @@ class PointCloudNode(GuardedCallbacks, Node):
         self._serve_early()
 
     def _on_rays(self):
-        """In the thread that has worked them out."""
+        """Called in the thread that computed them."""
         if self.executor is not None:
             self.executor.create_task(self.caught.guard(self._serve_early, "rays"))
 
@@ -141,7 +141,7 @@ class PointCloudNode(GuardedCallbacks, Node):
             if cloud is None:
                 self._early = messages
                 return
-        except Exception as error:  # one set of messages must not end the node
+        except Exception as error:  # a single set of messages must not end the node
             line = self._causes.line(cause_of(error))
             if line is not None:
                 self.get_logger().warning(f"no cloud of a frame (reported once): {line}")
@@ -149,7 +149,7 @@ class PointCloudNode(GuardedCallbacks, Node):
         self._points.publish(cloud_message(cloud, messages["points"].header))
 
     def _cloud(self, messages):
-        """The cloud of a set of messages, or None while the rays of its calibration are worked out."""
+        """The cloud of a set of messages, or None while the rays of its calibration are being computed."""
         if self._calibration.info is None:
             topic = self.resolve_topic_name("panoptic/camera_info")
             raise InputError(f"expected a calibration on {topic}, found none so far")
@@ -168,7 +168,7 @@ class PointCloudNode(GuardedCallbacks, Node):
         return cloud_from_points(read_points(messages["points"]), pose, model, panoptic, rgb, organized)
 
     def _pose_from_tf(self, messages):
-        """Pose of the camera in the lidar's frame, for which the two are taken as mounted fast to each other."""
+        """Pose of the camera in the lidar's frame, assuming that the two are rigidly mounted."""
         lidar, camera = (messages[name].header.frame_id for name in ("points", "panoptic"))
         transform = self._tf_buffer.lookup_transform(lidar, camera, Time()).transform
         translation, rotation = transform.translation, transform.rotation
@@ -193,7 +193,7 @@ def usage():
 
 
 def main(args=None):
-    """Run the node as a process of its own (console script `point_cloud_node`); see `run_process`."""
+    """Run the node as a separate process (console script `point_cloud_node`); see `run_process`."""
     return run_process("point_cloud_node", usage, _run, args)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The display configuration of RViz for nodes with a namespace or with several cameras, from the shipped one."""
+"""RViz display configurations for nodes with a namespace or several cameras, derived from the shipped one."""
 
 import copy
 import tempfile
@@ -14,7 +14,7 @@ SHIPPED_NODE = "/yoso"
 
 
 def view(node, cameras):
-    """The shipped configuration with the displays once for each camera: dict as RViz reads it from YAML.
+    """The shipped configuration with its displays repeated for each camera: dict as RViz reads it from YAML.
 
     Args:
         node: full name of the node, such as /robot/yoso. cameras: names, "" for a camera without one.
@@ -35,10 +35,10 @@ def _display(shipped, node, camera):
 
 
 def write_view(node, cameras):
-    """Path of a file with `view`: the shipped one where it fits as it is, else a temporary one."""
+    """Path of a file with `view`: the shipped one if it fits unchanged, else a temporary one."""
     if node == SHIPPED_NODE and tuple(cameras) == ("",):
         return Path(share_path(SHIPPED))
-    # Not removed at the end: RViz reads it at a time of its own, and people save what they changed.
+    # Not removed at the end: RViz reads it at its own time, and people save their changes.
     path = Path(tempfile.mkdtemp(prefix="yoso_rviz_")) / "view.rviz"
     path.write_text(yaml.safe_dump(view(node, cameras), sort_keys=False))
     return path

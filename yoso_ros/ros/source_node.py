@@ -14,21 +14,21 @@ from yoso_ros.errors import InputError
 from yoso_ros.ros.context import ignore_stop_signals, open_ros
 from yoso_ros.ros.runs.playback import FramePublisher, Pacer, time_message
 
-# A subscriber that is seen here may not have found this publisher yet, and what is sent until then is lost to it.
+# A subscriber seen here may not have discovered this publisher yet, and would miss what is sent until then.
 SETTLE_S = 0.5
 HIGHEST_RATE = 1000.0  # frames/s
-CLOCK_DEPTH = 1  # only the newest time is of use
+CLOCK_DEPTH = 1  # only the newest time matters
 
 # Name: default, description. The type follows from the default.
 PARAMETERS = {
     "source": ("synthetic", "synthetic, or the path of a bag, a folder of images, a video or an image"),
     "topic": ("", "image topic of a bag; empty takes the only camera topic"),
     "rate_hz": (0.0, "frames per second; 0 is the recorded rate"),
-    "loop": (False, "begin again at the end"),
+    "loop": (False, "start again at the end"),
     "reliability": ("reliable", "reliable or best_effort"),
     "stamps": ("now", "now: stamped when published, like a camera; recorded: as stored"),
     "clock": (False, "publish the stamp of each frame on /clock before the frame; needs stamps:=recorded"),
-    "wait_for_subscriber": (True, "publish nothing until somebody listens"),
+    "wait_for_subscriber": (True, "publish nothing until there is a subscriber"),
 }
 CHOICES = {"reliability": ("reliable", "best_effort"), "stamps": ("now", "recorded")}
 
@@ -56,7 +56,7 @@ def declare_parameters(node):
 
 
 def play(node, values):
-    """Publish the source until its end, or for ever with `loop`; returns the number of frames published."""
+    """Publish the source to its end, or forever with `loop`; returns the number of published frames."""
     source = open_source(values["source"], values["topic"] or None)
     if len(source) == 0:
         raise InputError(f"{values['source']}: expected frames, found none")
@@ -71,7 +71,7 @@ def play(node, values):
                 if values["wait_for_subscriber"]:
                     _wait_for_subscriber(node, publisher)
             if last_stamp is not None and frame.stamp_ns + shift <= last_stamp:
-                # A new round: the stamps go on, one frame after the last.
+                # A new round: stamps continue one frame after the last one.
                 step = round(1e9 / (values["rate_hz"] or source.rate_hz))
                 shift = last_stamp + step - frame.stamp_ns
             last_stamp = frame.stamp_ns + shift
@@ -92,7 +92,7 @@ def _wait_for_subscriber(node, publisher):
 
 
 def _spin_for(node, seconds):
-    """Serve the node (parameters, shutdown) for a time."""
+    """Serve the node (parameters, shutdown) for some time."""
     end = time.monotonic() + seconds
     while True:
         rclpy.spin_once(node, timeout_sec=max(0.0, end - time.monotonic()))
@@ -109,7 +109,7 @@ def main():
         values = declare_parameters(node)
         count = play(node, values)
         node.get_logger().info(f"{count} frames published")
-        time.sleep(0.5)  # a reliable publisher that is gone cannot repeat its last frame
+        time.sleep(0.5)  # a destroyed reliable publisher cannot resend its last frame
         return 0
     except InputError as error:
         print(f"source_node: {error}", file=sys.stderr)

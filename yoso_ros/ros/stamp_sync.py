@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of several topics that belong together by their stamps. Needs no ROS, only `header.stamp`."""
+"""Match messages of several topics by their stamps. Needs no ROS, only `header.stamp`."""
 
 from collections import OrderedDict
 
@@ -7,17 +7,17 @@ from yoso_ros.stamps import message_stamp_ns
 
 
 class StampSync:
-    """Collects messages and hands over sets of one per topic.
+    """Collects messages and delivers sets of one per topic.
 
-    With a tolerance of 0 a set has one stamp, whatever order the messages arrive in, and stamps may be odd or jump.
-    Otherwise each message of the first topic gets the message of nearest stamp of every other topic, at most
+    With a tolerance of 0 all messages of a set have the same stamp, in whatever order they arrive; stamps may jump.
+    Otherwise each message of the first topic is matched with the message of nearest stamp of every other topic, at most
     `tolerance_s` away, as soon as that is certain: once a message of its time or later has arrived there.
 
     Args:
         names: topics; the first one leads.
         deliver: called with a dict of name to message for each set.
         tolerance_s: seconds, at least 0.
-        depth: messages of each topic that are kept; older ones are given up.
+        depth: number of messages kept for each topic; older ones are discarded.
     """
 
     def __init__(self, names, deliver, tolerance_s=0.0, depth=30):
@@ -42,7 +42,7 @@ class StampSync:
                 self._deliver(found)
 
     def _partner(self, name, lead):
-        """Stamp of the message of `name` that belongs to the leader's stamp, None while there is none or not yet."""
+        """Stamp of the message of `name` that matches the leader's stamp, None if there is none yet."""
         kept = self._kept[name]
         if lead in kept:
             return lead
@@ -54,8 +54,8 @@ class StampSync:
     def _forget(self, partners):
         """Drop the messages of a delivered set.
 
-        With a tolerance the partners stay, for the next message of a faster leader may be nearest to them too; what
-        arrived before them is of no use any more.
+        With a tolerance the partners stay, because the next message of a faster leader may be nearest to them too;
+        earlier messages are no longer needed.
         """
         if self._tolerance_ns == 0:
             for name, partner in partners.items():

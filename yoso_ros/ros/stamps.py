@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stamps of one camera against each other and against the clock: what consumers of TF and of bags stumble over."""
+"""Check the stamps of one camera against each other and the clock: typical problems for users of TF and bags."""
 
 from yoso_ros.stamps import NANOSECONDS
 
-# What diagnostic_updater's TimeStampStatus accepts where nothing else is said.
+# The default limits of diagnostic_updater's TimeStampStatus.
 OLDEST_S, NEWEST_S = 5.0, 1.0
 
 
@@ -11,14 +11,14 @@ class StampCheck:
     """Remembers the last stamp.
 
     Args:
-        topic: of the images, for the texts.
+        topic: of the images, for messages.
     """
 
     def __init__(self, topic):
         self._topic, self._last = topic, None
 
     def faults(self, stamp_ns, now_ns, simulated=False):
-        """What is wrong with the stamp of the next image.
+        """Problems with the stamp of the next image.
 
         Args:
             stamp_ns: of the image, nanoseconds.
@@ -26,7 +26,7 @@ class StampCheck:
             simulated: the clock is /clock (use_sim_time).
 
         Returns:
-            dict of text by cause; empty when all is well.
+            dict of text by cause; empty if there are none.
         """
         faults, last = {}, self._last
         self._last = stamp_ns
@@ -38,7 +38,7 @@ class StampCheck:
             )
         age = (now_ns - stamp_ns) / NANOSECONDS
         if simulated and now_ns == 0:
-            faults["no clock"] = "use_sim_time is set and /clock has not come yet"
+            faults["no clock"] = "use_sim_time is set but nothing has arrived on /clock yet"
         elif not -NEWEST_S <= age <= OLDEST_S:
             clock = "/clock" if simulated else "this machine's clock"
             advice = (

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outputs of the types of vision_msgs, on machines that have that package: label info and detections."""
+"""Outputs with types of vision_msgs, on machines that have the package: label info and detections."""
 
 import importlib.util
 
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-# Late subscribers get the last label info at once; the repetitions are for recordings that are played from the middle.
+# Late subscribers get the last label info at once; repetitions serve recordings played from the middle.
 LABEL_INFO_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def vision_messages_installed():
-    """True where vision_msgs can be imported."""
+    """Whether vision_msgs can be imported."""
     return importlib.util.find_spec("vision_msgs") is not None
 
 
@@ -20,7 +20,7 @@ def label_info_message(label_set, stamp, threshold):
 
     Args:
         label_set: `LabelSet`. stamp: builtin_interfaces/Time.
-        threshold: smallest score of a segment.
+        threshold: score threshold of segments.
     """
     from vision_msgs.msg import LabelInfo, VisionClass
 
@@ -56,11 +56,11 @@ def detections_message(result, header):
 
 
 class VisionOutputs:
-    """Publishers of one camera; made only where `vision_messages_installed()`.
+    """Publishers of one camera; created only if `vision_messages_installed()`.
 
     Args:
         node: rclpy node.
-        prefix: "" or the camera's name with a slash behind it.
+        prefix: "" or the camera's name followed by a slash.
     """
 
     def __init__(self, node, prefix):
@@ -76,13 +76,13 @@ class VisionOutputs:
 
         Args:
             label_set: `LabelSet`. period_s: seconds.
-            threshold: function without arguments, the smallest score of a segment that is in use.
+            threshold: function without arguments that returns the score threshold in use.
         """
         self._stop_timer()
         self._label_set, self._threshold = label_set, threshold
 
         def repeat():
-            # An event of the timer may wait in the executor while a transition before it takes the publisher away.
+            # An event of the timer may wait in the executor while an earlier transition destroys the publisher.
             if self._timer is not None:
                 self._publish_label_info()
 
@@ -91,7 +91,7 @@ class VisionOutputs:
             self._timer = self._node.create_timer(period_s, repeat, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def follow_threshold(self):
-        """Publish the label info when its threshold is not the one in use any more."""
+        """Publish the label info if its threshold is no longer the one in use."""
         if self._threshold() != self._told_threshold:
             self._publish_label_info()
 
@@ -106,7 +106,7 @@ class VisionOutputs:
             self._detections.publish(detections_message(result, header))
 
     def destroy(self):
-        """Take the publishers and the timer away."""
+        """Destroy the publishers and the timer."""
         self._stop_timer()
         self._node.destroy_publisher(self._label_info)
         self._node.destroy_publisher(self._detections)

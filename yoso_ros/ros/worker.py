@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages that work side by side on the latest item of each source: delivering never waits, old items are replaced."""
+"""Stages that work concurrently on the latest item of each source: delivery never waits, old items are replaced."""
 
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
-REMEMBERED = 4  # durations of a stage by which the next one is foretold
+REMEMBERED = 4  # number of durations from which the next one is predicted
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the items; received = processed + dropped + failed + those waiting or in work."""
+    """Counts of items; received = processed + dropped + failed + those waiting or in progress."""
 
     received: int = 0
     processed: int = 0
@@ -21,7 +21,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An item with the source that it came from and the time of its delivery, in `time.perf_counter()` seconds."""
+    """An item with its source and the time of its delivery, in `time.perf_counter()` seconds."""
 
     source: str
     item: object
@@ -33,9 +33,9 @@ class Job:
     """Items that go through the stages together, at most one of each source.
 
     Attributes:
-        deliveries: dict of source to `Delivery`, in the order of arrival; without those that have an outcome already.
-        content: whatever one stage leaves for the next.
-        ready: when it was handed to the stage that it waits for.
+        deliveries: dict of source to `Delivery`, in order of arrival; without those that already have an outcome.
+        content: data from one stage for the next.
+        ready: when it was handed to the stage it is waiting for.
     """
 
     deliveries: dict = field(default_factory=dict)
@@ -43,45 +43,45 @@ class Job:
     ready: float = -float("inf")
 
     def replaces(self, older):
-        """Whether nothing is lost with an older job: each of its sources has a newer item here."""
+        """Whether an older job can be dropped: each of its sources has a newer item here."""
         return older is None or older.deliveries.keys() <= self.deliveries.keys()
 
 
 class _Stage:
-    """One stage: what it does, what waits for it, and how long its work takes."""
+    """One stage: its function, the jobs waiting for it, and the duration of its work."""
 
     def __init__(self, work, lock):
         self.work, self.changed = work, threading.Condition(lock)
-        self.waiting = {}  # group to Job, in the order of arrival
-        self.begun = None  # when the job in work began
+        self.waiting = {}  # group to Job, in order of arrival
+        self.begun = None  # when the current job began
         self.durations = deque(maxlen=REMEMBERED)
 
     def free_at(self, now):
-        """The earliest time at which its present work will be done; the shortest of the last durations says so."""
+        """The earliest time at which the current work can be done, from the shortest of the last durations."""
         return now if self.begun is None else max(now, self.begun + min(self.durations, default=0.0))
 
     @property
     def longest(self):
-        """How long the next work will take at most."""
+        """The longest time that the next work is expected to take."""
         return max(self.durations, default=0.0)
 
 
 class LatestItemsWorker:
-    """Takes the newest item of every source that has a new one through stages, each in a thread of its own.
+    """Takes the newest item of each source through stages, each in a separate thread.
 
-    A pass takes all that waits, at most one item of each source, in the order of their arrival. So no source starves,
-    however fast the others are, and a source alone is served at once. While one stage works on a pass, the one before
-    works on the next; a pass that waits for a stage is dropped for a newer one that has an item of each of its sources.
-    A stage begins as late as it can without the next one having to wait for it, so that what it takes is new and little
-    is made to be dropped.
+    A pass takes everything that is waiting, at most one item of each source, in order of arrival. So no source starves,
+    however fast the others are, and a single source is served at once. While one stage works on a pass, the previous
+    stage works on the next; a waiting pass is replaced by a newer one that has an item of each of its sources. A stage
+    starts as late as possible without making the next one wait, so that its items are recent and little work is
+    discarded.
 
     Args:
-        stages: list of functions, called in turn with a `Job`. Each returns a dict of source to outcome for those items
-            that end with it: a value, or the exception that says why the item failed. The last one has an outcome for
-            every item. An exception that it raises is the outcome of all.
+        stages: list of functions, called in order with a `Job`. Each returns a dict of source to outcome for the items
+            that it finishes: a value, or the exception by which the item failed. The last one returns an outcome for
+            every item. An exception raised by a stage is the outcome of all items.
         done: called after each item with (its `Delivery`, value or None, error or None), all in one thread; the counts
-            include all items that ended together by then.
-        apart: sources whose items share no pass with others.
+            then include all items that ended together.
+        apart: sources whose items do not share a pass with others.
         name: of the threads.
     """
 
@@ -98,19 +98,19 @@ class LatestItemsWorker:
         self._min_period, self._last_start = 0.0, -float("inf")
 
     def counts_of(self, *sources):
-        """`Counts` of some sources together since the worker was made."""
+        """Total `Counts` of some sources since the worker was created."""
         with self._lock:
             known = [self._counts[source] for source in sources if source in self._counts]
             return Counts(*(sum(counts[name] for counts in known) for name in Counts.__slots__))
 
     def limit_rate(self, max_rate_hz):
-        """Start work at most so many times a second, by the steady clock; 0 for no limit. The newest items wait."""
+        """Limit how many times per second work starts, by the steady clock; 0 for no limit. The newest items wait."""
         with self._lock:
             self._min_period = 1.0 / max_rate_hz if max_rate_hz > 0 else 0.0
             self._stages[0].changed.notify()
 
     def deliver(self, item, source=""):
-        """Hand over an item without waiting; one of the same source that waits already is dropped."""
+        """Deliver an item without waiting; an item of the same source that is still waiting is dropped."""
         delivery = Delivery(source, item, time.perf_counter())
         first = self._stages[0]
         with self._lock:
@@ -129,7 +129,7 @@ class LatestItemsWorker:
             self._count(source, "dropped")
 
     def start(self):
-        """Start the threads; nothing happens when they run already."""
+        """Start the threads; does nothing if they are running."""
         if not self._threads:
             self._stopping, self._running = False, len(self._stages) - 1
             self._threads = [
@@ -140,10 +140,10 @@ class LatestItemsWorker:
                 thread.start()
 
     def stop(self, timeout):
-        """Stop after what the last two stages have in work, dropping the rest.
+        """Stop after the current work of the last two stages, dropping the rest.
 
         Returns:
-            True when the threads ended within `timeout` seconds; None for no limit.
+            True if the threads ended within `timeout` seconds; None for no limit.
         """
         end = None if timeout is None else time.monotonic() + timeout
         with self._lock:
@@ -178,7 +178,7 @@ class LatestItemsWorker:
             self._last.changed.notify()
 
     def _next(self, index):
-        """What a stage has to do, once there is something: (group and `Job` or None, outcomes to report)."""
+        """Wait for the next work of a stage: (group and `Job` or None, outcomes to report)."""
         stage = self._stages[index]
         while True:
             if stage is self._last and self._ended:
@@ -191,11 +191,11 @@ class LatestItemsWorker:
                     return group, self._take(index, group), ()
             elif self._stopping and (stage is not self._last or not self._running):
                 return None, None, ()
-            # Only a notification ends the wait, or the time at which what waits may begin.
+            # The wait ends with a notification, or when a waiting job may start.
             stage.changed.wait(pause)
 
     def _startable(self, index):
-        """(Group of the job that may begin now or None, seconds until one may or None)."""
+        """(Group of the job that may start now or None, seconds until one may start or None)."""
         stage, now, pause = self._stages[index], time.perf_counter(), None
         begin = self._begin_of_next(index, now)
         if index == 0:
@@ -205,7 +205,7 @@ class LatestItemsWorker:
             older = after.get(group)
             if not job.replaces(older):
                 continue
-            # What was made a moment ago is as good; a second one so soon would mostly be work for nothing.
+            # A job finished a moment ago is as good; another one so soon would mostly be discarded.
             first = begin if older is None else max(begin, older.ready + stage.longest)
             if first <= now:
                 return group, None
@@ -213,7 +213,7 @@ class LatestItemsWorker:
         return None, pause
 
     def _begin_of_next(self, index, now):
-        """When a stage should begin: as soon as it is free, but not long before the next one is ready for its work."""
+        """When a stage should start: as soon as it is free, but not long before the next stage is ready."""
         stage = self._stages[index]
         begin = stage.free_at(now)
         if index + 1 < len(self._stages):
@@ -236,11 +236,11 @@ class LatestItemsWorker:
     def _work(self, stage, job):
         try:
             return stage.work(job)
-        except Exception as error:  # whatever these items do, the next ones must be served
+        except Exception as error:  # whatever happens with these items, the next ones must be served
             return dict.fromkeys(job.deliveries, error)
 
     def _hand_on(self, index, group, job, outcomes):
-        """End those items that have an outcome and give the others to the next stage."""
+        """Finish the items that have an outcome and pass the others to the next stage."""
         stage = self._stages[index]
         stage.durations.append(time.perf_counter() - stage.begun)
         stage.begun = None
@@ -253,7 +253,7 @@ class LatestItemsWorker:
 
     def _put(self, index, group, job):
         following = self._stages[index]
-        # With an item that failed there may be nothing newer of its source.
+        # After a failed item there may be no newer one of its source.
         while not (self._stopping or job.replaces(following.waiting.get(group))):
             self._stages[index - 1].changed.wait()
         if self._stopping and following is not self._last:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that arrive by themselves: where they come from, the transfer, the cache, and the card of each model."""
+"""Automatic download of weights: their sources, the transfer, the cache, and the card of each model."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user should know of a model before using it: the table of all, and the card of one, as text."""
+"""What a user should know about a model before using it: the table of all models and the card of one, as text."""
 
 import textwrap
 
@@ -17,7 +17,7 @@ COLUMNS = ("model", "classes", "data", "quality", "MB", "weights", "licence")
 
 
 def models_table():
-    """All model configurations and the models of the hub that are known to run, one line each: str."""
+    """All model configurations and the hub models known to run, one line each: str."""
     hub = [_hub_row(source) for source in load_sources().hub.values()]
     rows = [COLUMNS, *(_row(name) for name in model_names()), *hub]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
@@ -34,19 +34,19 @@ def model_card(name):
     Raises:
         InputError: no such model, no such file, or a file that was not written by this package.
     """
-    config, story, path = _subject(name)
+    config, provenance, path = _subject(name)
     source = _source_of(name, config)
     label_set = config.label_set
     facts = {
         "classes": f"{len(label_set)} of {label_set.name}, {len(label_set.thing_ids)} of them things",
         "network": f"{config.architecture}, backbone {config.backbone}, frames at {config.shortest_edge}/"
         f"{config.longest_edge}, score threshold {config.score_threshold:g}, overlap {config.overlap_threshold:g}",
-        "origin": source.url or _origin(story) or (config.reference if config.reference != config.name else ""),
+        "origin": source.url or _origin(provenance) or (config.reference if config.reference != config.name else ""),
         "licence": source.licence,
-        "data": (story or {}).get("data") or source.data,
-        "command": (story or {}).get("command", ""),
-        "quality": _metrics(story) or source.quality,
-        **_file_facts(name, config, source, story, path),
+        "data": (provenance or {}).get("data") or source.data,
+        "command": (provenance or {}).get("command", ""),
+        "quality": _metrics(provenance) or source.quality,
+        **_file_facts(name, config, source, provenance, path),
         "use": source.use,
         "limits": source.limits,
     }
@@ -55,11 +55,13 @@ def model_card(name):
 
 def _source_of(name, config):
     known = {**load_sources().models, **{f"{PREFIX}{key}": value for key, value in load_sources().hub.items()}}
-    return known.get(str(name).partition("@")[0], Source(name=config.name))  # a file's weights may be anybody's
+    return known.get(
+        str(name).partition("@")[0], Source(name=config.name)
+    )  # nothing is known about the origin of weights from a file
 
 
 def _subject(name):
-    """Configuration, story (None where there is none) and path of a checkpoint of this package (or None)."""
+    """Configuration, provenance (None if there is none) and path of a checkpoint of this package (or None)."""
     if str(name).endswith(".safetensors"):
         return *read_metadata(name), name
     config = load_config(name)
@@ -93,18 +95,22 @@ def _hub_row(source):
     )
 
 
-def _origin(story):
-    return f"trained with this package from: {story['initial_weights']}" if story and "initial_weights" in story else ""
+def _origin(provenance):
+    return (
+        f"trained with this package from: {provenance['initial_weights']}"
+        if provenance and "initial_weights" in provenance
+        else ""
+    )
 
 
-def _metrics(story):
-    metrics = (story or {}).get("validation") or {}
+def _metrics(provenance):
+    metrics = (provenance or {}).get("validation") or {}
     return ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if isinstance(value, (int, float)))
 
 
-def _file_facts(name, config, source, story, path):
+def _file_facts(name, config, source, provenance, path):
     if path is not None:
-        return {"file": str(path), "SHA-256": f"{story['weights_sha256']} (of the weights)" if story else ""}
+        return {"file": str(path), "SHA-256": f"{provenance['weights_sha256']} (of the weights)" if provenance else ""}
     if config.reference != config.name:
         return _hub_facts(config.reference)
     if source.url is None:
@@ -116,7 +122,7 @@ def _file_facts(name, config, source, story, path):
     when = f" (the same as on {record['date']})" if record.get("sha256") == digest else ""
     if record and not when:
         when = f" (NOT that of {record['date']}: {record['sha256']})"
-    return {"file": f"{place}, from {record.get('url', 'somebody by hand')}", "SHA-256": f"{digest}{when}"}
+    return {"file": f"{place}, from {record.get('url', 'a copy made by hand')}", "SHA-256": f"{digest}{when}"}
 
 
 def _hub_facts(reference):
@@ -140,15 +146,15 @@ def _line(label, text):
 
 
 def known_names():
-    """Names that `yoso-ros download` takes: list of str."""
+    """Names that `yoso-ros download` accepts: list of str."""
     sources = load_sources()
     return [*(name for name, source in sources.models.items() if source.url), *sources.backbones, "hf:ORG/NAME"]
 
 
 def check_known(name):
-    """Raise InputError where a name is neither of a model nor of a backbone."""
+    """Raise InputError if a name is neither that of a model nor of a backbone."""
     if str(name).startswith(PREFIX):
-        source_name(name)  # raises for what is none
+        source_name(name)  # raises if it is not one
         return
     if name not in (*model_names(), *load_sources().backbones):
         raise InputError(f"unknown model {name!r}; known: {', '.join(known_names())}")

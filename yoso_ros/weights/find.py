@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weights of a model or of a backbone by name: shipped, in the cache, or fetched."""
+"""Find the weights of a model or backbone by name: shipped, in the cache, or downloaded."""
 
 import functools
 
@@ -17,14 +17,14 @@ def find_weights(config, download=True):
     """The checkpoint of a model configuration.
 
     Args:
-        config: model configuration; its name says which weights.
-        download: fetch them where they are neither shipped nor in the cache; False: an error says how to.
+        config: model configuration; its name determines the weights.
+        download: download them if they are neither shipped nor in the cache; if False, raise an error that says how.
 
     Returns:
-        pathlib.Path, of a folder for models of the hub.
+        pathlib.Path, a folder for hub models.
 
     Raises:
-        InputError: there are none, or they cannot or may not be fetched; says what to do.
+        InputError: there are none, or they cannot or may not be downloaded; the message says what to do.
     """
     if find_architecture(config.architecture).load_folder is not None:
         return source_folder(config.source, download, weights=True)[0]
@@ -44,7 +44,7 @@ def find_backbone_weights(name, check, download=True):
 
     Args:
         name: "resnet18", "resnet34", "resnet50" or "mobilenet_v2".
-        check: called with the path of a new file; raises InputError where it does not fit.
+        check: called with the path of a new file; raises InputError if it does not fit.
         download: as `find_weights`.
 
     Returns:
@@ -60,5 +60,5 @@ def find_backbone_weights(name, check, download=True):
 
 
 def fits(config, path):
-    """Raise InputError where a file is not, key by key, of a model configuration."""
+    """Raise InputError unless the keys and shapes in a file are those of a model configuration."""
     load_weights(create_model(config), path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of the Hugging Face hub on this machine: a folder of the user's, or one in the cache, else fetched."""
+"""Checkpoints of the Hugging Face hub: the user's own folder, one in the cache, or a download."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from yoso_ros.errors import InputError
 from yoso_ros.resources import cache_folder
 
 PREFIX = "hf:"
-# What is read; pickles and code stay where they are.
+# The files that are read; pickles and code are never downloaded.
 CONFIGURATION = ("config.json", "preprocessor_config.json", "processor_config.json")
 TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 
 
 def is_hub_source(name):
-    """Whether a model is named as one of the hub, `hf:ORG/NAME[@REVISION]`, or is a folder with a checkpoint of it."""
+    """Whether a model is a hub name, `hf:ORG/NAME[@REVISION]`, or a folder with such a checkpoint."""
     return str(name).startswith(PREFIX) or (Path(name) / "config.json").is_file()
 
 
@@ -25,15 +25,15 @@ def source_folder(source, download=True, weights=False):
     """The folder of a checkpoint.
 
     Args:
-        source: "hf:ORG/NAME", with "@REVISION" (branch, tag or commit) behind it, or a folder.
-        download: fetch what is not here; False: an error says how to.
-        weights: whether the weights are wanted too.
+        source: "hf:ORG/NAME", optionally followed by "@REVISION" (branch, tag or commit), or a folder.
+        download: download what is missing; if False, raise an error that says how.
+        weights: whether the weights are needed too.
 
     Returns:
-        (pathlib.Path, the source with the commit that it is of).
+        (pathlib.Path, the source with its commit).
 
     Raises:
-        InputError: it is not here and cannot or may not be fetched; says what to do.
+        InputError: it is missing and cannot or may not be downloaded; the message says what to do.
     """
     source = str(source)
     if not source.startswith(PREFIX):
@@ -49,7 +49,7 @@ def source_folder(source, download=True, weights=False):
 
 
 def is_present(source):
-    """Whether a checkpoint is on this machine with its weights."""
+    """Whether a checkpoint with its weights is on this machine."""
     try:
         source_folder(source, download=False, weights=True)
     except InputError:
@@ -58,14 +58,14 @@ def is_present(source):
 
 
 def source_name(source):
-    """A name for the model of a source, fit for file names: str."""
+    """A name for the model that is usable in file names: str."""
     if str(source).startswith(PREFIX):
         return _parts(str(source))[0].replace("/", "--")
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", Path(source).resolve().name).lstrip(".+-")[:100] or "model"
 
 
 def hub_folder():
-    """Folder of fetched checkpoints, in the cache folder."""
+    """Folder of downloaded checkpoints, in the cache folder."""
     return cache_folder() / "hub"
 
 
@@ -85,13 +85,13 @@ def _snapshot(repository, revision, weights, local_files_only=False):
     try:
         return Path(library.snapshot_download(repository, allow_patterns=patterns, **options))
     except LocalEntryNotFoundError:
-        if local_files_only:  # nothing here, or not all of it
+        if local_files_only:  # missing or incomplete
             return None
         raise
 
 
 def _is_whole(folder, weights):
-    """Whether the wanted files are there: a transfer may have been broken off, or for the configuration alone."""
+    """Whether all needed files exist: a transfer may have been interrupted, or was for the configuration only."""
     if not (folder / "config.json").is_file() or not any((folder / name).is_file() for name in CONFIGURATION[1:]):
         return False
     if not weights:
@@ -105,7 +105,7 @@ def _fetch(source, repository, revision, download, weights):
     from yoso_ros.weights.store import offline
 
     by_hand = (
-        f"without a network, bring its config.json, preprocessor_config.json and model.safetensors into a folder and "
+        f"without a network, copy its config.json, preprocessor_config.json and model.safetensors into a folder and "
         f"give the folder as the model, or copy {hub_folder()} from a machine that has it"
     )
     if not download:
@@ -114,10 +114,12 @@ def _fetch(source, repository, revision, download, weights):
         raise InputError(f"YOSO_OFFLINE is set and {source} is not here: {by_hand}")
     try:
         folder = _snapshot(repository, revision, weights)
-    except Exception as error:  # of the library, of the connection and of the disk; all of them end here
+    except Exception as error:  # errors of the library, the connection and the disk
         raise InputError(f"cannot fetch {source}: {_reason(error)}; {by_hand}") from error
     if not _is_whole(folder, weights):
-        what = "model.safetensors (pickled weights are never fetched)" if weights else "config.json and its processor"
+        what = (
+            "model.safetensors (pickled weights are never downloaded)" if weights else "config.json and its processor"
+        )
         raise InputError(f"{source}: expected {what} in this repository, found none")
     return folder
 
@@ -126,7 +128,7 @@ def _reason(error):
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
-        return "its owner asks for an agreement; accept it on the hub and log in with `hf auth login`"
+        return "its owner requires an agreement; accept it on the hub and log in with `hf auth login`"
     if isinstance(error, errors.RepositoryNotFoundError):
         return "there is no such model, or it is private (`hf auth login`)"
     if isinstance(error, errors.RevisionNotFoundError):
@@ -144,6 +146,6 @@ def _library():
         import huggingface_hub
     except ImportError as error:
         raise InputError(
-            f"models of the hub need huggingface_hub and transformers: pip install yoso-ros[hub] ({error})"
+            f"hub models need huggingface_hub and transformers: pip install yoso-ros[hub] ({error})"
         ) from error
     return huggingface_hub

@@ -13,14 +13,14 @@ MEGA = 1e6
 
 
 class LogLines:
-    """What the transfer asks of a progress bar (`total`, update, reset, close), written to the log."""
+    """The interface of a progress bar that the transfer uses (`total`, update, reset, close), as lines in the log."""
 
     def __init__(self, name, done=0):
         self.name, self.done, self.total = name, done, 0
         self._offset, self._shown = done, time.monotonic()
 
     def update(self, count):
-        """`count` further bytes have come."""
+        """Another `count` bytes have arrived."""
         self.done += count
         if time.monotonic() - self._shown >= LINE_PERIOD_S:
             self._shown = time.monotonic()
@@ -28,11 +28,11 @@ class LogLines:
             _LOG.info("%s: %.0f%s MB", self.name, self.done / MEGA, total)
 
     def reset(self):
-        """Begin to count anew."""
+        """Start counting again."""
         self.done = self._offset
 
     def close(self):
-        """The transfer is over."""
+        """The transfer has ended."""
 
 
 def progress_of(name):

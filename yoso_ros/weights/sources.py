@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where weights come from, as config/weights.yaml says: address, data, licence, quality, use and limits."""
+"""Where weights come from, from config/weights.yaml: address, data, licence, quality, use and limits."""
 
 import functools
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ FILE = "config/weights.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One checkpoint and what a user should know of it.
+    """One checkpoint and what a user should know about it.
 
-    `url` is None where the checkpoint comes with the package or from the hub. `sha256` is the digest of the file or its
-    first digits, None where nobody has published one; `megabytes` (10^6 bytes) is None where it is not known. Models of
-    the hub are named by their repository and have `classes`, for their configurations are not in the package.
+    `url` is None if the checkpoint comes with the package or from the hub. `sha256` is the digest of the file or its
+    first digits, None if none has been published; `megabytes` (10^6 bytes) is None if unknown. Hub models are named by
+    their repository and have `classes`, because their configurations are not in the package.
     """
 
     name: str

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of fetched weights: one transfer at a time, strict checks before a file counts, and its digest on record.
+"""The folder of downloaded weights: one transfer at a time, strict checks before a file is accepted, and its digest.
 
-Nobody has published digests of the authors' releases, so the first download is the one to trust: it must fit its model
-key by key, its SHA-256 is written down beside it, and a later difference is an error.
+No digests of the authors' releases have been published, so the first download is trusted: its keys and shapes must be
+those of the model, its SHA-256 is recorded next to it, and a later difference is an error.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def weights_folder():
-    """Folder of fetched weights, in the cache folder."""
+    """Folder of downloaded weights, in the cache folder."""
     return cache_folder() / "weights"
 
 
 def place_of(source):
-    """Where the file of a source is, or would be: pathlib.Path."""
+    """Path of the file of a source, whether or not it exists: pathlib.Path."""
     return weights_folder() / source.file_name
 
 
@@ -37,7 +37,7 @@ def offline():
 
 
 def read_record(path):
-    """What was written down when a file came: dict with "url", "sha256", "bytes", "date"; {} where nothing was."""
+    """The record of a download: dict with "url", "sha256", "bytes", "date"; {} if there is none."""
     try:
         return json.loads(_record(path).read_text())
     except (OSError, ValueError):
@@ -45,32 +45,32 @@ def read_record(path):
 
 
 def obtain(source, check, download=True):
-    """The file of a source: from the cache, else fetched.
+    """The file of a source, from the cache or downloaded.
 
     Args:
         source: a `Source` with an address.
-        check: called with the path of a new file; raises InputError where it is not what is expected.
-        download: False: raise where the file is not there.
+        check: called with the path of a new file; raises InputError if it is not the expected one.
+        download: if False, raise if the file does not exist.
 
     Returns:
         pathlib.Path of the file.
 
     Raises:
-        InputError: the file is not there and cannot or may not be fetched, or it is not the expected one.
+        InputError: the file is missing and cannot or may not be downloaded, or it is not the expected one.
     """
     path = place_of(source)
     if path.is_file():
         return _known(path, source, check)
-    by_hand = f"without a network, bring {source.url} to {path}"
+    by_hand = f"without a network, copy {source.url} to {path}"
     if not download:
         raise InputError(f"the weights of {source.name} are not here: run `yoso-ros download {source.name}`; {by_hand}")
     try:
         with _one_process(path):
-            if not path.is_file():  # another process may have fetched it meanwhile
+            if not path.is_file():  # another process may have downloaded it meanwhile
                 _fetch(source, path, check, by_hand)
     except OSError as error:
         raise InputError(
-            f"{path.parent} cannot be written ({error.strerror or error}): let YOSO_CACHE name another; {by_hand}"
+            f"{path.parent} cannot be written ({error.strerror or error}): set YOSO_CACHE to another folder; {by_hand}"
         ) from error
     return path
 
@@ -85,7 +85,7 @@ def file_digest(path):
 
 
 def weights_digest(path):
-    """SHA-256 of a weights file, or of the weights in the folder of a checkpoint of the hub: str of 64 hex digits."""
+    """SHA-256 of a weights file, or of the weights in the folder of a hub checkpoint: str of 64 hex digits."""
     if not path.is_dir():
         return file_digest(path)
     digests = [file_digest(file) for file in sorted(path.glob("*.safetensors"))]
@@ -97,7 +97,7 @@ def _known(path, source, check):
     if not record:  # put there by hand
         _compare(digest, source.sha256, path, "config/weights.yaml")
         check(path)
-        with contextlib.suppress(OSError):  # a folder that is only read
+        with contextlib.suppress(OSError):  # a read-only folder
             _write_record(path, None, digest)
         return path
     _compare(digest, record["sha256"], path, _record(path))
@@ -107,8 +107,8 @@ def _known(path, source, check):
 def _compare(digest, expected, path, origin):
     if expected and not digest.startswith(expected):
         raise InputError(
-            f"{path}: expected SHA-256 {expected[:16]} ({origin}), found {digest[:16]}: it was damaged or changed, and "
-            f"nothing was removed: move it away to fetch it anew"
+            f"{path}: expected SHA-256 {expected[:16]} ({origin}), found {digest[:16]}: the file was damaged or "
+            "changed. Nothing was removed; move it away to download it again"
         )
 
 
@@ -133,8 +133,8 @@ def _fetch(source, path, check, by_hand):
         discard(part)
         said_by = "config/weights.yaml" if source.sha256 else _record(path)
         raise InputError(
-            f"{origin}: expected SHA-256 {expected[:16]} ({said_by}), found {digest[:16]}: another file than before, "
-            f"kept as {aside}; if it is the right one, remove the record and move it to {path}"
+            f"{origin}: expected SHA-256 {expected[:16]} ({said_by}), found {digest[:16]}: not the same file as "
+            f"before, kept as {aside}; if it is the right one, remove the record and move it to {path}"
         )
     try:
         check(part)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file from an address or a folder into a part file, going on where a broken transfer ended.
+"""Copy one file from a URL or a folder into a part file, resuming an interrupted transfer.
 
-pooch moves the bytes (addresses, redirects, proxies, certificates, progress); here is what it leaves open: the part is
-kept and continued while the server says that the file is still the same, and a page in place of a file is recognised.
+pooch transfers the bytes (URLs, redirects, proxies, certificates, progress). This module adds the rest: the part is
+kept and resumed as long as the server confirms that the file has not changed, and a web page instead of a file is
+recognised.
 """
 
 import contextlib
@@ -18,21 +19,21 @@ from yoso_ros.weights.progress import MEGA, progress_of
 
 _LOG = logging.getLogger(__name__)
 ATTEMPTS = 4
-PAUSE_S = 1.0  # before the second attempt, then twice as long each time: a robot may be up before its network
-TIMEOUT_S = 30.0  # without a single byte
-CHUNK = 1 << 14  # bytes at a time; what has come of a chunk is lost when the connection breaks
+PAUSE_S = 1.0  # before the second attempt, doubled each time: a robot may start before its network
+TIMEOUT_S = 30.0  # without receiving a byte
+CHUNK = 1 << 14  # bytes at a time; an incomplete chunk is lost when the connection breaks
 PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml")
 
 
 def transfer(url, part):
-    """Bring the file at `url` whole into `part`; what an earlier attempt left there is continued.
+    """Download the file at `url` into `part`, resuming an earlier attempt.
 
     Args:
         url: http or https address.
-        part: pathlib.Path of the part file, in a folder that exists; beside it PART.json tells what it is part of.
+        part: pathlib.Path of the part file, in an existing folder; PART.json next to it identifies the complete file.
 
     Raises:
-        InputError: the file is not to be had, or there is no room for it; the part is kept.
+        InputError: the file is not available, or there is no space for it; the part is kept.
     """
     _, requests = _libraries()
     started = False
@@ -43,8 +44,8 @@ def transfer(url, part):
             _attempt(url, part)
             break
         except requests.HTTPError as error:
-            reason = f"the server says {error.response.status_code} {error.response.reason}"
-            if error.response.status_code == 416:  # the part is longer than the file: not a part of it
+            reason = f"the server answered {error.response.status_code} {error.response.reason}"
+            if error.response.status_code == 416:  # the part is longer than the file, so it is not a part of it
                 discard(part)
             elif error.response.status_code < 500 and error.response.status_code not in (408, 429):
                 raise InputError(f"cannot fetch {url}: {reason}") from error
@@ -65,10 +66,10 @@ def transfer(url, part):
 
 
 def copy(source, part):
-    """Bring a file of a mirror folder into `part`.
+    """Copy a file of a mirror folder into `part`.
 
     Raises:
-        InputError: there is no such file, or no room for it.
+        InputError: there is no such file, or no space for it.
     """
     if not source.is_file():
         raise InputError(f"expected {source} on the mirror YOSO_MIRROR, found none")
@@ -81,9 +82,9 @@ def copy(source, part):
 
 
 def discard(part):
-    """Forget a part file."""
+    """Delete a part file."""
     part.unlink(missing_ok=True)
-    _story(part).unlink(missing_ok=True)
+    _record(part).unlink(missing_ok=True)
 
 
 def is_page(path):
@@ -113,7 +114,7 @@ def _attempt(url, part):
 
 
 def _begin(response, url, part, file):
-    """The whole file is about to come: whatever the part holds is void."""
+    """The whole file will be sent: discard the content of the part."""
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise _page(url)
     if file.tell():
@@ -122,21 +123,21 @@ def _begin(response, url, part, file):
     _check_room(part, int(response.headers.get("Content-Length", 0)))
     validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
     if validator and not validator.startswith("W/"):
-        write_json(_story(part), {"url": url, "validator": validator})
+        write_json(_record(part), {"url": url, "validator": validator})
     else:
-        _story(part).unlink(missing_ok=True)
+        _record(part).unlink(missing_ok=True)
 
 
 def _validator(url, part):
-    """What the server is asked whether the part is of the same file still; None where it cannot be continued."""
+    """The validator with which the server tells whether the file is unchanged; None if the part cannot be resumed."""
     try:
-        story = json.loads(_story(part).read_text())
+        record = json.loads(_record(part).read_text())
     except (OSError, ValueError):
         return None
-    return story.get("validator") if part.is_file() and story.get("url") == url else None
+    return record.get("validator") if part.is_file() and record.get("url") == url else None
 
 
-def _story(part):
+def _record(part):
     return part.with_name(f"{part.name}.json")
 
 
@@ -149,28 +150,28 @@ def _no_room(part, error):
     if error.errno == errno.ENOSPC:
         needs = f" ({error.strerror})" if "MB" in str(error.strerror) else ""
         return InputError(
-            f"no room in {part.parent}{needs}: free some, or let YOSO_CACHE name another folder; the part is kept"
+            f"no room in {part.parent}{needs}: free some, or set YOSO_CACHE to another folder; the part is kept"
         )
-    return InputError(f"{part} cannot be written: {error.strerror or error}; let YOSO_CACHE name another folder")
+    return InputError(f"{part} cannot be written: {error.strerror or error}; set YOSO_CACHE to another folder")
 
 
 def _page(url):
     return InputError(
-        f"{url}: expected weights, found a web page (the login page of a network, or what says that the file is gone)"
+        f"{url}: expected weights, found a web page (a network's login page, or a notice that the file is gone)"
     )
 
 
 def _kept(part):
     size = part.stat().st_size if part.is_file() else 0
     return (
-        f"; {size / MEGA:.1f} MB are kept, the next attempt goes on from there"
-        if size and _story(part).exists()
+        f"; {size / MEGA:.1f} MB are kept and the next attempt resumes from there"
+        if size and _record(part).exists()
         else ""
     )
 
 
 def _plain(error):
-    """The last cause of a chain of network errors, in one line."""
+    """The root cause of a chain of network errors, in one line."""
     text = " ".join(str(error).split())
     for known, plain in (
         ("NameResolutionError", "no such name, or no network"),

@@ -28,8 +28,8 @@ COUNTS = {
     "answered": "answered: all label topics arrived",
     "dropped": "dropped by the node in favour of a newer one",
     "failed": "failed in the node",
-    "lost_in": "lost on the way to the node",
-    "lost_out": "answers lost on the way back",
+    "lost_in": "lost before the node",
+    "lost_out": "answers lost after the node",
 }
 
 

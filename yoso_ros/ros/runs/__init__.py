@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of the node as a process of its own: played at, listened to, measured."""
+"""Runs of the node as a separate process: playing images to it, recording its output, measuring it."""

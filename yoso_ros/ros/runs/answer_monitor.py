@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that listens to the node: when each answer arrives, what ~/stats says, and on demand the labels on disk."""
+"""A process that monitors the node: arrival times of answers, ~/stats, and optionally a recording of the labels."""
 
 import json
 import queue
@@ -19,11 +19,11 @@ from yoso_ros.stamps import NANOSECONDS
 
 LABEL_TOPICS = {"panoptic/image_raw": Image, "semantic/image_raw": Image, "panoptic/segments": PanopticSegmentArray}
 TYPE_NAMES = {"panoptic/image_raw": "sensor_msgs/msg/Image", "panoptic/segments": "yoso_ros/msg/PanopticSegmentArray"}
-# As ros2_benchmark's monitor listens: reliable and deep, so that what is lost was lost before.
+# Like ros2_benchmark's monitor: reliable with a deep queue, so that no message is lost here.
 MONITOR_QOS = QoSProfile(depth=1000)
 POLL_S = 0.05
-SETTLE_S = 0.5  # for labels that come after the stats of their frame
-IN_WORK = 3  # frames at most that are not done: one in the network, one waiting, one on its way
+SETTLE_S = 0.5  # for labels that arrive after the stats of their frame
+IN_WORK = 3  # maximum number of unfinished frames: one in the network, one waiting, one in transit
 WAITING_WRITES = 64  # labels in memory while the disk is slow
 FINISHED = ("processed", "dropped", "failed")
 
@@ -52,7 +52,7 @@ class AnswerMonitor:
         self._topics = [f"{node_name}/stats"]
         for prefix in [f"{node_name}/{camera}" for camera in cameras] or [node_name]:
             for topic, message_type in LABEL_TOPICS.items():
-                # Raw, for to build the message takes longer than to receive it.
+                # Raw, because building the message takes longer than receiving it.
                 name = f"{prefix}/{topic}"
                 self._node.create_subscription(message_type, name, self._keeper(topic), MONITOR_QOS, raw=True)
                 self._topics.append(name)
@@ -73,11 +73,13 @@ class AnswerMonitor:
         numbers = {name: getattr(message, name) for name in message.get_fields_and_field_types() if name != "header"}
         self._stats.append(numbers | {"stamp": serialized_stamp(data)})
         self._last = time.monotonic()
-        self._longest_s = max(self._longest_s, 1e-3 * message.latency_ms)  # NaN, of a failed frame, is not larger
+        self._longest_s = max(
+            self._longest_s, 1e-3 * message.latency_ms
+        )  # NaN, of a failed frame, does not compare as larger
         self._finished = sum(numbers[name] for name in FINISHED)
 
     def serve(self, lines):
-        """Listen and answer the commands of an iterable of lines until its end."""
+        """Listen, and answer the commands from an iterable of lines until it ends."""
         commands = queue.SimpleQueue()
         threading.Thread(target=_read_commands, args=(lines, commands), daemon=True).start()
         command = None
@@ -92,7 +94,7 @@ class AnswerMonitor:
         self._node.destroy_node()
 
     def _do(self, name, *values):
-        """Answer a command, or return False to be asked again."""
+        """Answer a command, or return False to be called again."""
         if name == "publishers":
             _answer(all(self._node.count_publishers(name) > 0 for name in self._topics))
         elif name == "record":
@@ -121,7 +123,7 @@ class AnswerMonitor:
 
 
 class _LabelWriter:
-    """Messages to a recording in a thread of its own, so that the disk delays no arrival."""
+    """Writes messages to a recording in a separate thread, so that the disk does not delay arrivals."""
 
     def __init__(self, folder):
         # rosbags is slow to import and the benchmark does not record.
@@ -140,13 +142,13 @@ class _LabelWriter:
             with writer:
                 while (message := self._waiting.get()) is not None:
                     writer.write_serialized(*message)
-        except Exception as error:  # a full disk, say; whoever waits for room in the queue must go on
+        except Exception as error:  # for example a full disk; a caller waiting for space in the queue must continue
             self._fault = error
             while self._waiting.get() is not None:
                 pass
 
     def close(self):
-        """Wait until all is written. Raises what the writing has raised."""
+        """Wait until everything is written. Raises the exception of the writer, if any."""
         self._waiting.put(None)
         self._thread.join()
         if self._fault is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration: the node as its own process, a recording played at it over DDS, its answers recorded."""
+"""The demonstration: the node as a separate process, a recording played to it over DDS, its answers recorded."""
 
 import itertools
 import os
@@ -24,25 +24,25 @@ from yoso_ros.ros.runs.recorder import Recorder, pixels
 
 PREFIX = "/demo/"
 NODE_NAME = "/yoso"
-START_S = 180.0  # to load the model, on a slow machine, and to find each other
+START_S = 180.0  # for loading the model on a slow machine and for discovery
 ANSWER_S = 60.0  # for one frame
-FIRST_PAUSE_S = 1.0  # before the first frame is sent a second time; doubles from time to time
-QUIET_S = 3.0  # for what is still on its way at the end
-IN_WORK = 3  # frames at most in work at the end: one in the network, one waiting, one on its way
-POLL_S = 0.25  # between looks at the node's process
+FIRST_PAUSE_S = 1.0  # before the first frame is sent again; doubled repeatedly
+QUIET_S = 3.0  # for messages still in transit at the end
+IN_WORK = 3  # maximum number of frames in progress at the end: one in the network, one waiting, one in transit
+POLL_S = 0.25  # between checks of the node's process
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What to run.
+    """Options of a demonstration.
 
     Attributes:
         source: opened source (`yoso_ros.bags.open_source`). count: frames to play.
         model, weights: for the node; weights None for the shipped checkpoint.
         label_set: `LabelSet` of the model.
         output: folder. rate_hz: 0 for the recorded rate.
-        every_frame: wait for each answer before the next frame goes out; else play in real time.
-        command: list of str, what to start instead of this package's node.
+        every_frame: wait for each answer before sending the next frame; else play in real time.
+        command: list of str, command to start instead of this package's node.
     """
 
     source: object
@@ -60,7 +60,7 @@ def play_and_record(options):
     """Run the demonstration; returns the summary, which is also in `output`/summary.json.
 
     Raises:
-        InputError: the source is damaged, or the node ended or did not come up; the message has its last lines.
+        InputError: the source is damaged, or the node ended or did not start; the message has its last lines.
     """
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def play_and_record(options):
     if first is None:
         raise InputError(f"{options.source.name}: expected frames, found none")
     with reserved_domain() as domain:
-        # rmw reads these when the first node of the process is made.
+        # rmw reads these when the first node of the process is created.
         os.environ.update(dds_environment(domain))
         return _play_in(domain, options, output, first, frames)
 
@@ -148,7 +148,7 @@ class _Player:
                 if self._options.every_frame and not self._until(self._is_settled, ANSWER_S):
                     raise InputError(f"the node gave no answer to frame {index} within {ANSWER_S:g} s")
                 self._collect(bar)
-            # In real time the last frames are still in work.
+            # In real time the last frames are still in progress.
             self._until(self._is_settled, QUIET_S + IN_WORK * self._longest_s if self._report.count else ANSWER_S)
             self._collect(bar)
         return self._report.finish(self._facts(), self._counts())
@@ -164,14 +164,14 @@ class _Player:
                 bar.refresh()
 
     def _warm_up(self, frame):
-        """Send a frame until the node is done with it, then count from zero.
+        """Send a frame until the node has processed it, then reset the counters.
 
-        That two sides see each other's topics does not mean yet that messages arrive both ways: what is sent while one
-        side has not found the other is lost for good.
+        Seeing each other's topics does not guarantee that messages arrive in both directions yet: those sent before
+        discovery is complete are lost.
         """
         recorder, pause, deadline = self._recorder, FIRST_PAUSE_S, time.monotonic() + ANSWER_S
         for number in itertools.count(1):
-            self._publisher.publish(frame, number)  # stamps of a few nanoseconds, which no source has
+            self._publisher.publish(frame, number)  # stamps of a few nanoseconds, which do not occur in sources
             if self._until(self._has_answered_all, min(pause, deadline - time.monotonic())):
                 break
             if time.monotonic() >= deadline:
@@ -193,12 +193,12 @@ class _Player:
         return True
 
     def _is_settled(self):
-        """Whether the node is done with all frames sent, and all that it published is here."""
+        """Whether the node has finished all sent frames and everything it published has arrived."""
         recorder = self._recorder
         return recorder.finished >= self._sent_count and recorder.completed >= recorder.counts["processed"]
 
     def _collect(self, bar):
-        """Hand complete answers to the report."""
+        """Pass complete answers to the report."""
         for stamp, parts in self._recorder.take():
             if stamp not in self._sent:
                 continue
@@ -207,7 +207,7 @@ class _Player:
             self._longest_s = max(self._longest_s, answer.latency_ms / 1e3)
             self._report.add(answer)
             bar.update(index + 1 - bar.n)
-            # Answers come in order: what is older was dropped or has failed.
+            # Answers arrive in order: older frames were dropped or have failed.
             self._sent = {s: value for s, value in self._sent.items() if value[0] > index}
         counts = self._recorder.counts
         bar.set_postfix(answered=self._report.count, dropped=counts["dropped"], failed=counts["failed"], refresh=False)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes around a measured node: a camera or the player of a recording, a monitor, and a node without a network.
 
-All but the node take commands on stdin and answer with a line of JSON each. Times are CLOCK_MONOTONIC nanoseconds,
-which all processes of a machine share; frames are told apart by their stamps.
+All but the node read commands from stdin and answer each with a line of JSON. Times are CLOCK_MONOTONIC nanoseconds,
+which all processes of a machine share; frames are identified by their stamps.
 """
 
 import array
@@ -22,18 +22,18 @@ from yoso_ros.images.decoding import decode_compressed, decode_image
 from yoso_ros.stamps import seconds_and_nanoseconds
 
 IMAGE_TOPIC = "/benchmark/image_raw"
-DISTINCT_FRAMES = 3  # played in turn, so that nothing that remembers the last frame looks fast
+DISTINCT_FRAMES = 3  # played alternately, so that caching the last frame gains nothing
 CAMERA_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def camera(height, width, source, names=()):
-    """Command "RATE_HZ COUNT": publish so many frames; answers [[stamp ns, time of publishing ns], ...].
+    """Command "RATE_HZ COUNT": publish this many frames; answers [[stamp ns, time of publishing ns], ...].
 
-    Command "subscribers": answers how many subscribers the image topic has, the least of all cameras.
+    Command "subscribers": answers how many subscribers the image topic has, the minimum over all cameras.
 
     Args:
-        height, width: of the images. source: where the pictures come from.
-        names: of several cameras, each with a topic below its name, that publish at the same times; none for one.
+        height, width: of the images. source: of the images.
+        names: of several cameras, each with a topic below its name, that publish simultaneously; none for a single one.
     """
     messages = _messages(height, width, source)
     rclpy.init(args=[])
@@ -61,7 +61,7 @@ def camera(height, width, source, names=()):
 
 
 def listener(topics):
-    """Receive image topics and do nothing with them, until the end of stdin."""
+    """Receive image topics and ignore them until the end of stdin."""
     rclpy.init(args=[])
     node = rclpy.create_node("benchmark_listener")
     for topic in topics:
@@ -90,7 +90,7 @@ def _answer(value):
 
 
 def main(arguments):
-    """Be one of them.
+    """Run one of the roles.
 
     `camera HEIGHT WIDTH SOURCE [NAME ...]`, `player SOURCE TOPIC PREFIX`, `monitor NODE_NAME [CAMERA ...]`,
     `listener TOPIC ...`, `soak MODEL BAD_EVERY HxW ...`, `lifecycle NODE_NAME`, or `node` with the arguments of

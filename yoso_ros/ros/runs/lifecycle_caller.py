@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that moves the node through its lifecycle, for measurements of what its states cost."""
+"""A process that moves the node through its lifecycle, to measure the cost of its states."""
 
 import json
 import sys
@@ -16,12 +16,12 @@ TRANSITIONS = {
     "cleanup": Transition.TRANSITION_CLEANUP,
 }
 DISCOVERY_S = 30.0
-SETTLE_S = 0.5  # the node learns of the client a little later, and a request before that is lost
+SETTLE_S = 0.5  # the node discovers the client a little later, and earlier requests are lost
 TRANSITION_S = 120.0  # an engine may be built
 
 
 def main(node_name):
-    """Answer each line of stdin, the name of a transition, with whether the node took it: true or false, a line each.
+    """For each line of stdin, the name of a transition, print whether the node carried it out: true or false.
 
     Args:
         node_name: full name of the node.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded frames to a camera's topics, at the recorded or another rate."""
+"""Publish recorded frames on a camera's topics, at the recorded or another rate."""
 
 import array
 import time
@@ -64,16 +64,16 @@ class FramePublisher:
 
     @property
     def subscription_count(self):
-        """How many subscribers the pictures have."""
+        """Number of subscribers of the image topic."""
         return self._pictures.get_subscription_count()
 
     @property
     def topic(self):
-        """Full name of the picture topic."""
+        """Full name of the image topic."""
         return self._pictures.topic_name
 
     def publish(self, frame, stamp_ns=None):
-        """Publish one frame, its calibration first, so that the picture finds it there."""
+        """Publish one frame, its calibration first, so that it is available when the image arrives."""
         header = frame_header(frame, stamp_ns)
         if frame.camera_info is not None:
             self._infos.publish(camera_info_message(frame.camera_info, header))
@@ -83,11 +83,11 @@ class FramePublisher:
 class Pacer:
     """When the next frame is due: at the recorded intervals, or at a fixed rate.
 
-    A frame that is late goes out at once and the later ones are due from there: the clock never runs to catch up.
+    A late frame is due at once and later ones are delayed accordingly: there is no catching up.
 
     Args:
         rate_hz: frames per second; 0 for the recorded stamps.
-        speed: how many recorded seconds pass in one second, where `rate_hz` is 0.
+        speed: recorded seconds per second, if `rate_hz` is 0.
     """
 
     def __init__(self, rate_hz=0.0, speed=1.0):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listens to a panoptic node and puts together what belongs to one frame by its stamp."""
+"""Subscribes to a panoptic node and collects the messages of each frame by stamp."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ PIXELS = {"mono16": (np.uint16, 1), "mono8": (np.uint8, 1), "rgb8": (np.uint8, 3
 
 @dataclass
 class Parts:
-    """What has come for one frame: messages and times of arrival (`time.monotonic()` seconds) by name in `TOPICS`."""
+    """Messages of one frame and times of arrival (`time.monotonic()` seconds) by name in `TOPICS`."""
 
     messages: dict = field(default_factory=dict)
     arrived: dict = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Parts:
 
 
 class Recorder:
-    """Subscribes to the node's topics; callbacks may run in another thread than the caller's.
+    """Subscribes to the node's topics; callbacks may run in a different thread from the caller's.
 
     Args:
         node: rclpy node. name: full name of the panoptic node.
@@ -49,7 +49,7 @@ class Recorder:
     def __init__(self, node, name="/yoso"):
         self._changed = threading.Condition()
         self._parts, self._complete = {}, []
-        self.completed = 0  # frames of which every topic has arrived
+        self.completed = 0  # frames with a message of every topic
         self._stats, self._base = InferenceStats(), {}
         qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         self._node, self._topics = node, [f"{name}/{topic}" for _, topic in TOPICS.values()]
@@ -68,7 +68,7 @@ class Recorder:
                 if len(parts.messages) == len(TOPICS):
                     self._complete.append((stamp, self._parts.pop(stamp)))
                     self.completed += 1
-                if len(self._parts) > QUEUE_DEPTH:  # the oldest has lost a message and will not be complete any more
+                if len(self._parts) > QUEUE_DEPTH:  # the oldest has lost a message and will never be complete
                     self._parts.pop(next(iter(self._parts)))
                 self._changed.notify_all()
 
@@ -91,11 +91,11 @@ class Recorder:
 
     @property
     def finished(self):
-        """Frames that the node is done with since `reset`: processed, dropped or failed."""
+        """Number of frames that the node has finished since `reset`: processed, dropped or failed."""
         return sum(self.counts[name] for name in ("processed", "dropped", "failed"))
 
     def reset(self):
-        """Forget what has come so far and count from here."""
+        """Discard everything so far and restart counting."""
         with self._changed:
             self._base = {name: getattr(self._stats, name) for name in COUNTERS}
             self._parts, self._complete, self.completed = {}, [], 0

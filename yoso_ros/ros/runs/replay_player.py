@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that plays a recording at the node like a camera, on command, and says when it published what."""
+"""A process that plays a recording to the node like a camera, on command, and reports when it published each frame."""
 
 import itertools
 import json
@@ -12,18 +12,18 @@ from yoso_ros.bags import open_source
 from yoso_ros.errors import InputError
 from yoso_ros.ros.runs.playback import FramePublisher, Pacer
 
-BUFFERED_FRAMES = 10  # played over and over where the rate counts and not the length
+BUFFERED_FRAMES = 10  # played repeatedly if the rate matters and not the length
 
 
 class ReplayPlayer:
     """Answers the commands of `yoso_ros.benchmark.node_bench.Bench`, a line of JSON each.
 
-    Frames carry the time of publishing as their stamp, as those of a camera do, so that ages are real.
+    Frames are stamped with the time of publishing, like a camera's, so that ages are real.
 
     "subscribers": how many subscribers the image topic has.
-    "RATE_HZ COUNT": the first frames, over and over.
-    "play RATE_HZ SPEED COUNT": so many frames of the recording, at a rate, or with rate 0 at the recorded intervals
-    divided by the speed. Both answer [[stamp ns, time of publishing ns, recorded stamp ns], ...]; times are
+    "RATE_HZ COUNT": play the first frames repeatedly.
+    "play RATE_HZ SPEED COUNT": play this many frames of the recording, at a rate, or with rate 0 at the recorded
+    intervals divided by the speed. Both answer [[stamp ns, time of publishing ns, recorded stamp ns], ...]; times are
     CLOCK_MONOTONIC.
 
     Args:
@@ -40,11 +40,11 @@ class ReplayPlayer:
         if not self._first:
             raise InputError(f"{source.name}: expected frames, found none")
         self._node = rclpy.create_node("replay_player")
-        # Reliable, for a node that asks for it: best-effort subscribers hear it too.
+        # Reliable, in case the node requires it; best-effort subscribers receive it too.
         self._publisher = FramePublisher(self._node, self._first[0].kind, prefix=prefix)
 
     def serve(self, lines):
-        """Answer the commands of an iterable of lines until its end."""
+        """Answer the commands from an iterable of lines until it ends."""
         for line in lines:
             name, *values = line.split()
             if name == "subscribers":
@@ -61,7 +61,7 @@ class ReplayPlayer:
         sent, last = [], 0
         for frame in frames:
             time.sleep(pacer.seconds_until(frame.stamp_ns))
-            # The clock of the system may step back, and frames are told apart by their stamps.
+            # The system clock may step back, and frames are identified by their stamps.
             last = max(time.time_ns(), last + 1)
             sent.append((last, time.monotonic_ns(), frame.stamp_ns))
             self._publisher.publish(frame, last)

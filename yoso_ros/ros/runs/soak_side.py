@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other side of a soaked node: a camera with bad frames among its good ones, a user who changes things, a judge."""
+"""The other side of a soak test: a camera with some bad frames, a user who changes things, and a check of answers."""
 
 import array
 import itertools
@@ -27,17 +27,17 @@ IMAGE_TOPIC = "/benchmark/image_raw"
 NODE = "/yoso"
 QOS = QoSProfile(depth=50)
 PICTURES = 3  # of each size
-AGREEMENT = 0.999  # of the pixels; a network's threads may add up in another order
-COMPARED = 10  # every so many answers one is compared
-PATIENCE_S = 300.0  # for whatever the node is asked for
-SETTLED_S = 120.0  # for the last frames of a stretch to be accounted for; a busy machine takes its time
-QUIET_S = 1.5  # without a new count nothing is on its way any more; losses are told once a second
-# The camera waits while so many frames are on their way. More than the node's subscription holds would replace each
-# other there when the machine gives the node no time, and no count tells of those.
+AGREEMENT = 0.999  # share of the pixels; a network's threads may sum in another order
+COMPARED = 10  # one in this many answers is compared
+PATIENCE_S = 300.0  # for any request to the node
+SETTLED_S = 120.0  # for the last frames of a stretch to be accounted for, even on a busy machine
+QUIET_S = 1.5  # without a new count nothing is in transit any more; losses are reported once per second
+# The camera waits while this many frames are in transit. More than the node's queue holds would replace each other
+# there, without being counted, when the node gets no CPU time.
 ON_THEIR_WAY = 10
 COUNTED = ("received", "processed", "dropped", "failed")
 ROUND = ("deactivate", "cleanup", "configure", "activate")
-# Changed and put back, while frames go on; their answers are not compared.
+# Changed and reset while frames continue; their answers are not compared.
 CHANGES = (
     ("score_threshold", 0.9, -1.0),
     ("overlay_alpha", 0.1, 0.5),
@@ -47,7 +47,7 @@ CHANGES = (
 
 
 def bad_frames(good):
-    """Variants of an image message that no node can use: list of sensor_msgs/Image."""
+    """Variants of an image message that are unusable: list of sensor_msgs/Image."""
     variants = []
     for changes in ({"encoding": "nonsense"}, {"height": 0}, {"step": 1}, {"data": array.array("B", b"short")}):
         message = Image(height=good.height, width=good.width, encoding=good.encoding, step=good.step)
@@ -59,10 +59,11 @@ def bad_frames(good):
 
 
 class Side:
-    """Publishes, listens, and keeps the account.
+    """Publishes, listens, and accounts for every frame.
 
     Args:
-        segmenter: what the node's answers are compared with. sizes: list of (height, width). bad_every: frames.
+        segmenter: computes the expected answers. sizes: list of (height, width).
+        bad_every: one frame in this many is bad.
     """
 
     def __init__(self, segmenter, sizes, bad_every):
@@ -80,12 +81,12 @@ class Side:
         self._events = itertools.cycle((self.change_parameter, self.leave_and_return, self.change_size, self.lifecycle))
         self._changes = itertools.cycle(CHANGES)
         self._sent = {}  # stamp to expected panoptic image, None for a bad frame; the newest ones
-        # The node's count comes with every frame that it finishes, and once a second, for some frames end without one.
+        # The node's counts arrive with every finished frame and once per second, because some frames end without one.
         self._counts, self._lost, self._caught = dict.fromkeys(COUNTED, 0), 0, 0
         counts = "sent bad in_transitions answers compared wrong unaccounted parameter_changes returns"
         self.totals = dict.fromkeys([*counts.split(), "size_changes", "lifecycle_rounds"], 0)
         self._number = 0
-        self._base = (0, 0, 0, 0)  # sent, received, finished and lost at the beginning of a stretch
+        self._base = (0, 0, 0, 0)  # sent, received, finished and lost at the start of a stretch
 
     def _pictures(self, segmenter, size):
         """(Message, expected bytes of the answer, None for a bad frame) of good pictures, and of bad ones."""
@@ -97,7 +98,7 @@ class Side:
             message.data = array.array("B", bytes(message.data))
         return good, [(message, None) for message in bad_frames(good[0][0])]
 
-    # What comes from the node
+    # From the node
 
     def _on_stats(self, message):
         self._counts = {name: getattr(message, name) for name in COUNTED}
@@ -123,7 +124,7 @@ class Side:
             same = found.shape == expected.shape and np.mean(found == expected) >= AGREEMENT
             self.totals["wrong"] += not same
 
-    # What goes to the node
+    # To the node
 
     def _publish(self, steady):
         good, bad = self._frames[self._size]
@@ -142,13 +143,15 @@ class Side:
         self._camera.publish(message)
 
     def _spin(self, seconds, rate_hz=0.0, steady=False, until=lambda: False):
-        """Serve for a time, publishing at a rate, until something holds; returns whether it does."""
+        """Serve for some time, publishing at a rate, until a condition holds; returns whether it does."""
         start, published = time.monotonic(), 0
         while time.monotonic() < start + seconds:
             if published < (time.monotonic() - start) * rate_hz:
                 if not steady or self._on_their_way() < ON_THEIR_WAY:
                     self._publish(steady)
-                published = max(published + 1, int((time.monotonic() - start) * rate_hz) - 5)  # not made up for
+                published = max(
+                    published + 1, int((time.monotonic() - start) * rate_hz) - 5
+                )  # a delay is not compensated
             rclpy.spin_once(self.node, timeout_sec=min(0.01, 0.2 / rate_hz) if rate_hz else 0.01)
             if until():
                 return True
@@ -159,33 +162,33 @@ class Side:
         return received, sum(finished), self._lost
 
     def _on_their_way(self):
-        """Frames of this stretch that were sent and neither received nor told to be lost."""
+        """Frames of this stretch that were sent but neither received nor reported lost."""
         sent, received, _, lost = self._base
         now_received, _, now_lost = self._accounted()
         return self.totals["sent"] - sent - (now_received - received) - (now_lost - lost)
 
     def _unfinished(self):
-        """Frames of this stretch that the node has received and neither processed nor dropped nor failed."""
+        """Frames of this stretch that the node has received but not yet processed, dropped or failed."""
         _, received, finished, _ = self._base
         now_received, now_finished, _ = self._accounted()
         return now_received - received - (now_finished - finished)
 
     def _await_silence(self):
-        """Until the node is done with all that was sent while something changed."""
+        """Wait until the node has finished everything sent during a change."""
         before, now = None, self._accounted()
         while before != now or now[0] != now[1]:
             self._spin(QUIET_S)
             before, now = now, self._accounted()
 
     def run(self, seconds, rate_hz):
-        """Let something change while frames go on, then publish for a time and account for every frame of it."""
+        """Change something while frames continue, then publish for some time and account for every frame."""
         next(self._events)(rate_hz)
         self._await(lambda: self._camera.get_subscription_count() > 0, "the node reads the images")
         self._await_silence()
         self._base = (self.totals["sent"], *self._accounted())
         self._spin(seconds, rate_hz, steady=True)
         if not self._spin(SETTLED_S, until=lambda: self._on_their_way() == self._unfinished() == 0):
-            # Either of the two may be below 0: what was counted and never sent.
+            # Either of the two may be negative: counted but never sent.
             self.totals["unaccounted"] += abs(self._on_their_way()) + abs(self._unfinished())
         return self.totals | self._counts | {"lost": self._lost, "caught": self._caught}
 
@@ -209,10 +212,10 @@ class Side:
             raise TimeoutError(f"no answer of {client.srv_name} within {PATIENCE_S:g} s")
         return future.result()
 
-    # What changes
+    # Changes
 
     def change_parameter(self, rate_hz):
-        """One of `CHANGES` and back."""
+        """Apply one of `CHANGES` and revert it."""
         name, value, default = next(self._changes)
         for wanted in (value, default):
             parameters = [Parameter(name, value=wanted).to_parameter_msg()]
@@ -223,14 +226,14 @@ class Side:
             self._spin(0.3, rate_hz)
 
     def leave_and_return(self, rate_hz):
-        """The camera goes and comes."""
+        """The camera disappears and returns."""
         self.node.destroy_publisher(self._camera)
         self._spin(1.0)
         self._camera = self.node.create_publisher(Image, IMAGE_TOPIC, QOS)
         self.totals["returns"] += 1
 
     def change_size(self, rate_hz):
-        """Images of the next size."""
+        """Switch to images of the next size."""
         self._size = next(self._sizes)
         self.totals["size_changes"] += 1
 
@@ -244,7 +247,7 @@ class Side:
 
 
 def main(model, bad_every, *sizes):
-    """Answer each line "SECONDS RATE_HZ" of stdin with what became of all frames so far, a line of JSON.
+    """Answer each line "SECONDS RATE_HZ" of stdin with the counts of all frames so far, as a line of JSON.
 
     Args:
         model: name of the node's model, "constant" for the constant result. bad_every: frames for a bad one.
