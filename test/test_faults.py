@@ -5,12 +5,15 @@ import dataclasses
 import errno
 import os
 import subprocess
+import sys
+import threading
 import types
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 
 import yoso_ros.cli
 from yoso_ros.cli.faults import fault_line
@@ -38,6 +41,8 @@ def opencv_error():
         (OSError(errno.EMFILE, "Too many open files"), "too many open files: the process may open "),
         (ImportError("libc10.so: cannot open shared object file: Too many open files"), "too many open files"),
         (OSError(errno.ENOSPC, "No space left on device", "out/x"), "out/x: No space left on device"),
+        (RuntimeError("can't start new thread"), "no more threads: "),
+        (RuntimeError("Thread constructor failed: Resource temporarily unavailable"), "no more threads: "),
         (InputError("a\x1b[31m\udce9\nb"), "a\\x1b[31m\\udce9\nb"),
         (KeyError("x"), None),
         (opencv_error(), None),
@@ -58,6 +63,43 @@ def test_faults_of_the_machine_are_a_line(error, said, monkeypatch, capsys):
     else:
         assert yoso_ros.cli.main(["segment"]) == 2
         assert capsys.readouterr().err == f"yoso-ros segment: {line}\n"
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_command_with_few_descriptors(tmp_path, more):
+    """Imports need one at a time, and what else needs one is not certain."""
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((16, 16, 3), np.uint8))
+    code = (
+        "import os, resource, sys; from yoso_ros.cli import main\n"
+        f"most = len(os.listdir('/proc/self/fd')) - 1 + {more}\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)); sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["segment", tmp_path / "x.png", "--output", tmp_path / "out", "--engine", "torch"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode in ((2,) if more == 0 else (0, 2)) and "Traceback" not in done.stderr, done.stderr
+    if done.returncode:
+        assert done.stderr.splitlines()[-1].startswith("yoso-ros segment: too many open files")
+    assert not [path for path in tmp_path.glob("out/*") if path.name.startswith(".")]
+
+
+def test_a_command_whose_thread_cannot_start(tmp_path, monkeypatch, capsys):
+    """A stand-in for a limit of threads, which does not bind root."""
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setenv("YOSO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pytest.importorskip("openvino", reason="needs openvino")
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((16, 16, 3), np.uint8))
+    # The conversion tells of its progress in a thread.
+    words = ["segment", tmp_path / "x.png", "--output", tmp_path / "out", "--engine", "openvino"]
+    assert yoso_ros.cli.main([*map(str, words)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("yoso-ros segment: no more threads: ")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert not list((tmp_path / "cache").glob("*openvino*"))
 
 
 def test_a_value_in_an_error_is_short():

@@ -2,9 +2,11 @@
 """What a start does not do twice, and what it tells while it takes long."""
 
 import logging
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -73,6 +75,63 @@ def test_long_step_tells_that_it_goes_on(monkeypatch, caplog):
         assert said.wait(10)
     with pytest.raises(OSError), long_steps.told("building", "built"):
         raise OSError
+
+
+def test_openvino_prints_no_line_of_ours_raw(monkeypatch, caplog, capsys):
+    """Without a handler of the root logger its converter adds one that does not fill in the values."""
+    pytest.importorskip("openvino", reason="needs openvino")
+    from yoso_ros.inference import openvino_graph
+
+    convert_node, root = openvino_graph._deformable_convolution, logging.getLogger()
+    caplog.set_level(logging.INFO, "yoso_ros")  # as in a program; the converter raises the level of the root
+    said = []
+
+    def convert_and_log(context):
+        logging.getLogger("yoso_ros.test").info("%s: %.0f s so far", "converting", 1.0)
+        said.append(context)
+        return convert_node(context)
+
+    monkeypatch.setattr(openvino_graph, "_deformable_convolution", convert_and_log)
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr("openvino.tools.ovc.logger.handler_num", 0)
+    openvino_graph.convert(tiny())
+    assert said and root.handlers == []
+    assert "so far" not in capsys.readouterr().err
+
+
+STEP = """
+import contextlib, signal, sys, time
+from yoso_ros.inference.long_steps import told
+from yoso_ros.stop_signals import end_steps_on_signals
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put the tests in the background
+if sys.argv[1] == "program":
+    end_steps_on_signals(130)
+with told("converting", "converted"):
+    for _ in range(int(sys.argv[2])):  # as a converter does with what its callbacks raise
+        with contextlib.suppress(KeyboardInterrupt):
+            print("begun", flush=True)
+            time.sleep(int(sys.argv[3]))
+print("end", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("who", "rounds", "seconds", "code"), [
+    ("program", 2, 3600, 130),  # does not end by itself
+    ("program", 1, 3600, 130),  # ends as if nothing had been
+    ("library", 1, 3600, 0),  # in a notebook the process is not ours to end
+])  # fmt: skip
+def test_a_step_that_swallows_an_interrupt(who, rounds, seconds, code):
+    command = [sys.executable, "-c", STEP, who, str(rounds), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "begun\n"
+            time.sleep(0.3)  # the sleep has begun
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert output.endswith("end\n") == (who == "library")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["benchmark", "--help"], ["segment", "--help"]])

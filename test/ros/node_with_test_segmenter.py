@@ -13,6 +13,7 @@ from yoso_ros.results import UNLABELLED_ID, PanopticResult, Segment
 
 ROAD, CAR = 3, 8
 POISON_RED = 13  # a first pixel of this red makes the segmenter fail, as a bug or a full memory would
+LOST_RED = 16  # after a first pixel of this red every frame fails, as on a GPU that is lost, until a new start
 POISON_OF_STAGE = {"prepare": 14, "infer": POISON_RED, "merge": 15}
 
 
@@ -40,6 +41,7 @@ class ColourSegmenter:
         self.backend = f"test-{device}-{precision}"
         self.score_threshold, self.overlap_threshold = 0.4, 0.6
         self._delay_s = float(os.environ.get("YOSO_TEST_DELAY_S", "0"))
+        self._lost = False
         self._side_delay_s = float(os.environ.get("YOSO_TEST_SIDE_DELAY_S", "0"))
 
     def __call__(self, frame):
@@ -51,6 +53,9 @@ class ColourSegmenter:
     def _stage(self, name, frames):
         if any(frame[0, 0, 0] == POISON_OF_STAGE[name] for frame in frames):
             raise RuntimeError("poisoned frame 42" if name == "infer" else f"{name} is poisoned")
+        self._lost |= any(frame[0, 0, 0] == LOST_RED for frame in frames)
+        if self._lost and name == "infer":
+            raise RuntimeError("CUDA error: unspecified launch failure")
         time.sleep(self._delay_s if name == "infer" else self._side_delay_s)
 
     def prepare(self, frames):

@@ -15,7 +15,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("yoso_ros.msg", reason="needs the compiled messages")
 
 from node_probe import Probe, pixels_of
-from node_with_test_segmenter import CAR
+from node_with_test_segmenter import CAR, LOST_RED
 from sensor_msgs.msg import Image
 
 from yoso_ros.inference.engines import ENGINE_NAMES, PRECISIONS
@@ -151,3 +151,26 @@ def test_lifecycle(node_and_probe):
     assert change(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert state() == State.PRIMARY_STATE_FINALIZED
     assert node.stop() == 0 and "Traceback" not in node.output()
+
+
+def test_a_device_that_is_lost_is_told_and_a_new_configuration_brings_it_back(node_and_probe):
+    """A stand-in for a GPU: whatever is computed after the loss fails, also what is right."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    node, probe = node_and_probe
+    for count in range(1, 5):
+        probe.images.publish(probe.message(np.full_like(RED, LOST_RED) if count == 1 else RED, count))
+        probe.until(lambda count=count: probe.stats and probe.stats[-1].failed == count, f"{count} failed frames")
+    assert not probe.received["panoptic/image_raw"] and node.output().count("CUDA error") == 1
+    before = len(probe.diagnostics)
+    probe.until(
+        lambda: any("CUDA error" in str(array.status[0]) for array in probe.diagnostics[before:]),
+        "the cause in the diagnostics",
+    )
+    for name in ("DEACTIVATE", "CLEANUP", "CONFIGURE", "ACTIVATE"):
+        transition = Transition(id=getattr(Transition, f"TRANSITION_{name}"))
+        assert probe.call(ChangeState, "change_state", ChangeState.Request(transition=transition)).success
+    probe.connect()
+    probe.images.publish(probe.message(RED, 10))
+    assert np.all(pixels_of(probe.answers(10)["panoptic/image_raw"]) >> 8 == CAR)

@@ -12,6 +12,9 @@ import logging
 import sys
 
 from yoso_ros.cli.faults import fault_line
+from yoso_ros.stop_signals import end_steps_on_signals
+
+INTERRUPTED = 130  # exit code after Ctrl-C, as of a shell
 
 # Subcommand and its module, which is in ros/ if it drives the node itself; the main `--help` imports them all.
 SUBCOMMANDS = {
@@ -70,9 +73,10 @@ def main(argv=None):
     try:
         arguments = build_parser(argv[0] if argv else "").parse_args(argv)
         _show_log()
+        end_steps_on_signals(INTERRUPTED)
         return arguments.run(arguments) or 0
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # what reads the output has ended, as `head` does
         sys.stdout = None
         return 1

@@ -12,6 +12,7 @@ _MEMORY = re.compile(
     r"allocate memory|out of memory|bad_alloc|insufficient memory|failed to map segment|memory allocation", re.I
 )
 _FILES = re.compile(r"too many open files", re.I)
+_THREADS = re.compile(r"can't start new thread|thread(?: constructor failed|: resource temporarily unavailable)", re.I)
 
 
 def fault_line(error):
@@ -27,6 +28,10 @@ def fault_line(error):
     elif _FILES.search(text) or (isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         line = f"too many open files: the process may open {limit}; allow more with ulimit -n"
+    elif _THREADS.search(text):
+        line = (
+            "no more threads: the machine or the container allows too few (ulimit -u, pids limit), or memory is short"
+        )
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         line = f"{where}{error.strerror or text}"

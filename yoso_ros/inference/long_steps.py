@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress messages in the log for long one-time steps at start-up."""
+"""Progress messages in the log for long one-time steps at start-up, which Ctrl-C ends too."""
 
 import contextlib
 import logging
 import threading
 import time
+
+from yoso_ros.stop_signals import ended_by_signals
 
 _LOG = logging.getLogger(__name__)
 PERIOD_S = 5.0  # between two lines about a step
@@ -28,7 +30,8 @@ def told(step, done):
     thread = threading.Thread(target=tell, name="long step", daemon=True)
     thread.start()
     try:
-        yield
+        with ended_by_signals():
+            yield
     finally:
         ended.set()
         thread.join()

@@ -59,15 +59,27 @@ def convert(model, kind=FULL, sides=None):
         if kind == BFLOAT16:
             replace_transposed_convolutions(network)
         traced = torch.jit.trace(network, (frames,), check_trace=False)
-        return openvino.convert_model(
-            traced,
-            example_input=(frames,),
-            input=[openvino.PartialShape([-1, *(sides or (-1, -1)), 3])],
-            extension=[
-                ConversionExtension("yoso_ros::deform_conv2d", _deformable_convolution),
-                ConversionExtension("yoso_ros::depth_to_space", _depth_to_space),
-            ],
-        )
+        with _root_logger_kept():
+            return openvino.convert_model(
+                traced,
+                example_input=(frames,),
+                input=[openvino.PartialShape([-1, *(sides or (-1, -1)), 3])],
+                extension=[
+                    ConversionExtension("yoso_ros::deform_conv2d", _deformable_convolution),
+                    ConversionExtension("yoso_ros::depth_to_space", _depth_to_space),
+                ],
+            )
+
+
+@contextlib.contextmanager
+def _root_logger_kept():
+    """Give the root logger a handler of no effect: without any, the converter adds one that prints raw formats."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 def _deformable_convolution(context):

@@ -15,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from yoso_ros.errors import InputError
 from yoso_ros.node_process import dds_profile_environment
+from yoso_ros.stop_signals import end_steps_on_signals
 
 try:
     # Half the CPU time per message, because it does not collect all topics, services and events again for each.
@@ -51,6 +52,7 @@ def open_ros(args=None):
 
     for number in STOP_SIGNALS:
         signal.signal(number, interrupt)
+    end_steps_on_signals(0)
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
