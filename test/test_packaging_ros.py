@@ -2,7 +2,10 @@
 """The package on a ROS machine: what it takes from pip, and what its launch files may import."""
 
 import re
+import subprocess
+import sys
 
+import pytest
 from test_packaging import (
     LAUNCH_FILES,
     MANIFEST,
@@ -54,3 +57,23 @@ def test_launch_files_need_no_package_from_pip():
         steps = {ROOT / "yoso_ros" / name.replace(".", "/") for name in names}
         open_files += [p for step in steps for p in (step.with_suffix(".py"), step / "__init__.py") if p.is_file()]
     assert len(seen) > 5
+
+
+@pytest.mark.parametrize("plugin", ["launch_testing", "launch_ros"])
+def test_a_module_that_skips_itself_hides_no_other_from_colcon_test(tmp_path, plugin):
+    """With a plugin that imports modules as early as those of launch_testing and launch_testing_ros do."""
+    info = tmp_path / "stand_in-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[pytest11]\n{plugin} = stand_in\n")
+    (tmp_path / "stand_in.py").write_text(
+        "import runpy\n\ndef pytest_pycollect_makemodule(module_path):\n    runpy.run_path(str(module_path))\n"
+    )
+    (tmp_path / "test_a.py").write_text('import pytest\npytest.importorskip("no_such_package")\n')
+    (tmp_path / "test_b.py").write_text("def test_b():\n    pass\n")
+    settings = ["-c", ROOT / "pyproject.toml", f"--rootdir={tmp_path}", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *settings, "."]
+    run = subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=300
+    )
+    assert "test_b.py::test_b" in run.stdout, run.stdout + run.stderr

@@ -2,11 +2,9 @@
 """For tests on real DDS: a domain that no other test on this machine uses, and processes that end with their test."""
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -36,26 +34,6 @@ def ros_domain(monkeypatch):
         import rclpy
 
         rclpy.try_shutdown()  # of a test that failed, so that it is the only one
-
-
-def message_environment(*packages):
-    """Environment variables (dict of str) of a process that uses message packages; skips where they are nowhere.
-
-    Those that are not installed are taken from where `make test` compiles its stand-ins, test/ros/messages.
-    """
-    folders = [Path(sys.prefix, "test_messages", name) for name in packages if importlib.util.find_spec(name) is None]
-    absent = [folder.name for folder in folders if not folder.is_dir()]
-    if absent:
-        pytest.skip(f"needs the messages of {', '.join(absent)}, which `make test` compiles")
-    prepended = {
-        "PYTHONPATH": [str(path) for folder in folders for path in folder.glob("lib/python3*/site-packages")],
-        "LD_LIBRARY_PATH": [str(folder / "lib") for folder in folders],
-    }
-    return {
-        name: os.pathsep.join(filter(None, [*paths, os.environ.get(name)]))
-        for name, paths in prepended.items()
-        if paths
-    }
 
 
 class StartedProcess:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import message_environment
+from message_packages import message_environment
 from patience import PATIENCE_S
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")

@@ -101,7 +101,7 @@ class Bench:
     """One node with its camera and its monitor, all running.
 
     Args:
-        camera, monitor: `Role`s, as yoso_ros.ros.runs.latency_roles has them.
+        camera, monitor: each a `Role`, as yoso_ros.ros.runs.latency_roles has them.
         node: has `pid`, None for a process that is not monitored, and `check()`, which raises if the node has
             ended.
         cameras: number of cameras that publish simultaneously; a rate is that of each.
