@@ -62,7 +62,7 @@ def draw_front(path, panels, fronts):
             for model in dict.fromkeys(point[0] for point in points):
                 own = [point for point in points if point[0] == model]
                 ax.scatter([p[2] for p in own], [p[3] for p in own], label=model, s=24)
-                # Labels of neighbours alternately above and below, so that engines of about the same speed stay legible.
+                # Labels of neighbours alternate above and below, so that engines of similar speed stay legible.
                 for index, (_, backend, milliseconds, pq) in enumerate(sorted(own, key=lambda point: point[2])):
                     place = (0, 6 if index % 2 else -11)
                     ax.annotate(
