@@ -62,9 +62,16 @@ def draw_front(path, panels, fronts):
             for model in dict.fromkeys(point[0] for point in points):
                 own = [point for point in points if point[0] == model]
                 ax.scatter([p[2] for p in own], [p[3] for p in own], label=model, s=24)
-                for _, backend, milliseconds, pq in own:
+                # Labels of neighbours alternate above and below, so that engines of similar speed stay legible.
+                for index, (_, backend, milliseconds, pq) in enumerate(sorted(own, key=lambda point: point[2])):
+                    place = (0, 6 if index % 2 else -11)
                     ax.annotate(
-                        backend, (milliseconds, pq), fontsize="xx-small", xytext=(3, 3), textcoords="offset points"
+                        backend,
+                        (milliseconds, pq),
+                        fontsize="xx-small",
+                        xytext=place,
+                        textcoords="offset points",
+                        ha="center",
                     )
             ax.plot([p[2] for p in fronts[title]], [p[3] for p in fronts[title]], color="grey", linewidth=0.8)
             ax.set(title=title, xlabel="ms, frame to result", ylabel="PQ")
