@@ -10,7 +10,7 @@ STAMPS := $(VENV)/stamps
 setup: $(STAMPS)/messages
 	@:
 
-$(STAMPS)/packages: pyproject.toml setup.py constraints.txt .ci/install_packages
+$(STAMPS)/packages: pyproject.toml setup.py constraints.txt .ci/digests.txt .ci/install_packages
 	@.ci/install_packages $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 

@@ -150,6 +150,15 @@ def test_every_dependency_has_a_pin_that_fits():
     assert not pins.keys() & {"torchvision", "opencv-python"}
 
 
+def test_every_pin_has_digests():
+    """torch has none: its builds for CPU and CUDA have one version."""
+    pins, digests = ((ROOT / name).read_text() for name in ("constraints.txt", ".ci/digests.txt"))
+    versions = {line.split(" ")[0] for line in pins.splitlines() if line and line[0] != "#"}
+    entries = re.findall(r"^([\w.-]+==[^ ]+).*((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", digests, re.M)
+    assert {pin for pin, _ in entries} == versions - {"torch==2.13.0"}
+    assert digests.count("--hash=") == sum(files.count("--hash=") for _, files in entries)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_imports_are_declared_for_pip(path):
     declared = set(requirements(*ALL_EXTRAS))
