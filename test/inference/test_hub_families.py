@@ -13,8 +13,7 @@ from yoso_ros.inference.segmenter import load_network
 
 pytest.importorskip("transformers", reason="needs transformers (yoso-ros[hub])")
 
-# OneFormer is left out for now: a test of it failed in a whole run, and the cause has not been found.
-FAMILIES = ("eomt", "eomt_dinov3", "maskformer", "mask2former")
+FAMILIES = ("eomt", "eomt_dinov3", "maskformer", "mask2former", "oneformer")
 # Operators that the list of TensorRT 10.0 (docs/operators.md of onnx-tensorrt, opsets 9 to 20) has as supported,
 # of those that these graphs may have; LayerNormalization for its first output alone.
 PARSED = {
