@@ -17,6 +17,14 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["OMP_NUM_THREADS"] = str(min(MAX_THREADS, os.cpu_count() or 1))
 
 
+@pytest.fixture(autouse=True)
+def _no_program(monkeypatch):
+    """A command that a test runs in this process must not let a later signal end the process of the tests."""
+    from yoso_ros import stop_signals
+
+    monkeypatch.setattr(stop_signals, "_exit_code", None)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Path of the folder with golden numbers, images and recordings: $YOSO_SHARED, or `shared` beside the project."""

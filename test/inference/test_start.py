@@ -93,6 +93,8 @@ def test_openvino_prints_no_line_of_ours_raw(monkeypatch, caplog, capsys):
 
     monkeypatch.setattr(openvino_graph, "_deformable_convolution", convert_and_log)
     monkeypatch.setattr(root, "handlers", [])
+    # Nor one that an earlier test of a command left, which writes into a stream that is closed by now.
+    monkeypatch.setattr(logging.getLogger("yoso_ros"), "handlers", [])
     monkeypatch.setattr("openvino.tools.ovc.logger.handler_num", 0)
     openvino_graph.convert(tiny())
     assert said and root.handlers == []
