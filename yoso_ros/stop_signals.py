@@ -8,7 +8,7 @@ import sys
 import threading
 
 GRACE_S = 1.0  # from a stop signal to the end of the process, for a step that ends by itself
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _exit_code = None  # of a program that called `end_steps_on_signals`
 
 
@@ -37,7 +37,7 @@ def ended_by_signals():
 
     def watch():
         for number in iter(lambda: os.read(reading, 1)[0], 0):
-            if number in _STOP_SIGNALS:
+            if number in STOP_SIGNALS:
                 stopped.set()
                 if not over.wait(GRACE_S):
                     os._exit(code)  # what is half-written has a temporary name, which the next run removes

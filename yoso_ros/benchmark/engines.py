@@ -12,7 +12,7 @@ from yoso_ros.errors import InputError
 from yoso_ros.inference.engines import create_engine
 
 BASELINE = "torch, not folded"
-WARM_UP = 2  # warm-up rounds
+WARM_UP = 2  # rounds before those that are measured
 MOST_PRECISE = ("fp32", "fp16", "bf16", "int8")
 SAME = 1.05  # a smaller ratio of times does not justify a lower precision
 

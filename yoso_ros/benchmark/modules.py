@@ -33,7 +33,7 @@ PAPER_FPS = {
     9: ("num_stages", {1: 30.1, 2: 29.2, 3: 28.9}),
     10: ("num_proposals", {50: 33.7, 100: 29.2, 150: 26.3, 200: 24.3}),
 }
-WARM_UP = 2  # warm-up rounds
+WARM_UP = 2  # rounds before those that are measured
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from yoso_ros.models import create_model, load_config
 
 RANDOM = "random"  # instead of the path of weights
 STAGES = ("preprocess", "inference", "postprocess", "total")
-WARM_UP = 2  # warm-up rounds
+WARM_UP = 2  # rounds before those that are measured
 CALIBRATION_FRAMES = 2  # int8 of random weights serves timing only
 
 

@@ -21,11 +21,10 @@ def add_arguments(parser):
 
 def run(arguments):
     """Read the frames, quantise, and print where the graph is stored and its size."""
-    import shutil
     from pathlib import Path
 
     from yoso_ros.errors import InputError
-    from yoso_ros.files import atomic_path
+    from yoso_ros.files import write_file
     from yoso_ros.inference.quantize import quantize
     from yoso_ros.inference.segmenter import load_network
 
@@ -37,8 +36,7 @@ def run(arguments):
         folder = quantize(network, frames)
         if arguments.output:
             for path in filter(Path.is_file, folder.iterdir()):
-                with atomic_path(Path(arguments.output) / path.name, path.stat().st_size) as temporary:
-                    shutil.copyfile(path, temporary)
+                write_file(Path(arguments.output) / path.name, path.read_bytes())
     except OSError as error:
         raise InputError(f"the graph cannot be written: {error}") from error
     size = sum(path.stat().st_size for path in folder.iterdir())

@@ -161,9 +161,10 @@ class LevelOutputs(nn.Module):
 
 def grid_locations(height: int, width: int, stride: int, device: torch.device | str | None = None) -> torch.Tensor:
     """Pixel positions of the locations of a map: float32 (height * width, 2) of x, y; index * stride + stride // 2."""
+    # By broadcasting: in an exported graph with ranged sides, repetitions keep the sides it was traced with.
     x = torch.arange(width, device=device, dtype=torch.float32) * stride + stride // 2
     y = torch.arange(height, device=device, dtype=torch.float32) * stride + stride // 2
-    return torch.stack([x.repeat(height), y.repeat_interleave(width)], 1)
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1).view(-1, 2)
 
 
 def offsets_to_boxes(offsets: torch.Tensor, stride: int) -> torch.Tensor:
@@ -177,11 +178,8 @@ def offsets_to_boxes(offsets: torch.Tensor, stride: int) -> torch.Tensor:
         (B, 4, h, w), x1 y1 x2 y2 in pixels.
     """
     height, width = offsets.shape[-2:]
-    # By broadcasting: in an exported graph with ranged sides, `grid_locations` keeps the sides it was traced with.
-    x = torch.arange(width, device=offsets.device, dtype=torch.float32) * stride + stride // 2
-    y = (torch.arange(height, device=offsets.device, dtype=torch.float32) * stride + stride // 2)[:, None]
-    left, top, right, bottom = offsets.unbind(1)
-    return torch.stack([x - left, y - top, x + right, y + bottom], 1)
+    locations = grid_locations(height, width, stride, offsets.device).T.reshape(1, 2, height, width)
+    return torch.cat([locations - offsets[:, :2], locations + offsets[:, 2:]], 1)
 
 
 def flatten_levels(maps: list[torch.Tensor]) -> torch.Tensor:

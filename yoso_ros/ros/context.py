@@ -15,7 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from yoso_ros.errors import InputError
 from yoso_ros.node_process import dds_profile_environment
-from yoso_ros.stop_signals import end_steps_on_signals
+from yoso_ros.stop_signals import STOP_SIGNALS, end_steps_on_signals
 
 try:
     # Half the CPU time per message, because it does not collect all topics, services and events again for each.
@@ -23,7 +23,6 @@ try:
 except ImportError:  # Humble
     from rclpy.executors import SingleThreadedExecutor
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TOGETHER_S = 1.0  # Ctrl-C under ros2 launch is two signals, the terminal's and that of launch
 SPIN_S = 0.1  # longest time that a signal waits for the executor
 AFTER_FAULT_S = 0.01  # pause after a failure of the executor, so that repeated failures do not occupy a core

@@ -41,9 +41,8 @@ class OpenVinoEngine:
         self._outputs, self.size_divisor = model.Outputs, model.size_divisor
         core = openvino.Core()
         hint = _PRECISION_HINTS[precision]
-        if precision == "int8":
-            supported = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-            hint = "bf16" if supported and bfloat16_is_fast() is not False else "f32"
+        if precision == "int8" and bfloat16_is_fast() is not False:
+            hint = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else hint
         options = {
             "INFERENCE_PRECISION_HINT": hint,
             "PERFORMANCE_HINT": "LATENCY",
