@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C while compiled code works: Python runs handlers of signals only between two steps of its own."""
+"""Ctrl-C where Python's own handling is too late (compiled code works) or too early (a process is being started)."""
 
 import contextlib
 import os
@@ -57,3 +57,27 @@ def ended_by_signals():
         os.close(writing)
         if stopped.is_set() and sys.exc_info()[0] is not KeyboardInterrupt:
             os._exit(code)  # the step has swallowed the signal
+
+
+@contextlib.contextmanager
+def held_back():
+    """Within the block no stop signal interrupts; one that arrives is handled at its end, as if it came then.
+
+    For the moment between the start of a process and the point from which the caller is sure to end it.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+        yield
+        return
+    held = []
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    # Left alone: ignored ones, and those that are handled outside Python.
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held:
+            signal.raise_signal(number)

@@ -216,6 +216,27 @@ def test_interrupted_demo_takes_the_node_with_it(ros_domain, start_process, tmp_
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["node.log"]
 
 
+def test_an_interrupt_in_the_start_of_the_node_leaves_no_node_behind(ros_domain, pictures, tmp_path, monkeypatch):
+    popen, started = subprocess.Popen, []
+
+    def start_and_interrupt(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(signal.SIGTERM)
+        return started[0]
+
+    monkeypatch.setattr(node_process.subprocess, "Popen", start_and_interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_demo(pictures[0], tmp_path, command=(sys.executable, "-c", "import time; time.sleep(600)"))
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        status = started[0].poll()
+        started[0].kill()
+    assert status is not None
+
+
 def test_quality_against_the_truth_of_the_scene(tmp_path):
     """Perfect labels give 100; with every box called a cylinder, boxes and cylinders have no match of their own."""
     from yoso_ros.demo.answers import Answer

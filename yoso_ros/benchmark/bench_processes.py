@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from yoso_ros.benchmark.node_bench import Bench, Role
 from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
+from yoso_ros.stop_signals import held_back
 
 NODE_NAME = "/yoso"
 
@@ -50,8 +51,9 @@ def open_bench(camera, log_path, parameters=None, remappings=None, command=None,
             del environment["ROS_AUTOMATIC_DISCOVERY_RANGE"]
         node = AttachedNode()
         if attach_to is None:
-            node = NodeProcess(parameters or {}, remappings or {}, domain, log_path, command)
-            started.callback(node.stop)
+            with held_back():
+                node = NodeProcess(parameters or {}, remappings or {}, domain, log_path, command)
+                started.callback(node.stop)
         player = Role([*roles, *camera], environment)
         started.callback(player.stop)
         monitor = Role([*roles, "monitor", attach_to or NODE_NAME, *cameras], environment)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A soak test of the node: hours of frames and changes, with every frame accounted for and the process monitored."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from yoso_ros.benchmark.node_bench import Role
 from yoso_ros.benchmark.node_latency import memory_mb
 from yoso_ros.errors import InputError
 from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
+from yoso_ros.stop_signals import held_back
 
 START_S = 600.0  # for the node and the other side to load a network each on a busy machine
 WARM_UP = 0.2  # share of the samples after which the node's memory is allocated and its slope is measured
@@ -65,26 +67,25 @@ def soak(
     """
     roles = [sys.executable, "-m", "yoso_ros.ros.runs.latency_roles"]
     samples = []
-    with reserved_domain() as domain, tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as started:
+        domain = started.enter_context(reserved_domain())
+        folder = started.enter_context(tempfile.TemporaryDirectory())
         command = [*roles, "node"] if model == "constant" else None
         parameters = {} if model == "constant" else {"model": model}
         log_path = Path(log_path or Path(folder) / "node.log")
-        node = NodeProcess(parameters, {"image_raw": "/benchmark/image_raw"}, domain, log_path, command)
-        try:
-            side = Role([*roles, "soak", model, str(bad_every), *sizes], dds_environment(domain), START_S)
-            try:
-                start = time.monotonic()
-                while not samples or (time.monotonic() < start + 60 * minutes and samples[-1]["sent"] < frames):
-                    totals = side.ask(f"{stretch_s} {rate_hz}", seconds=stretch_s + 600, waiting=node.check)
-                    node.check()
-                    passed = (time.monotonic() - start) / 60
-                    samples.append({"minutes": passed, **process_sample(node.pid), **totals})
-                    on_sample(samples[-1])
-            finally:
-                side.stop()
-            log_lines = len(log_path.read_text(errors="replace").splitlines())
-        finally:
-            node.stop()
+        with held_back():
+            node = NodeProcess(parameters, {"image_raw": "/benchmark/image_raw"}, domain, log_path, command)
+            started.callback(node.stop)
+        side = Role([*roles, "soak", model, str(bad_every), *sizes], dds_environment(domain), START_S)
+        started.callback(side.stop)
+        start = time.monotonic()
+        while not samples or (time.monotonic() < start + 60 * minutes and samples[-1]["sent"] < frames):
+            totals = side.ask(f"{stretch_s} {rate_hz}", seconds=stretch_s + 600, waiting=node.check)
+            node.check()
+            passed = (time.monotonic() - start) / 60
+            samples.append({"minutes": passed, **process_sample(node.pid), **totals})
+            on_sample(samples[-1])
+        log_lines = len(log_path.read_text(errors="replace").splitlines())
     return report(samples, log_lines) | {"model": model, "rate_hz": rate_hz, "sizes": list(sizes)}
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demonstration: the node as a separate process, a recording played to it over DDS, its answers recorded."""
 
+import contextlib
 import itertools
 import os
 import threading
@@ -21,6 +22,7 @@ from yoso_ros.images.decoding import decode_compressed, decode_image
 from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
 from yoso_ros.ros.runs.playback import FramePublisher, Pacer
 from yoso_ros.ros.runs.recorder import Recorder, pixels
+from yoso_ros.stop_signals import held_back
 
 PREFIX = "/demo/"
 NODE_NAME = "/yoso"
@@ -79,20 +81,18 @@ def _play_in(domain, options, output, first, frames):
     if options.weights:
         parameters["weights"] = str(options.weights)
     remappings = {"image_raw": f"{PREFIX}image_raw", "camera_info": f"{PREFIX}camera_info"}
-    process = NodeProcess(parameters, remappings, domain, output / "node.log", options.command)
-    try:
-        with _SpunNode(domain) as node:
-            report = Report(
-                output, options.label_set, options.count, options.rate_hz or options.source.rate_hz, _picture
-            )
-            try:
-                player = _Player(options, node, process, report, first.kind)
-                return player.play(itertools.chain([first], frames))
-            except BaseException:
-                report.discard()
-                raise
-    finally:
-        process.stop()
+    with contextlib.ExitStack() as started:
+        with held_back():
+            process = NodeProcess(parameters, remappings, domain, output / "node.log", options.command)
+            started.callback(process.stop)
+        node = started.enter_context(_SpunNode(domain))
+        report = Report(output, options.label_set, options.count, options.rate_hz or options.source.rate_hz, _picture)
+        try:
+            player = _Player(options, node, process, report, first.kind)
+            return player.play(itertools.chain([first], frames))
+        except BaseException:
+            report.discard()
+            raise
 
 
 class _SpunNode:
