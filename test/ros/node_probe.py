@@ -71,12 +71,17 @@ class Probe:
                 self.images.get_subscription_count() > 0
                 and self.infos.get_subscription_count() > 0
                 and all(self.node.count_publishers(name) > 0 for name in names)
-                # Something has come from the node, so it knows of this process, of what it sends and what it hears.
-                and len(self.diagnostics) > 0
             )
 
         self.until(matched, "the node reads images and offers its topics", PATIENCE_S)
-        self.spin(0.3)  # the node learns of these subscriptions a little later than this process
+        self.be_known()
+
+    def be_known(self):
+        """Wait until the node knows all subscriptions of this process; it learns of them in the order of creation."""
+        seen = []
+        newest = self.node.create_subscription(DiagnosticArray, "/diagnostics", seen.append, QOS)
+        self.until(lambda: seen, "a message to the newest subscription")
+        self.node.destroy_subscription(newest)
 
     def message(self, pixels, second, encoding="rgb8", **changes):
         """Image message of an array; keyword arguments replace fields afterwards."""

@@ -45,7 +45,7 @@ class Cameras:
             ),
             "the node reads all cameras",
         )
-        probe.spin(0.3)
+        probe.be_known()
 
     def send(self, name, pixels, second):
         self.publishers[name].publish(self.probe.message(pixels, second))

@@ -73,11 +73,10 @@ def test_a_failure_is_counted_and_the_next_item_works(recorder):
 
 
 def test_delivering_never_waits_for_the_work(recorder):
-    recorder.gate.clear()
-    started = time.perf_counter()
+    recorder.gate.clear()  # whoever waits for the work now, waits for ever
     for item in range(1000):
         recorder.worker.deliver(item)
-    assert time.perf_counter() - started < 0.5
+    assert not recorder.finished
 
 
 def test_the_rate_limit_spaces_the_starts_and_takes_the_newest(recorder):

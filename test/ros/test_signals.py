@@ -20,7 +20,7 @@ NODES = {
     "point_cloud_node": (["-m", "yoso_ros.ros.point_cloud_node"], "publishing /yoso/points"),
     "source_node": (["-m", "yoso_ros.ros.source_node", "--ros-args", "-p", "loop:=true"], "frames of synthetic on"),
 }
-LIMIT_S = 2.0
+LIMIT_S = 25.0  # for a busy machine; far less than the minute for which the executor is busy
 
 
 @pytest.mark.parametrize("between_s", [0.0, 0.03])
@@ -53,9 +53,11 @@ def test_a_signal_during_a_transition_that_takes_long(ros_domain, start_process,
     try:
         client = caller.create_client(ChangeState, "/yoso/change_state")
         assert client.wait_for_service(PATIENCE_S)
-        time.sleep(0.5)  # the node learns of this client a little later, and a request before that is lost
-        client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
-        node.wait_for_output("loading")
+        deadline = time.monotonic() + PATIENCE_S
+        while "loading" not in node.output():  # a request before the node knows of this client is lost
+            assert time.monotonic() < deadline, node.output()
+            client.call_async(ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
+            time.sleep(0.5)
     finally:
         caller.destroy_node()
         rclpy.shutdown()
