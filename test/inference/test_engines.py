@@ -96,16 +96,17 @@ def test_openvino_computes_in_float32_unless_asked(cached):
 
 
 def test_openvino_graph_for_bfloat16_is_equal_and_has_no_transposed_convolution(cached):
-    openvino = pytest.importorskip("openvino", reason="needs openvino")
+    pytest.importorskip("openvino", reason="needs openvino")
     from yoso_ros.inference import openvino_graph
 
-    core = openvino.Core()
-    graphs = {kind: openvino_graph.read_graph(core, cached, kind) for kind in ("openvino", "openvino-bf16")}
+    graphs = {kind: openvino_graph.read_graph(cached, kind) for kind in ("openvino", "openvino-bf16")}
     kinds = {kind: [node.get_type_name() for node in graph.get_ops()] for kind, graph in graphs.items()}
     assert kinds["openvino"].count("ConvolutionBackpropData") == 3 and "DepthToSpace" not in kinds["openvino"]
     assert "ConvolutionBackpropData" not in kinds["openvino-bf16"] and kinds["openvino-bf16"].count("DepthToSpace") == 3
     assert len(openvino_graph.offset_nodes(graphs["openvino-bf16"], "Convolution")) == 3
-    in_float32 = core.compile_model(graphs["openvino-bf16"], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    in_float32 = openvino_graph.process_core().compile_model(
+        graphs["openvino-bf16"], "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
     for shape in ((1, 64, 96), (2, 33, 70)):
         frames = frames_of(shape)
         images = batch_frames(list(frames), cached.config.pixel_mean, 32).permute(0, 2, 3, 1).contiguous().numpy()
@@ -285,12 +286,11 @@ def test_where_bfloat16_is_fast_int8_uses_it_for_its_float_parts(monkeypatch, ve
 
     monkeypatch.setattr(processor, "_line_of_cpuinfo", {"vendor_id": vendor, "flags": flags}.get)
     assert processor.bfloat16_is_fast() is fast
-    openvino = pytest.importorskip("openvino")
     core = SimpleNamespace(get_property=lambda *names: ["FP32", "BF16", "INT8"])
-    monkeypatch.setattr(openvino, "Core", lambda: core)
+    monkeypatch.setattr(engine, "process_core", lambda: core)
     given = []
     compiled = SimpleNamespace(create_infer_request=lambda: None)
-    monkeypatch.setattr(engine, "compile_graph", lambda *arguments: given.append(arguments[3]) or compiled)
+    monkeypatch.setattr(engine, "compile_graph", lambda *arguments: given.append(arguments[2]) or compiled)
     config = SimpleNamespace(graph_is_sized=False, input_shape=None)
     model = SimpleNamespace(Outputs=tuple, size_divisor=32, config=config)
     for precision in ("fp32", "bf16", "int8"):

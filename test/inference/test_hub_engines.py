@@ -28,7 +28,7 @@ def images_of(network, count=2):
 
 
 def test_graph_of_one_size_and_its_int8_form(network, tmp_path, monkeypatch):
-    openvino = pytest.importorskip("openvino", reason="needs openvino")
+    pytest.importorskip("openvino", reason="needs openvino")
     pytest.importorskip("nncf", reason="needs nncf")
     from yoso_ros.inference import openvino_graph
     from yoso_ros.inference.quantize import quantize
@@ -45,7 +45,7 @@ def test_graph_of_one_size_and_its_int8_form(network, tmp_path, monkeypatch):
         assert_equal_outputs([t.numpy() for t in found], [t[:count].numpy() for t in expected])
     assert openvino_graph.graph_folder(network, openvino_graph.FULL, (64, 64)).is_dir()
     quantize(network, list(frames_of((3, 48, 80), seed=1)))
-    graph = openvino_graph.read_quantized_graph(openvino.Core(), network, (64, 64))
+    graph = openvino_graph.read_quantized_graph(network, (64, 64))
     names = [op.get_friendly_name() for op in graph.get_ops() if op.get_type_name() == "FakeQuantize"]
     assert len(names) > 2 and not any("network.head" in name for name in names)
     int8 = create_engine("openvino", network, "cpu", "int8")(images)
@@ -82,7 +82,7 @@ def test_a_network_that_cannot_be_exported_is_told_in_one_line(network, tmp_path
     monkeypatch.setattr(openvino_graph, "convert", fail)
     monkeypatch.setattr(openvino_graph, "_version", lambda: "")
     with pytest.raises(InputError, match="cannot be converted for OpenVINO; use engine torch .no way to write it"):
-        openvino_graph.read_graph(None, network)
+        openvino_graph.read_graph(network)
 
 
 def test_bfloat16_of_torch(network):

@@ -30,7 +30,7 @@ def quantized(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("YOSO_CACHE", str(cache))
         folder = quantize(model, list(frames_of((3, 96, 128))))
-    return model, cache, openvino.Core().read_model(folder / openvino_graph.GRAPH_FILE)
+    return model, cache, openvino_graph.process_core().read_model(folder / openvino_graph.GRAPH_FILE)
 
 
 def quantized_operations(graph):
@@ -54,7 +54,7 @@ def test_backbone_and_neck_are_quantised_and_offsets_and_decoder_are_not(quantiz
 
 def test_offset_convolutions_are_found_in_the_graph(quantized, monkeypatch):
     monkeypatch.setenv("YOSO_CACHE", str(quantized[1]))
-    names = openvino_graph.offset_nodes(openvino_graph.read_graph(openvino.Core(), quantized[0]), "Convolution")
+    names = openvino_graph.offset_nodes(openvino_graph.read_graph(quantized[0]), "Convolution")
     assert len(names) == 3 and all(f"upsamples.{i}.offset" in name for i, name in enumerate(names))
 
 
@@ -78,7 +78,7 @@ def test_sampling_stays_in_float32(quantized, monkeypatch, precision):
     model, cache, _ = quantized
     monkeypatch.setenv("YOSO_CACHE", str(cache))
     engine = create_engine("openvino", model, "cpu", precision)
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = openvino_graph.process_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     nodes = {}
     for node in engine._requests[None].get_compiled_model().get_runtime_model().get_ops():
         info = {key: str(node.get_rt_info()[key].value) for key in ("layerType", "outputPrecisions")}
@@ -167,9 +167,9 @@ def test_broken_or_unwritable_cache_is_no_obstacle(quantized, tmp_path, monkeypa
     folder = openvino_graph.graph_folder(model, openvino_graph.FULL)
     folder.mkdir()
     (folder / openvino_graph.GRAPH_FILE).write_text("<net")
-    assert openvino_graph.read_graph(openvino.Core(), model) is not None
+    assert openvino_graph.read_graph(model) is not None
     assert "is damaged" in caplog.text and (folder / "graph.bin").is_file()
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("YOSO_CACHE", str(tmp_path / "file"))
-    assert openvino_graph.read_graph(openvino.Core(), model) is not None
+    assert openvino_graph.read_graph(model) is not None
     assert "cannot be kept" in caplog.text

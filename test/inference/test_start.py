@@ -2,6 +2,7 @@
 """What a start does not do twice, and what it tells while it takes long."""
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -99,6 +100,27 @@ def test_openvino_prints_no_line_of_ours_raw(monkeypatch, caplog, capsys):
     openvino_graph.convert(tiny())
     assert said and root.handlers == []
     assert "so far" not in capsys.readouterr().err
+
+
+TWO_ENGINES = """
+import signal
+from engine_cases import tiny
+from yoso_ros.inference.engines import create_engine
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+model = tiny()
+older, younger = (create_engine("openvino", model, "cpu", "fp32") for _ in range(2))
+del older
+del younger
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_the_older_of_two_openvino_engines_has_gone_first(tmp_path):
+    pytest.importorskip("openvino", reason="needs openvino")
+    environment = {**os.environ, "YOSO_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", TWO_ENGINES]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 STEP = """

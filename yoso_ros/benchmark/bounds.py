@@ -11,6 +11,7 @@ import torch
 
 from yoso_ros.benchmark.flops import FlopCounter
 from yoso_ros.errors import InputError
+from yoso_ros.inference.openvino_graph import process_core
 from yoso_ros.inference.precision import float_parts
 from yoso_ros.inference.preprocess import padded_size
 from yoso_ros.models import create_model
@@ -56,7 +57,7 @@ def measured_peak(precision, threads):
     }
     # Only the maximum is an output, because writing the whole map in float32 is not arithmetic.
     model = openvino.Model([opset.reduce_max(convolution, opset.constant([1, 2, 3]))], [given])
-    request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+    request = process_core().compile_model(model, "CPU", options).create_infer_request()
     flops = CHANNELS * CHANNELS * KERNEL * KERNEL * MAP[0] * MAP[1]
     return flops / _least_seconds(lambda: request.infer([frames], share_inputs=True))
 

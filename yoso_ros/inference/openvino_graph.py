@@ -5,6 +5,7 @@ Read from a file, the weights are mapped pages that the system may drop, instead
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import logging
@@ -100,11 +101,23 @@ def _depth_to_space(context):
     return opset8.depth_to_space(context.get_input(0), "blocks_first", 2).outputs()
 
 
-def compile_graph(core, model, kind, options, sides=None):
+@functools.cache
+def process_core():
+    """The `openvino.Core` of this process, which is never freed.
+
+    A core replaces the signal stack of the thread, and puts back the one before when it goes. If the older of two goes
+    first, the younger puts back a stack that has been freed, and the next signal that Python handles, such as Ctrl-C,
+    ends the process with a segmentation fault (seen with OpenVINO 2026.4; test_start.py).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+def compile_graph(model, kind, options, sides=None):
     """A network compiled for the CPU from a cached graph; converted or compiled and cached if it is new.
 
     Args:
-        core: an `openvino.Core`.
         model: a `PanopticNetwork`.
         kind: as in `convert`, or `QUANTIZED`.
         options: dict of OpenVINO properties.
@@ -117,15 +130,14 @@ def compile_graph(core, model, kind, options, sides=None):
         InputError: kind is `QUANTIZED` and there is no quantised graph; or the network cannot be converted.
     """
     folder = graph_folder(model, kind, sides)
-    compiled = _compile_kept(core, folder, options)
+    compiled = _compile_kept(folder, options)
     if compiled is None:
-        quantized = kind == QUANTIZED
-        graph = read_quantized_graph(core, model, sides) if quantized else read_graph(core, model, kind, sides)
-        compiled = _compile_kept(core, folder, options) or core.compile_model(graph, "CPU", options)
+        graph = read_quantized_graph(model, sides) if kind == QUANTIZED else read_graph(model, kind, sides)
+        compiled = _compile_kept(folder, options) or process_core().compile_model(graph, "CPU", options)
     return compiled
 
 
-def _compile_kept(core, folder, options):
+def _compile_kept(folder, options):
     """The compiled model from a cache folder, stored there if new; None if there is no graph or it cannot be stored."""
     path, kept = folder / GRAPH_FILE, folder / COMPILED_FOLDER
     if not path.is_file() or not is_whole(folder):
@@ -135,7 +147,7 @@ def _compile_kept(core, folder, options):
         shutil.rmtree(kept, ignore_errors=True)
     before = set(kept.iterdir()) if kept.is_dir() else set()
     try:
-        compiled = core.compile_model(path, "CPU", {**options, "CACHE_DIR": str(kept)})
+        compiled = process_core().compile_model(path, "CPU", {**options, "CACHE_DIR": str(kept)})
         if kept.is_dir() and set(kept.iterdir()) != before:
             write_digests(kept, listing)
     except (RuntimeError, WriteError):  # whatever it is, compiling without the cache meets it again and reports it
@@ -144,11 +156,10 @@ def _compile_kept(core, folder, options):
     return compiled
 
 
-def read_graph(core, model, kind=FULL, sides=None):
+def read_graph(model, kind=FULL, sides=None):
     """The OpenVINO model of a network from the cache folder; converted and cached there if it is new.
 
     Args:
-        core: an `openvino.Core`.
         model: a `PanopticNetwork`.
         kind, sides: as in `convert`.
 
@@ -156,7 +167,7 @@ def read_graph(core, model, kind=FULL, sides=None):
         InputError: this network cannot be converted.
     """
     folder = graph_folder(model, kind, sides)
-    graph = _read(core, folder)
+    graph = _read(folder)
     if graph is not None:
         return graph
     with told(f"converting {model.config.name} for OpenVINO (seconds, once; it is kept in {folder})", "converted"):
@@ -169,20 +180,20 @@ def read_graph(core, model, kind=FULL, sides=None):
             ) from error
     try:
         keep_graph(graph, folder)
-        graph = _read(core, folder) or graph
+        graph = _read(folder) or graph
     except OSError as error:
         _LOG.warning("the converted graph cannot be kept, the next start converts it again: %s", error)
     return graph
 
 
-def read_quantized_graph(core, model, sides=None):
+def read_quantized_graph(model, sides=None):
     """The int8 form of a network, as stored by `yoso-ros quantize`.
 
     Raises:
         InputError: there is none for this network with these weights.
     """
     folder = graph_folder(model, QUANTIZED, sides)
-    graph = _read(core, folder)
+    graph = _read(folder)
     if graph is None:
         size = f" for frames of {sides[0]}x{sides[1]}" if sides else ""
         raise InputError(
@@ -267,13 +278,13 @@ def _keep_float32(path, names):
     tree.write(path)
 
 
-def _read(core, folder):
+def _read(folder):
     """The graph in a folder, or None if there is no readable one."""
     path = folder / GRAPH_FILE
     if not path.is_file() or not is_whole(folder):
         return None
     try:
-        graph = core.read_model(path)
+        graph = process_core().read_model(path)
     except RuntimeError as error:
         _LOG.warning("%s cannot be read (%s): making it again", path, " ".join(str(error).split())[:200])
         return None

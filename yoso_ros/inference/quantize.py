@@ -32,7 +32,7 @@ def quantize(model, frames):
     """
     try:
         import nncf
-        import openvino
+        import openvino  # noqa: F401 - what reads the graph imports it
     except ImportError as error:
         raise InputError(
             f'int8 needs the packages of the extra "quantize" (pip install yoso-ros[quantize]): {error}'
@@ -40,7 +40,7 @@ def quantize(model, frames):
     if not frames:
         raise InputError("calibration: expected at least one frame, found none")
     sides, frames = one_size(model, frames)
-    graph = read_graph(openvino.Core(), model, sides=sides)
+    graph = read_graph(model, sides=sides)
 
     def frames_of(frame):
         return network_input([frame], model.config, model.size_divisor)[0].permute(0, 2, 3, 1).contiguous().numpy()

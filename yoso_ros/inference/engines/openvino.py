@@ -8,7 +8,7 @@ import torch
 from yoso_ros.errors import InputError
 from yoso_ros.inference.by_shape import ByShape
 from yoso_ros.inference.engines.devices import require_cpu
-from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, QUANTIZED, compile_graph
+from yoso_ros.inference.openvino_graph import BFLOAT16, FULL, QUANTIZED, compile_graph, process_core
 from yoso_ros.processor import bfloat16_is_fast, processor_features
 
 _LOG = logging.getLogger(__name__)
@@ -35,14 +35,11 @@ class OpenVinoEngine:
     device = torch.device("cpu")
 
     def __init__(self, model, precision, threads):
-        import openvino
-
         self.backend = f"openvino-cpu-{precision}"
         self._outputs, self.size_divisor = model.Outputs, model.size_divisor
-        core = openvino.Core()
         hint = _PRECISION_HINTS[precision]
         if precision == "int8" and bfloat16_is_fast() is not False:
-            hint = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else hint
+            hint = "bf16" if "BF16" in process_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else hint
         options = {
             "INFERENCE_PRECISION_HINT": hint,
             "PERFORMANCE_HINT": "LATENCY",
@@ -53,7 +50,7 @@ class OpenVinoEngine:
         }
 
         def request(sides):
-            return compile_graph(core, model, _GRAPHS[precision], options, sides).create_infer_request()
+            return compile_graph(model, _GRAPHS[precision], options, sides).create_infer_request()
 
         self._sized = model.config.graph_is_sized
         self._requests = ByShape(request)
