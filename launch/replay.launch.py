@@ -57,10 +57,10 @@ def _transport(recording, topic):
     return done.stdout.split()[-1]
 
 
-def _player(context, remappings):
+def _player(context, remappings, node):
     parameters = {"source": value(context, "recording"), "topic": value(context, "topic"), "stamps": "recorded"}
     parameters |= {"rate_hz": number(context, "rate_hz"), "loop": truth(context, "loop")}
-    parameters["clock"] = truth(context, "clock")
+    parameters |= {"clock": truth(context, "clock"), "stats": f"{node}/stats"}
     return Node(
         package="yoso_ros",
         executable="source_node",
@@ -89,14 +89,14 @@ def _nodes(context):
     node = panoptic_node(context, remappings, {"image_transport": transport, "input_reliability": "reliable"})
     base = node_name(context)
     evaluate_to = value(context, "evaluate_to")
-    source = _evaluation(context, base, evaluate_to) if evaluate_to else _player(context, remappings)
+    source = _evaluation(context, base, evaluate_to) if evaluate_to else _player(context, remappings, base)
     actions = [node, source]
     if value(context, "record_to"):
         # A pattern, for the way to list topics differs between the distributions.
         pattern = f"^{base}/({'|'.join(OUTPUTS)})$"
         command = ["ros2", "bag", "record", "-o", value(context, "record_to"), "-e", pattern]
         actions.append(ExecuteProcess(cmd=command, output="screen"))
-    # All ends with the recording.
+    # All ends with the recording, and with the node's work on its last frame.
     ended = OnProcessExit(target_action=source, on_exit=[EmitEvent(event=Shutdown(reason="the recording is over"))])
     return [*actions, RegisterEventHandler(ended)]
 

@@ -3,6 +3,10 @@
 
 import os
 from pkgutil import extend_path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from yoso_ros.inference import Segmenter
 
 # In a source checkout the generated messages (yoso_ros.msg) lie apart from these modules; both are one package.
 __path__ = extend_path(__path__, __name__)
@@ -13,7 +17,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def load_segmenter(*args, **kwargs):
+def load_segmenter(*args, **kwargs) -> "Segmenter":
     """Build a `yoso_ros.inference.Segmenter`; see `yoso_ros.inference.load_segmenter` for the arguments."""
     from yoso_ros.inference import load_segmenter as load
 

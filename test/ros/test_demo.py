@@ -5,6 +5,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -352,6 +353,20 @@ def test_source_node_loops_with_rising_stamps(ros_domain, shared_data, start_pro
         assert images[10].data == images[0].data and images[1].data != images[0].data
     finally:
         listener.close()
+
+
+def test_source_node_waits_for_the_last_answer(ros_domain, pictures, start_process):
+    start_process([*TEST_NODE], environment={"YOSO_TEST_DELAY_S": "1.0"})
+    process = source_node(start_process, source=pictures[0], rate_hz="30.0", stats="/yoso/stats")
+    assert process.wait(PATIENCE_S) == 0
+    fate = re.search(r"/yoso/stats: received 8, processed (\d), dropped (\d), failed 0", process.output())
+    assert fate and sum(map(int, fate.groups())) == 8, process.output()
+
+
+def test_source_node_says_that_nobody_tells_of_the_frames(ros_domain, pictures, start_process):
+    process = source_node(start_process, source=pictures[0], stats="/nobody", wait_for_subscriber="false")
+    assert process.wait(PATIENCE_S) == 0
+    assert "/nobody does not tell what became of all 8 frames: received 0" in process.output()
 
 
 @pytest.mark.parametrize(

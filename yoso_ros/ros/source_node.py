@@ -11,13 +11,15 @@ from rosgraph_msgs.msg import Clock
 
 from yoso_ros.bags import open_source
 from yoso_ros.errors import InputError
+from yoso_ros.msg import InferenceStats
 from yoso_ros.ros.context import ignore_stop_signals, open_ros
 from yoso_ros.ros.runs.playback import FramePublisher, Pacer, time_message
 
 # A subscriber seen here may not have discovered this publisher yet, and would miss what is sent until then.
 SETTLE_S = 0.5
+FINISH_S = 60.0  # for the node's work on the last frame
 HIGHEST_RATE = 1000.0  # frames/s
-CLOCK_DEPTH = 1  # only the newest time matters
+CLOCK_DEPTH = STATS_DEPTH = 1  # only the newest matters
 
 # Name: default, description. The type follows from the default.
 PARAMETERS = {
@@ -29,6 +31,7 @@ PARAMETERS = {
     "stamps": ("now", "now: stamped when published, like a camera; recorded: as stored"),
     "clock": (False, "publish the stamp of each frame on /clock before the frame; needs stamps:=recorded"),
     "wait_for_subscriber": (True, "publish nothing until there is a subscriber"),
+    "stats": ("", "statistics topic of a panoptic_node: at the end wait until it has finished with the last frame"),
 }
 CHOICES = {"reliability": ("reliable", "best_effort"), "stamps": ("now", "recorded")}
 
@@ -85,6 +88,33 @@ def play(node, values):
     return count
 
 
+class _Reader:
+    """The statistics of the panoptic_node that reads the frames."""
+
+    def __init__(self, node, topic):
+        self._node, self._topic, self._stats = node, topic, InferenceStats()
+        node.create_subscription(InferenceStats, topic, self._keep, STATS_DEPTH)
+
+    def _keep(self, stats):
+        self._stats = stats
+
+    def _finished(self, count):
+        stats = self._stats
+        return count <= stats.received == stats.processed + stats.dropped + stats.failed
+
+    def wait(self, count):
+        """Wait until it has finished with `count` frames, and log what became of them."""
+        end = time.monotonic() + FINISH_S
+        while not self._finished(count) and self._node.count_publishers(self._topic) and time.monotonic() < end:
+            _spin_for(self._node, 0.1)
+        stats, logger = self._stats, self._node.get_logger()
+        fate = f"received {stats.received}, processed {stats.processed}, dropped {stats.dropped}, failed {stats.failed}"
+        if self._finished(count):
+            logger.info(f"{self._topic}: {fate}")
+        else:
+            logger.warning(f"{self._topic} does not tell what became of all {count} frames: {fate}")
+
+
 def _wait_for_subscriber(node, publisher):
     while publisher.subscription_count == 0:
         _spin_for(node, 0.1)
@@ -107,8 +137,11 @@ def main():
         open_ros()
         node = rclpy.create_node("source")
         values = declare_parameters(node)
+        reader = _Reader(node, values["stats"]) if values["stats"] else None
         count = play(node, values)
         node.get_logger().info(f"{count} frames published")
+        if reader is not None:
+            reader.wait(count)
         time.sleep(0.5)  # a destroyed reliable publisher cannot resend its last frame
         return 0
     except InputError as error:
