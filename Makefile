@@ -27,8 +27,9 @@ $(STAMPS)/test_messages: $(STAMPS)/messages $(wildcard test/ros/messages/*/* tes
 	  .ci/build_messages $(VENV) test/ros/messages/$$package $(VENV)/test_messages/$$package || exit 1; done
 	@touch $@
 
+# One process more than there are cores: tests of the node wait for messages half of their time.
 test: setup $(STAMPS)/test_messages ## ARGS="-k words" or other pytest options; "-n 0" for one process
-	@$(PYTHON) -m pytest test -n logical --maxprocesses 8 --dist worksteal $(ARGS)
+	@$(PYTHON) -m pytest test -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist worksteal $(ARGS)
 
 fuzz: setup ## SECONDS=600: readers and decoders against new bad input; exit code 1 where something was found
 	@$(PYTHON) test/fuzz/run.py --seconds $(or $(SECONDS),60) $(ARGS)

@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 VERSIONS = ("10.16.1.11", "11.4.0.106")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def graphs(tmp_path_factory):
     """A small network, and a cache folder in which its graph of `SHAPE` is made once."""
     for package in ("onnx", "onnxscript", "onnxruntime"):

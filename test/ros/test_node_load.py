@@ -2,6 +2,7 @@
 """What the node costs: answers under overload stay young, callbacks return at once, nothing is made for nobody."""
 
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -77,20 +78,22 @@ def node(ros_domain, monkeypatch):
     rclpy.shutdown()
 
 
-def test_callbacks_return_in_under_a_millisecond_while_the_network_works(node):
+def test_callbacks_do_not_wait_for_the_network(node, monkeypatch):
     (camera,) = node._cameras.values()
+    ready, infer = threading.Event(), ColourSegmenter.infer
+
+    def infer_when_ready(segmenter, frames):
+        assert ready.wait(PATIENCE_S), "a callback waits for the network"
+        return infer(segmenter, frames)
+
+    monkeypatch.setattr(ColourSegmenter, "infer", infer_when_ready)
     message = Image(height=720, width=1280, encoding="rgb8", step=3840)
     message.data.frombytes(FRAME.tobytes())
-    spent = []
     for _ in range(300):
-        started = time.perf_counter()
         camera._on_image(message)
-        spent.append(time.perf_counter() - started)
-        time.sleep(0.002)
-    assert node._worker.counts_of(camera.name).dropped > 200, "the network worked meanwhile"
-    assert np.median(spent) < 0.2e-3, f"median {1e3 * np.median(spent):.3f} ms"
-    # The rest is for pauses of this machine, which other processes cause.
-    assert np.percentile(spent, 95) < 1e-3, f"{1e3 * np.percentile(spent, 95):.3f} ms"
+    counts = node._worker.counts_of(camera.name)
+    assert (counts.received, counts.processed, counts.failed) == (300, 0, 0) and counts.dropped > 290
+    ready.set()
 
 
 def test_a_failed_activation_leaves_the_node_inactive(node, monkeypatch):
