@@ -2,8 +2,9 @@
 """Bounds of the benchmarks: FLOPs of the network as it is run, peaks of this machine, and the time that follows."""
 
 import pytest
+from hub_checkpoints import write_checkpoint
 
-from yoso_ros.benchmark import bounds
+from yoso_ros.benchmark import bounds, flops
 from yoso_ros.benchmark.flops import count_parts
 from yoso_ros.cli import main
 from yoso_ros.models import load_config
@@ -24,6 +25,23 @@ def test_flops_are_those_of_the_network_less_what_the_folded_decoder_saves():
     assert found["convolutions"] + sampling == pytest.approx(parts["backbone"] + parts["neck"] - location, rel=0.02)
     saved = 5 * config.num_proposals * (config.hidden_dim - width) * cells
     assert found["head"] == pytest.approx(parts["decoder"] - saved, rel=0.02)
+
+
+@pytest.mark.parametrize("family", ["eomt", "mask2former"])
+def test_flops_of_a_hub_model(family, tmp_path, monkeypatch):
+    """Counted without computing where that is possible; with real tensors the numbers are the same."""
+    pytest.importorskip("transformers", reason="needs transformers (yoso-ros[hub])")
+    write_checkpoint(family, tmp_path)
+    config = load_config(str(tmp_path))
+    found, count = count_parts(config, (64, 64)), flops._count_parts
+
+    def on_the_cpu_only(config, size, device):
+        if device == "meta":
+            raise RuntimeError("Tensor.item() cannot be called on meta tensors")
+        return count(config, size, device)
+
+    monkeypatch.setattr(flops, "_count_parts", on_the_cpu_only)
+    assert found == count_parts(config, (64, 64)) and min(min(part) for part in found.values()) > 0
 
 
 def test_bound_adds_what_each_precision_computes():

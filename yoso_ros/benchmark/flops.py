@@ -10,6 +10,7 @@ import math
 from collections import Counter
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yoso_ros.inference.preprocess import padded_size
@@ -85,10 +86,19 @@ def count_parts(config, size):
     Returns:
         dict of part name to (FLOPs, parameters), in the order of the network.
     """
-    with torch.device("meta"):
+    try:
+        return _count_parts(config, size, "meta")
+    except RuntimeError:  # Mask2Former and OneFormer read sizes from tensors, which have no values there
+        return _count_parts(config, size, "cpu")
+
+
+def _count_parts(config, size, device):
+    with torch.device(device):
         model = create_model(config).eval()
-    images = torch.empty(1, 3, *padded_size([size], model.size_divisor), device="meta")
-    with torch.no_grad(), FlopCounter() as counter:
+    model.to(device)  # what transformers makes by the old `torch.Tensor(...)` is on the CPU
+    images = torch.zeros(1, 3, *padded_size([size], model.size_divisor), device=device)
+    # Attention as products, not as one operation.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
         for name, part in model.named_children():
             part.register_forward_pre_hook(lambda *_, name=name: setattr(counter, "part", name))
         model(images)
