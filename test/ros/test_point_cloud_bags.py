@@ -2,10 +2,12 @@
 """Labelled clouds from real recordings: an RGB-D camera through both nodes over DDS, and a lidar beside a camera."""
 
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 
 from yoso_ros.stamps import message_stamp_ns
 
@@ -30,6 +32,7 @@ from yoso_ros.ros.runs.playback import FramePublisher, frame_header, picture_mes
 NODE = Path(__file__).with_name("node_with_test_segmenter.py")
 DEPTH_TOPIC = "/camera/aligned_depth_to_color/image_raw"
 FRAMES = 4
+RESEND_S = 5.0
 
 
 def messages(bag, topic, count=1):
@@ -55,34 +58,24 @@ def test_rgbd_recording_through_both_nodes(shared_data, ros_domain, start_proces
         depth_publisher = node.create_publisher(Image, "/depth", QoSProfile(depth=5))
         node.create_subscription(PointCloud2, "/yoso/points", lambda m: clouds.update({message_stamp_ns(m): m}), 10)
 
-        def spin_until(condition, rounds=400):
-            for _ in range(rounds):
-                if condition():
-                    return
+        def spin_until(condition, seconds):
+            deadline = time.monotonic() + seconds
+            while not condition() and time.monotonic() < deadline:
                 rclpy.spin_once(node, timeout_sec=0.05)
-            raise AssertionError("not in time")
+            return condition()
 
-        spin_until(
-            lambda: (
-                colour.subscription_count
-                and depth_publisher.get_subscription_count()
-                and node.count_publishers("/yoso/points")
-                and node.count_subscribers("/yoso/panoptic/image_raw")
-            )
-        )
-        for _ in range(10):
-            rclpy.spin_once(node, timeout_sec=0.05)  # what one side has seen, the others may not have yet
-        for frame, depth in zip(frames, depths, strict=True):
-            assert message_stamp_ns(depth) == frame.stamp_ns, "the depth of this recording has the stamps of the colour"
+        def sent(frame, depth):
             depth_publisher.publish(picture_message(depth, frame_header(frame)))
             colour.publish(frame)
-            if frame is frames[0]:
-                # It may be in work before its calibration arrives; then its cloud comes with the next calibration.
-                for _ in range(10):
-                    rclpy.spin_once(node, timeout_sec=0.05)
-            else:
-                spin_until(lambda frame=frame: frame.stamp_ns in clouds)
-        spin_until(lambda: len(clouds) == FRAMES)
+            return spin_until(lambda: frame.stamp_ns in clouds, RESEND_S)
+
+        spin_until(lambda: colour.subscription_count and depth_publisher.get_subscription_count(), PATIENCE_S)
+        for frame, depth in zip(frames, depths, strict=True):
+            assert message_stamp_ns(depth) == frame.stamp_ns, "the depth of this recording has the stamps of the colour"
+            deadline = time.monotonic() + PATIENCE_S
+            # Lost until all three processes know each other, and the calibration may come after the first frame.
+            while not sent(frame, depth):
+                assert time.monotonic() < deadline, f"no cloud within {PATIENCE_S} s"
     finally:
         node.destroy_node()
         rclpy.shutdown()
