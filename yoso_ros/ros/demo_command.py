@@ -8,7 +8,7 @@ from yoso_ros.errors import InputError
 SUMMARY = "Start the node, play a recording to it over DDS, and write its output as video, contact sheet and tables."
 EXAMPLE = "yoso-ros demo --source my_bag --output out/demo"
 
-SYNTHETIC_MODEL, STREET_MODEL = "yoso_mobilenetv2_synthetic", "yoso_mobilenetv2_camvid"
+SYNTHETIC_MODEL, STREET_MODEL = "dr1mask_mobilenetv2_synthetic", "yoso_mobilenetv2_camvid"
 SHORT_SOURCE = 300  # frames; up to here every frame is processed unless --real-time is given
 
 
