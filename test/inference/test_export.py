@@ -7,6 +7,7 @@ numbers where there are some, otherwise random ones; they compare two ways to co
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -154,6 +155,7 @@ class _Boxes(torch.nn.Module):
     """The boxes of all levels, of offsets that are means of the pixels of each cell."""
 
     output_names = ["boxes"]
+    network = SimpleNamespace(size_divisor=32)
 
     def forward(self, frames):
         x = frames.permute(0, 3, 1, 2)

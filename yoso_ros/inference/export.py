@@ -117,10 +117,13 @@ def graph_without_weights(network, shape=None, variant="portable"):
             f'export needs the packages of the extra "onnx" (pip install yoso-ros[onnx]): {error}'
         ) from error
     dim = torch.export.Dim
+    # From two cells of the coarsest map on: what holds for one cell alone is no rule for a range, and the exporter
+    # would trace the network a second time without it. The graph takes smaller frames all the same.
+    least = network.network.size_divisor + 1
     ranges = {
         0: dim("batch", min=1, max=LARGEST_BATCH),
-        1: dim("height", min=1, max=LONGEST_SIDE),
-        2: dim("width", min=1, max=LONGEST_SIDE),
+        1: dim("height", min=least, max=LONGEST_SIDE),
+        2: dim("width", min=least, max=LONGEST_SIDE),
     }
     frames = torch.zeros(*(shape or TRACED_SHAPE), 3)
     with torch.no_grad(), _without_exporter_messages():
