@@ -76,13 +76,15 @@ def _processes(parameters):
     """The node, a camera and the caller of its transitions, in a ROS domain of their own."""
     from yoso_ros.benchmark.node_bench import Role
     from yoso_ros.node_process import NodeProcess, dds_environment, reserved_domain
+    from yoso_ros.stop_signals import held_back
 
     roles = [sys.executable, "-m", "yoso_ros.ros.runs.latency_roles"]
     with contextlib.ExitStack() as started:
         domain = started.enter_context(reserved_domain())
         log = Path(started.enter_context(tempfile.TemporaryDirectory())) / "node.log"
-        node = NodeProcess(parameters, {"image_raw": "/benchmark/image_raw"}, domain, log)
-        started.callback(node.stop)
+        with held_back():
+            node = NodeProcess(parameters, {"image_raw": "/benchmark/image_raw"}, domain, log)
+            started.callback(node.stop)
         camera = Role([*roles, "camera", "720", "1280", "synthetic"], dds_environment(domain))
         started.callback(camera.stop)
         caller = Role([*roles, "lifecycle", NODE], dds_environment(domain))

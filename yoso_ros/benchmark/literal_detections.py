@@ -5,9 +5,9 @@ Legend: `N` instances, best first; `H W` output.
 """
 
 import torch
+from torch.nn import functional
 
 from yoso_ros.benchmark.dense_masks import literal_scores
-from yoso_ros.benchmark.literal_merge import literal_resize
 from yoso_ros.fusion.dense_boxes import MASK_STRIDE, find_queries
 from yoso_ros.fusion.realtimepan import SEMANTIC_STRIDE
 
@@ -57,7 +57,11 @@ def literal_dense_box_merge(outputs, input_size, output_size, config):
     queries = find_queries(outputs, input_size, config, config.score_threshold)
 
     def resized(maps, stride):
-        return literal_resize(maps, input_size, output_size, stride)
+        maps = functional.interpolate(maps[None], scale_factor=stride, mode="bilinear", align_corners=False)
+        maps = maps[..., : input_size[0], : input_size[1]]
+        if tuple(input_size) != tuple(output_size):
+            maps = functional.interpolate(maps, size=tuple(output_size), mode="bilinear", align_corners=False)
+        return maps[0]
 
     values = [resized(scores[None], MASK_STRIDE)[0] for scores in literal_scores(outputs, queries, config)]
     masks = [value >= config.mask_threshold for value in values]

@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional
 
 
-def literal_resize(maps, input_size, output_size, stride=4):
+def literal_resize(mask_logits, input_size, output_size):
     """(N, h, w) maps to the padded input size, cropped to `input_size`, then to `output_size`: float32 (N, H, W)."""
-    size = [stride * side for side in maps.shape[-2:]]
-    maps = functional.interpolate(maps[None], size, mode="bilinear", align_corners=False)
+    height, width = mask_logits.shape[-2:]
+    maps = functional.interpolate(mask_logits[None], (4 * height, 4 * width), mode="bilinear", align_corners=False)
     maps = maps[..., : input_size[0], : input_size[1]]
     return functional.interpolate(maps, output_size, mode="bilinear", align_corners=False)[0]
 
